@@ -1,0 +1,42 @@
+/* base.h - sizes and helpers that every other header may lean on. */
+#ifndef MANTRA_BASE_H
+#define MANTRA_BASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define MANTRA_CACHE_LINE 64
+#define MANTRA_DEPTH 10       /* levels per side of a top and of a world view */
+#define MANTRA_MAX_VENUES 32  /* a world level names its venues in one 32-bit mask */
+
+#define MANTRA_LIKELY(x) __builtin_expect(!!(x), 1)
+#define MANTRA_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#if defined(__x86_64__)
+#define MANTRA_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define MANTRA_PAUSE() __asm__ volatile("yield")
+#else
+#error "mantra runs on x86-64 and 64-bit Arm"
+#endif
+
+_Static_assert(sizeof(void *) == 8, "64-bit only");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little endian only");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free: they live in shared memory");
+
+static inline uint64_t
+mantra_min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t
+mantra_round_up(size_t value, size_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+#endif

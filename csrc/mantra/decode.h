@@ -1,0 +1,67 @@
+/* decode.h - what a venue's decoder is given and what it answers.
+ *
+ * A decoder reads one venue message (JSON text) completely, and only then may anything be applied: malformed text is an
+ * error before it can be half a book. It fills `changes` or `trades` (capacity given; allocated by the feed) and the
+ * numbers below, and says what kind of message it was. It knows text, not books: sequence rules live in hot_path.h. */
+#ifndef MANTRA_DECODE_H
+#define MANTRA_DECODE_H
+
+#include "mantra/messages.h"
+#include "mantra/symbols.h"
+#include "mantra/ticks.h"
+
+/* What a message was. Negative: nothing of it may be used. */
+enum {
+    MANTRA_IGNORED = 0,       /* understood, of no interest (a channel we did not ask for, a heartbeat's answer) */
+    MANTRA_DIFF = 1,          /* changes to a book */
+    MANTRA_IMAGE = 2,         /* all levels read replace the book (partial-depth stream, or a snapshot) */
+    MANTRA_TRADES = 3,
+    MANTRA_UNCHANGED = 4,     /* an image whose first levels are the same bytes as last time */
+    MANTRA_CONTROL = 5,       /* acknowledgement, error, restart notice: for the subscriber, in Python */
+    MANTRA_MALFORMED = -1,
+    MANTRA_FINER = -2,        /* a number has digits below the instrument's scale, or overflows it */
+    MANTRA_UNKNOWN = -3,      /* a symbol this feed does not have */
+    MANTRA_TOO_MANY = -4,     /* more changes than there is room for */
+};
+
+typedef struct mantra_change {
+    int64_t price, size; /* ticks, lots; size 0 removes the level */
+    uint8_t kind;        /* MANTRA_BID or MANTRA_ASK */
+} mantra_change;
+
+typedef struct mantra_print {
+    int64_t price, size;
+    uint64_t trade_id;
+    int64_t venue_time_ns;
+    uint8_t side;        /* the aggressor's: MANTRA_BUY, MANTRA_SELL */
+} mantra_print;
+
+/* The bytes of the first levels of a book's last image, to notice that nothing changed. One per book. */
+typedef struct mantra_image_text {
+    uint64_t hash_bids, hash_asks;
+    uint32_t bytes_bids, bytes_asks;
+} mantra_image_text;
+
+typedef struct mantra_decoder {
+    /* given by the feed */
+    const mantra_symbols *symbols;    /* venue spelling -> index of the book */
+    const mantra_scale *scales;       /* by index of the book */
+    mantra_image_text *images;        /* by index of the book; for MANTRA_UNCHANGED */
+    uint32_t depth;                   /* levels per side to read of an image; the rest is skipped. 0: all */
+    mantra_change *changes;
+    uint32_t change_capacity;
+    mantra_print *trades;
+    uint32_t trade_capacity;
+    /* answered */
+    uint32_t book;                    /* index of the book */
+    uint32_t change_count, trade_count;
+    uint64_t first, last;             /* venue sequence range of a diff or image (equal where the venue has but one) */
+    int64_t venue_time_ns;            /* UTC; 0 where the message has none */
+} mantra_decoder;
+
+/* Decode one message of `size` bytes; MANTRA_PADDING readable bytes follow it. Returns one of the kinds above. */
+typedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size);
+
+#define MANTRA_PADDING 64
+
+#endif

@@ -1,0 +1,72 @@
+"""Build the compiled core. Everything declarative is in pyproject.toml."""
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+if sys.maxsize < 2**32 or platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
+    sys.exit(f"mantra needs a 64-bit x86 or Arm CPU; this is {platform.machine()}")
+if sys.platform != "linux":
+    sys.exit(f"mantra runs on Linux; this is {sys.platform}")
+
+try:
+    from Cython.Build import cythonize
+except ImportError:
+    sys.exit("mantra is built with Cython: run `pip install .`, which fetches it, instead of setup.py by hand")
+
+HERE = Path(__file__).parent.resolve()
+HEADERS = sorted(Path("csrc/mantra").glob("*.h"))
+
+
+class BuildExtensions(build_ext):
+    def build_extensions(self) -> None:
+        compiler = self.compiler.compiler[0]
+        if shutil.which(compiler) is None:
+            sys.exit(f"mantra needs a C compiler and `{compiler}` was not found: "
+                     "install one (Debian: apt install gcc python3-dev), or set CC")
+        super().build_extensions()
+
+
+class BuildPackage(build_py):
+    """Ship the C headers inside the package, so that users can build decoders of their own against them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "mantra", "include", "mantra")
+            target.mkdir(parents=True, exist_ok=True)
+            for header in HEADERS:
+                shutil.copy2(header, target / header.name)
+
+
+def extension(source: Path) -> Extension:
+    return Extension(
+        ".".join(source.with_suffix("").parts),
+        [str(source)],
+        include_dirs=["csrc"],
+        depends=[str(header) for header in HEADERS],
+        extra_compile_args=["-std=gnu11", "-O3", "-fno-semantic-interposition", "-Wall", "-Wno-unused-function"],
+        libraries=["dl", "pthread", "rt"],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(source) for source in sorted(Path("mantra/core").glob("*.pyx"))],
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "embedsignature": True,
+            "freethreading_compatible": False,
+        },
+        nthreads=2,
+    ),
+    cmdclass={"build_ext": BuildExtensions, "build_py": BuildPackage},
+)
