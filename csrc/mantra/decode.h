@@ -18,8 +18,7 @@ enum {
     MANTRA_TRADES = 3,
     MANTRA_UNCHANGED = 4,     /* an image whose first levels are the same bytes as last time */
     MANTRA_CONTROL = 5,       /* acknowledgement, error, restart notice: for the subscriber, in Python */
-    MANTRA_MALFORMED = -1,
-    MANTRA_FINER = -2,        /* a number has digits below the instrument's scale, or overflows it */
+    /* -1 and -2: MANTRA_MALFORMED and MANTRA_FINER, from ticks.h */
     MANTRA_UNKNOWN = -3,      /* a symbol this feed does not have */
     MANTRA_TOO_MANY = -4,     /* more changes than there is room for */
 };
@@ -36,10 +35,13 @@ typedef struct mantra_print {
     uint8_t side;        /* the aggressor's: MANTRA_BUY, MANTRA_SELL */
 } mantra_print;
 
-/* The bytes of the first levels of a book's last image, to notice that nothing changed. One per book. */
+/* The text of the first levels of a book's last image, to notice that nothing changed. One per book; zeroed means that
+ * nothing is known, and a feed zeroes it whenever it drops the book. The bytes themselves are kept, not a hash: comparing
+ * them is exact, and faster than hashing, since it needs no look at where the levels end. */
+#define MANTRA_IMAGE_BYTES 1008
 typedef struct mantra_image_text {
-    uint64_t hash_bids, hash_asks;
     uint32_t bytes_bids, bytes_asks;
+    char text[MANTRA_IMAGE_BYTES]; /* bids, then asks; levels that do not fit are decoded every time */
 } mantra_image_text;
 
 typedef struct mantra_decoder {
@@ -61,7 +63,5 @@ typedef struct mantra_decoder {
 
 /* Decode one message of `size` bytes; MANTRA_PADDING readable bytes follow it. Returns one of the kinds above. */
 typedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size);
-
-#define MANTRA_PADDING 64
 
 #endif

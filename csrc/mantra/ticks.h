@@ -1,0 +1,263 @@
+/* ticks.h - decimal text to exact integers of an instrument's scale, and back.
+ *
+ *   "61837.630000", 2 decimals -> 6183763        value = text * 10^decimals, exactly, or an error; never rounded
+ *   |  k  | . | n  |                             eight bytes a side are read at once (SWAR) in the common form
+ *
+ * Text is a JSON number, whether it stands bare or inside quotes: -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?
+ * Functions take a cursor and leave it behind the number; what must follow it is the caller's to check. They load whole
+ * words, so MANTRA_PADDING readable bytes follow `end`, but nothing at or past `end` ever counts. */
+#ifndef MANTRA_TICKS_H
+#define MANTRA_TICKS_H
+
+#include "mantra/base.h"
+
+#define MANTRA_MAX_DECIMALS 18    /* 10^18 is the largest power of ten below 2^63 */
+#define MANTRA_DECIMAL_BYTES 24   /* room that mantra_decimal_text needs: sign, point, 20 digits, NUL */
+
+/* Errors of everything that reads text; decode.h continues the list. */
+enum {
+    MANTRA_MALFORMED = -1,
+    MANTRA_FINER = -2,  /* a number has digits below the instrument's scale, or overflows it */
+};
+
+/* How many decimals a tick and a lot stand for. */
+typedef struct mantra_scale {
+    uint8_t price_decimals, size_decimals;
+} mantra_scale;
+
+static const uint64_t mantra_powers_of_ten[20] = {
+    UINT64_C(1), UINT64_C(10), UINT64_C(100), UINT64_C(1000), UINT64_C(10000), UINT64_C(100000), UINT64_C(1000000),
+    UINT64_C(10000000), UINT64_C(100000000), UINT64_C(1000000000), UINT64_C(10000000000), UINT64_C(100000000000),
+    UINT64_C(1000000000000), UINT64_C(10000000000000), UINT64_C(100000000000000), UINT64_C(1000000000000000),
+    UINT64_C(10000000000000000), UINT64_C(100000000000000000), UINT64_C(1000000000000000000),
+    UINT64_C(10000000000000000000)};
+
+static inline bool
+mantra_is_digit(char c)
+{
+    return (uint8_t)(c - '0') < 10;
+}
+
+/* Eight characters less '0' each, the first in the lowest byte. */
+static inline uint64_t
+mantra_load_digits(const char *text)
+{
+    uint64_t word;
+    memcpy(&word, text, 8);
+    return word ^ UINT64_C(0x3030303030303030);
+}
+
+/* How many of the eight are digits before the first that is not. */
+static inline unsigned
+mantra_count_digits(uint64_t digits)
+{
+    /* 0x76 carries any byte above 9 into its top bit; a carry out of one disturbs only bytes behind it. */
+    uint64_t others = (digits | (digits + UINT64_C(0x7676767676767676))) & UINT64_C(0x8080808080808080);
+    return others ? (unsigned)__builtin_ctzll(others) >> 3 : 8;
+}
+
+/* The number that eight digits spell; bytes in front of the first digit are zero. */
+static inline uint64_t
+mantra_eight_digits(uint64_t digits)
+{
+    const uint64_t pairs = UINT64_C(0x000000FF000000FF);
+    digits = digits * 10 + (digits >> 8);
+    return ((digits & pairs) * (100 + (UINT64_C(1000000) << 32)) +
+            ((digits >> 16) & pairs) * (1 + (UINT64_C(10000) << 32))) >> 32;
+}
+
+/* The first `count` (1 to 8) of eight digits as a number. */
+static inline uint64_t
+mantra_leading_digits(uint64_t digits, unsigned count)
+{
+    return mantra_eight_digits(digits << (64 - 8 * count));
+}
+
+/* A number taken apart: value = mantissa * 10^exponent, mantissa without trailing zeros. `wide`: more digits than 64 bits
+ * hold, so it fits no scale at all. */
+typedef struct mantra_decimal_parts {
+    uint64_t mantissa;
+    int64_t exponent;
+    bool negative, wide;
+} mantra_decimal_parts;
+
+/* Any number, one character at a time. */
+static inline int
+mantra_decimal_take_apart(const char **at, const char *end, mantra_decimal_parts *parts)
+{
+    const char *p = *at, *start;
+    int64_t power = 0, zeros = 0; /* zeros: seen since the last other digit, so perhaps trailing */
+    *parts = (mantra_decimal_parts){0};
+    if (p < end && *p == '-') {
+        parts->negative = true;
+        p++;
+    }
+    start = p;
+    for (bool fraction = false; p < end; p++) {
+        if (*p == '.' && !fraction && p > start) {
+            fraction = true;
+            start = p + 1;
+            continue;
+        }
+        if (!mantra_is_digit(*p))
+            break;
+        if (!fraction && p == start + 1 && *start == '0')
+            return MANTRA_MALFORMED;
+        power -= fraction;
+        zeros++;
+        if (*p != '0') {
+            for (; zeros && !parts->wide; zeros--)
+                parts->wide = __builtin_mul_overflow(parts->mantissa, 10u, &parts->mantissa);
+            parts->wide |= __builtin_add_overflow(parts->mantissa, (uint64_t)(*p - '0'), &parts->mantissa);
+            zeros = 0;
+        } else if (parts->mantissa == 0) {
+            zeros = 0;
+        }
+    }
+    if (p == start)
+        return MANTRA_MALFORMED;
+    parts->exponent = power + zeros;
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        int64_t exponent = 0;
+        bool below = ++p < end && *p == '-';
+        if (p < end && (*p == '-' || *p == '+'))
+            p++;
+        for (start = p; p < end && mantra_is_digit(*p); p++)
+            if (exponent < INT64_C(1000000000000)) /* more than any text's length: enough to decide */
+                exponent = exponent * 10 + (*p - '0');
+        if (p == start)
+            return MANTRA_MALFORMED;
+        parts->exponent += below ? -exponent : exponent;
+    }
+    *at = p;
+    return 0;
+}
+
+static inline int
+mantra_decimal_any(const char **at, const char *end, uint8_t decimals, int64_t *out)
+{
+    mantra_decimal_parts parts;
+    if (mantra_decimal_take_apart(at, end, &parts))
+        return MANTRA_MALFORMED;
+    uint64_t value = parts.mantissa;
+    int64_t shift = parts.exponent + decimals;
+    if (parts.wide)
+        return MANTRA_FINER;
+    if (value != 0) {
+        if (shift < 0 || shift > MANTRA_MAX_DECIMALS ||
+            __builtin_mul_overflow(value, mantra_powers_of_ten[shift], &value) ||
+            value > (uint64_t)INT64_MAX + parts.negative)
+            return MANTRA_FINER;
+    }
+    *out = (int64_t)(parts.negative ? 0 - value : value);
+    return 0;
+}
+
+/* Read a number as an exact count of 10^-decimals (decimals <= MANTRA_MAX_DECIMALS). 0, MANTRA_MALFORMED, MANTRA_FINER. */
+static inline int
+mantra_decimal(const char **at, const char *end, uint8_t decimals, int64_t *out)
+{
+    const char *p = *at;
+    bool negative = *p == '-';
+    p += negative;
+    uint64_t digits = mantra_load_digits(p), fraction = 0;
+    unsigned whole_count = mantra_count_digits(digits);
+    if (MANTRA_UNLIKELY(whole_count - 1 > 6)) /* none, or eight and perhaps more */
+        return mantra_decimal_any(at, end, decimals, out);
+    uint64_t whole = mantra_leading_digits(digits, whole_count);
+    bool odd = whole_count > 1 && (digits & 0xFF) == 0; /* 007 */
+    p += whole_count;
+    if (*p == '.') {
+        digits = mantra_load_digits(++p);
+        unsigned count = mantra_count_digits(digits);
+        odd |= count == 0;
+        p += count;
+        if (count < 8)
+            digits &= (UINT64_C(1) << (8 * count)) - 1;
+        else
+            odd |= mantra_is_digit(*p);
+        if (decimals == 0) {
+            odd |= digits != 0;
+        } else if (decimals < 8) {
+            odd |= digits >> (8 * decimals) != 0;
+            fraction = mantra_leading_digits(digits, decimals);
+        } else {
+            fraction = mantra_eight_digits(digits) * mantra_powers_of_ten[decimals - 8];
+        }
+    }
+    /* Whatever is out of the ordinary, errors included, is decided by the slow reading. At most 7 digits are left of the
+     * point, so 10^11 is the largest factor that can not overflow. */
+    if (MANTRA_UNLIKELY(odd | (p > end) | (decimals > 11) | ((*p | 0x20) == 'e')))
+        return mantra_decimal_any(at, end, decimals, out);
+    int64_t value = (int64_t)(whole * mantra_powers_of_ten[decimals] + fraction);
+    *out = negative ? -value : value;
+    *at = p;
+    return 0;
+}
+
+/* Decimals that a scale needs to hold this number exactly: 0 or a count, MANTRA_MALFORMED, or MANTRA_FINER when none can. */
+static inline int
+mantra_decimals_needed(const char **at, const char *end)
+{
+    mantra_decimal_parts parts;
+    if (mantra_decimal_take_apart(at, end, &parts))
+        return MANTRA_MALFORMED;
+    if (parts.mantissa == 0 || parts.exponent >= 0)
+        return parts.wide ? MANTRA_FINER : 0;
+    return parts.wide || parts.exponent < -MANTRA_MAX_DECIMALS ? MANTRA_FINER : (int)-parts.exponent;
+}
+
+/* Read a whole number without sign, fraction or exponent (ids, times). 0, MANTRA_MALFORMED (also past 2^64 - 1). */
+static inline int
+mantra_integer(const char **at, const char *end, uint64_t *out)
+{
+    const char *p = *at;
+    uint64_t value = 0, digits = mantra_load_digits(p);
+    unsigned count = mantra_count_digits(digits);
+    if (count == 8 && end - p >= 16) { /* long ids and times: two words, then the rest */
+        value = mantra_eight_digits(digits);
+        digits = mantra_load_digits(p += 8);
+        count = mantra_count_digits(digits);
+        if (count == 8) {
+            value = value * 100000000 + mantra_eight_digits(digits);
+            p += 8;
+        } else if (count) {
+            value = value * mantra_powers_of_ten[count] + mantra_leading_digits(digits, count);
+            p += count;
+        }
+    }
+    for (; p < end && mantra_is_digit(*p); p++)
+        if (__builtin_mul_overflow(value, 10u, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*p - '0'), &value))
+            return MANTRA_MALFORMED;
+    if (p > end || p == *at || (**at == '0' && p > *at + 1))
+        return MANTRA_MALFORMED;
+    *out = value;
+    *at = p;
+    return 0;
+}
+
+/* Write value * 10^-decimals as plain text, all decimals shown, NUL at the end. Returns its length. */
+static inline size_t
+mantra_decimal_text(char *out, int64_t value, uint8_t decimals)
+{
+    char digits[MANTRA_DECIMAL_BYTES];
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    unsigned count = 0;
+    size_t size = 0;
+    do {
+        digits[count++] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest || count <= decimals);
+    if (value < 0)
+        out[size++] = '-';
+    while (count) {
+        if (count == decimals)
+            out[size++] = '.';
+        out[size++] = digits[--count];
+    }
+    out[size] = '\0';
+    return size;
+}
+
+#endif
