@@ -1,0 +1,29 @@
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef extern from "mantra/clock.h" nogil:
+    enum:
+        MANTRA_CLOCK_CYCLES
+        MANTRA_CLOCK_OS
+        MANTRA_CLOCK_VIRTUAL
+
+    ctypedef struct mantra_clock:
+        uint64_t kind
+        uint64_t base_cycles
+        int64_t drift_ppb
+        int64_t error_ns
+
+    uint64_t mantra_cycles()
+    bint mantra_cycles_invariant()
+    uint64_t mantra_clock_cycles(const mantra_clock *clock)
+    uint64_t mantra_clock_ns(const mantra_clock *clock, uint64_t cycle_span)
+    int64_t mantra_clock_utc_ns(const mantra_clock *clock, uint64_t cycles)
+    int64_t mantra_clock_steer(mantra_clock *clock)
+    void mantra_clock_start(mantra_clock *clock, uint64_t kind, int64_t settle_ns)
+    void mantra_clock_start_virtual(mantra_clock *clock, int64_t utc_ns)
+    void mantra_clock_advance_to(mantra_clock *clock, int64_t utc_ns)
+
+
+cdef class Clock:
+    cdef mantra_clock *clock   # the page: valid as long as this object lives
+    cdef mantra_clock page

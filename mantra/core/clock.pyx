@@ -1,0 +1,119 @@
+"""clock: cycles, nanoseconds and UTC from one object, given at start and never fetched from the OS directly."""
+import time
+from pathlib import Path
+
+cdef mantra_clock measured      # the rate is the machine's: measured once per process
+cdef bint is_measured = False
+
+KINDS = {MANTRA_CLOCK_CYCLES: "cycles", MANTRA_CLOCK_OS: "os", MANTRA_CLOCK_VIRTUAL: "virtual"}
+
+
+def _kernel_distrusts_counter() -> bool:
+    """Did the kernel throw the counter out? It watches it against other clocks and knows of broken ones."""
+    source = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    try:
+        return source.read_text().strip() in ("hpet", "acpi_pm", "jiffies", "refined-jiffies")
+    except OSError:
+        return False
+
+
+cdef class Clock:
+    """The machine's clock: cycles of the CPU's counter, or of the OS where that is not invariant (`kind` says which).
+
+    `source`: "auto", "cycles" or "os". The first one made in a process measures the counter's rate for 20 ms."""
+
+    def __cinit__(self, str source = "auto"):
+        global measured, is_measured
+        self.clock = &self.page
+        if source not in ("auto", "cycles", "os"):
+            raise ValueError(f"clock source {source!r} is not one of auto, cycles, os")
+        if source == "cycles" and not mantra_cycles_invariant():
+            raise ValueError("this CPU's cycle counter is not invariant: use source='os'")
+        if source == "os" or (source == "auto" and (not mantra_cycles_invariant() or _kernel_distrusts_counter())):
+            mantra_clock_start(&self.page, MANTRA_CLOCK_OS, 0)
+            return
+        if not is_measured:
+            with nogil:
+                mantra_clock_start(&self.page, MANTRA_CLOCK_CYCLES, 20_000_000)
+            measured, is_measured = self.page, True
+        self.page = measured
+        mantra_clock_steer(&self.page)
+
+    @staticmethod
+    def virtual(int64_t utc_ns) -> Clock:
+        """A clock that stands at `utc_ns` until `advance`, `advance_to`, `sleep` or `wait` move it. A cycle is a ns."""
+        cdef Clock clock = Clock("os")
+        mantra_clock_start_virtual(clock.clock, utc_ns)
+        return clock
+
+    @property
+    def kind(self) -> str:
+        """"cycles" (the CPU's counter), "os" (the OS clock: some 20 ns a stamp instead of 8) or "virtual"."""
+        return KINDS[self.clock.kind]
+
+    def cycles(self) -> int:
+        """Now, in cycles."""
+        return mantra_clock_cycles(self.clock)
+
+    def utc_ns(self) -> int:
+        """Now, in UTC nanoseconds. It follows the OS's clock, so it can step back when that does."""
+        return mantra_clock_utc_ns(self.clock, mantra_clock_cycles(self.clock))
+
+    def ns(self, uint64_t span) -> int:
+        """Nanoseconds in a span of cycles."""
+        return mantra_clock_ns(self.clock, span)
+
+    def to_utc(self, uint64_t cycles) -> int:
+        """UTC nanoseconds of a stamp in cycles."""
+        return mantra_clock_utc_ns(self.clock, cycles)
+
+    @property
+    def mhz(self) -> float:
+        """Cycles per microsecond."""
+        return 1e15 / mantra_clock_ns(self.clock, 1_000_000_000_000)
+
+    @property
+    def drift_ppb(self) -> int:
+        """How the OS's UTC ran against this clock between the last two steerings, in parts per billion."""
+        return self.clock.drift_ppb
+
+    @property
+    def error_ns(self) -> int:
+        """The UTC offset is known to plus or minus this many nanoseconds (reading two clocks takes time)."""
+        return self.clock.error_ns
+
+    def steer(self) -> int:
+        """Follow the OS's UTC, which NTP moves; once a second is plenty, from one thread of the page's owner.
+
+        Returns by how many nanoseconds this clock was behind. Virtual clocks stay where they are."""
+        return mantra_clock_steer(self.clock)
+
+    def advance(self, int64_t ns) -> None:
+        """Move a virtual clock on by `ns`; ValueError on any other, or backwards."""
+        self.advance_to(self.utc_ns() + ns)
+
+    def advance_to(self, int64_t utc_ns) -> None:
+        """Move a virtual clock to `utc_ns`, unless it is later already; ValueError on any other."""
+        if self.clock.kind != MANTRA_CLOCK_VIRTUAL:
+            raise ValueError("only a virtual clock can be moved")
+        mantra_clock_advance_to(self.clock, utc_ns)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep without the GIL; a virtual clock moves to the end of the sleep instead, at once.
+
+        So two threads that each sleep a second from the same moment find it one second later, not two."""
+        if self.clock.kind == MANTRA_CLOCK_VIRTUAL:
+            mantra_clock_advance_to(self.clock, self.utc_ns() + <int64_t>(max(seconds, 0) * 1e9))
+        else:
+            time.sleep(max(seconds, 0))
+
+    def wait(self, event, seconds: float) -> bool:
+        """Sleep until `event` (threading.Event) is set, `seconds` at most; is it set?"""
+        if self.clock.kind == MANTRA_CLOCK_VIRTUAL:
+            if not event.is_set():
+                self.sleep(seconds)
+            return event.is_set()
+        return event.wait(max(seconds, 0))
+
+    def __repr__(self) -> str:
+        return f"Clock({self.kind}, {self.mhz:.3f} MHz, drift {self.drift_ppb} ppb, UTC +-{self.error_ns} ns)"

@@ -1,0 +1,76 @@
+"""histogram: latencies in nanoseconds to three digits, in 128 KiB whatever is recorded."""
+from libc.stdint cimport UINT64_MAX
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+
+
+cdef class Histogram:
+    """Counts of nanoseconds; one writer, any number of readers. What is read is exact to one part in 1,024."""
+
+    @staticmethod
+    def create() -> Histogram:
+        """An empty histogram."""
+        cdef Histogram self = Histogram.__new__(Histogram)
+        self.histogram = <mantra_histogram *>aligned_alloc(64, MANTRA_HISTOGRAM_BYTES)
+        if self.histogram is NULL:
+            raise MemoryError
+        memset(self.histogram, 0, MANTRA_HISTOGRAM_BYTES)
+        return self
+
+    def __dealloc__(self):
+        free(self.histogram)
+
+    def record(self, uint64_t ns) -> None:
+        """Count one value."""
+        mantra_histogram_record(self.histogram, ns)
+
+    def percentile(self, double percent) -> int:
+        """The value, in ns, that `percent` (0 to 100) of all are not above; 0 when nothing was recorded."""
+        if not 0 <= percent <= 100:
+            raise ValueError(f"percentile {percent} is not between 0 and 100")
+        return mantra_histogram_quantile(self.histogram, percent / 100)
+
+    @property
+    def count(self) -> int:
+        """How many values."""
+        return self.histogram.count
+
+    @property
+    def max(self) -> int:
+        """The largest, exactly; 0 when empty."""
+        return self.histogram.max
+
+    @property
+    def min(self) -> int:
+        """The least, exactly; 0 when empty."""
+        return UINT64_MAX - self.histogram.min if self.histogram.count else 0
+
+    @property
+    def mean(self) -> float:
+        """Their mean; 0.0 when empty."""
+        cdef uint64_t count = self.histogram.count
+        return <double>self.histogram.sum / <double>count if count else 0.0
+
+    def merge(self, Histogram other not None) -> None:
+        """Add everything that `other` counted; the caller is this one's only writer."""
+        mantra_histogram_merge(self.histogram, other.histogram)
+
+    def copy(self) -> Histogram:
+        """A private copy of this moment, to compare with later."""
+        cdef Histogram copy = Histogram.create()
+        mantra_histogram_merge(copy.histogram, self.histogram)
+        return copy
+
+    def since(self, Histogram earlier not None) -> Histogram:
+        """What was recorded after `earlier`, a copy of this same histogram; max and min to bucket precision."""
+        cdef Histogram later = self.copy()
+        mantra_histogram_subtract(later.histogram, earlier.histogram)
+        return later
+
+    def __repr__(self) -> str:
+        return (f"Histogram({self.count}: p50 {self.percentile(50)} ns, p99 {self.percentile(99)} ns, "
+                f"p99.9 {self.percentile(99.9)} ns, max {self.max} ns)")

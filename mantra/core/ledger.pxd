@@ -1,0 +1,73 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+
+cdef extern from "mantra/ledger.h" nogil:
+    enum:
+        MANTRA_COUNT_frames
+        MANTRA_COUNT_messages
+        MANTRA_COUNT_updates
+        MANTRA_COUNT_trades
+        MANTRA_COUNT_tops
+        MANTRA_COUNT_bytes
+        MANTRA_COUNT_control
+        MANTRA_COUNT_malformed
+        MANTRA_COUNT_gaps
+        MANTRA_COUNT_trade_gaps
+        MANTRA_COUNT_resyncs
+        MANTRA_COUNT_reconnects
+        MANTRA_COUNT_checksums_ok
+        MANTRA_COUNT_checksums_failed
+        MANTRA_COUNT_unknown_deletes
+        MANTRA_COUNT_crosses
+        MANTRA_COUNT_finer
+        MANTRA_COUNT_unknown_symbols
+        MANTRA_COUNT_old_dropped
+        MANTRA_COUNT_buffered
+        MANTRA_COUNT_overflowed
+        MANTRA_COUNT_unchanged
+        MANTRA_COUNT_protocol_errors
+        MANTRA_COUNT_full
+        MANTRA_COUNT_lapped
+        MANTRA_COUNT_connects
+        MANTRA_COUNT_refused
+        MANTRA_COUNT_down_ns
+        MANTRA_COUNT_last_receive_utc_ns
+        MANTRA_COUNT_state
+        MANTRA_COUNT_state_since_utc_ns
+        MANTRA_COUNTERS
+        MANTRA_FEED_OFF
+        MANTRA_FEED_CONNECTING
+        MANTRA_FEED_SUBSCRIBING
+        MANTRA_FEED_SYNCHRONISING
+        MANTRA_FEED_LIVE
+        MANTRA_FEED_WAITING
+        MANTRA_FEED_REFUSED
+
+    ctypedef struct mantra_ledger_row:
+        char *name
+        uint64_t venue
+
+    ctypedef struct mantra_ledger:
+        uint64_t capacity
+        mantra_ledger_row *rows
+
+    size_t mantra_ledger_bytes(uint64_t rows)
+    const char *mantra_counter_name(uint32_t counter)
+    void mantra_ledger_add(mantra_ledger_row *row, uint32_t counter, uint64_t n)
+    void mantra_ledger_set(mantra_ledger_row *row, uint32_t counter, uint64_t value)
+    uint64_t mantra_ledger_get(const mantra_ledger_row *row, uint32_t counter)
+    uint64_t mantra_ledger_used(const mantra_ledger *ledger)
+    mantra_ledger_row *mantra_ledger_claim(mantra_ledger *ledger, const char *name, size_t name_bytes, uint64_t venue)
+
+
+cdef class Row
+
+
+cdef class Ledger:
+    cdef mantra_ledger *ledger
+    cdef Row _row(self, uint64_t index)
+
+
+cdef class Row:
+    cdef Ledger owner              # keeps the memory
+    cdef mantra_ledger_row *row    # valid as long as this object lives

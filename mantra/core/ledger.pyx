@@ -1,0 +1,99 @@
+"""ledger: what arrived and what went missing, counted per feed."""
+from enum import IntEnum
+
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+
+from mantra.errors import RegionError
+
+COUNTERS = tuple(mantra_counter_name(i).decode() for i in range(MANTRA_COUNTERS))
+cdef dict INDEX = {name: i for i, name in enumerate(COUNTERS)}
+
+
+class FeedState(IntEnum):
+    """What a feed's connection is doing (counter `state`)."""
+
+    OFF = MANTRA_FEED_OFF
+    CONNECTING = MANTRA_FEED_CONNECTING
+    SUBSCRIBING = MANTRA_FEED_SUBSCRIBING
+    SYNCHRONISING = MANTRA_FEED_SYNCHRONISING
+    LIVE = MANTRA_FEED_LIVE
+    WAITING = MANTRA_FEED_WAITING
+    REFUSED = MANTRA_FEED_REFUSED
+
+
+cdef class Row:
+    """One feed's counters, written by that feed's thread alone. Made by `Ledger.row`."""
+
+    @property
+    def name(self) -> str:
+        return (<bytes>self.row.name).decode()
+
+    @property
+    def venue(self) -> int:
+        """The venue's id."""
+        return self.row.venue
+
+    def __getitem__(self, str counter not None) -> int:
+        """A counter by its name (`COUNTERS`); KeyError for another."""
+        return mantra_ledger_get(self.row, INDEX[counter])
+
+    def add(self, str counter not None, uint64_t n = 1) -> None:
+        """Count `n` more."""
+        mantra_ledger_add(self.row, INDEX[counter], n)
+
+    def set_state(self, state: int, int64_t utc_ns) -> None:
+        """Say what the connection is doing since `utc_ns`; saying the same again keeps the first time."""
+        if mantra_ledger_get(self.row, MANTRA_COUNT_state) != <uint64_t>state \
+                or mantra_ledger_get(self.row, MANTRA_COUNT_state_since_utc_ns) == 0:
+            mantra_ledger_set(self.row, MANTRA_COUNT_state_since_utc_ns, <uint64_t>utc_ns)
+            mantra_ledger_set(self.row, MANTRA_COUNT_state, state)
+
+    def counts(self) -> dict:
+        """Every counter and gauge by its name."""
+        return {name: mantra_ledger_get(self.row, i) for i, name in enumerate(COUNTERS)}
+
+    def __repr__(self) -> str:
+        return f"Row({self.name}: {', '.join(f'{name} {n}' for name, n in self.counts().items() if n)})"
+
+
+cdef class Ledger:
+    """A row of counters per feed; whoever creates it adds rows, each row's own writer counts."""
+
+    @staticmethod
+    def create(uint64_t rows = 256) -> Ledger:
+        """An empty ledger with room for `rows` feeds."""
+        cdef Ledger self = Ledger.__new__(Ledger)
+        self.ledger = <mantra_ledger *>aligned_alloc(64, mantra_ledger_bytes(rows))
+        if self.ledger is NULL:
+            raise MemoryError
+        memset(self.ledger, 0, mantra_ledger_bytes(rows))
+        self.ledger.capacity = rows
+        return self
+
+    def __dealloc__(self):
+        free(self.ledger)
+
+    cdef Row _row(self, uint64_t index):
+        cdef Row row = Row.__new__(Row)
+        row.owner, row.row = self, &self.ledger.rows[index]
+        return row
+
+    def row(self, str name not None, int venue) -> Row:
+        """The row of that name, added when there is none. RegionError when the ledger is full, or the name too long."""
+        for row in self.rows():
+            if row.name == name:
+                return row
+        cdef bytes text = name.encode()
+        if mantra_ledger_claim(self.ledger, text, len(text), venue) is NULL:
+            raise RegionError(f"no ledger row for {name!r}: names have up to 47 bytes, "
+                              f"{mantra_ledger_used(self.ledger)} of {self.ledger.capacity} rows are taken")
+        return self._row(mantra_ledger_used(self.ledger) - 1)
+
+    def rows(self) -> list:
+        """All rows in use, in the order they were added."""
+        return [self._row(i) for i in range(mantra_ledger_used(self.ledger))]
