@@ -1,0 +1,446 @@
+/* book.h - the L2 ladders of one book, in memory that others may read while it changes.
+ *
+ *   0          64         128                 128 + 16*(capacity+4)       128 + 32*(capacity+4)
+ *   | version, | counts,  | bids: {price,     | asks                      |
+ *   |  state   | capacity |  size} best last  |  best last                |
+ *
+ * One writer; readers copy and retry. A venue message is one write section (begin .. end), so a reader sees whole
+ * messages only. Every word is a relaxed atomic: a torn copy is a value to discard, not UB. Levels are sorted with the
+ * best last, so that an update near the top of the book moves little, wherever the other ten thousand levels are.
+ *
+ * Memory is reserved at a ceiling and backed for `capacity` levels a side. Growth doubles the capacity and moves the
+ * asks up: the region grows at its end only, and a book doubles a few times in its life. */
+#ifndef MANTRA_BOOK_H
+#define MANTRA_BOOK_H
+
+#include <sched.h>
+
+#include "mantra/decode.h"
+#include "mantra/messages.h"
+
+#define MANTRA_BOOK_CEILING 65536 /* levels a side, unless said otherwise */
+#define MANTRA_BOOK_START 1024    /* levels a side backed by memory at first */
+#define MANTRA_BOOK_SLACK 4       /* levels past each side that moves may overrun: they go by four */
+#define MANTRA_BOOK_WINDOW 16     /* levels next to the best that are searched at once */
+
+enum {
+    MANTRA_BOOK_SAME = -1,   /* the level was so already */
+    MANTRA_BOOK_ABSENT = -2, /* a removal of a level that is not there */
+    MANTRA_BOOK_FULL = -3,   /* no room for the level, or no memory for the room */
+    MANTRA_BOOK_BUSY = -4,   /* a reader found no quiet moment, or the writer died inside a message */
+};
+
+typedef struct mantra_level {
+    _Atomic int64_t price, size;
+} mantra_level;
+
+typedef struct mantra_book_header {
+    _Atomic uint64_t version; /* even: settled, odd: a message is being applied */
+    _Atomic uint64_t generation; /* of the image: counts the times all levels were replaced */
+    _Atomic uint64_t sequence;   /* the venue's */
+    _Atomic int64_t venue_time_ns, trust_since_ns;
+    _Atomic uint64_t position; /* of the feed's update queue: the first update that is not yet in this image */
+    _Atomic uint32_t instrument;
+    _Atomic uint8_t venue, trust, reason;
+    uint8_t unused;
+    _Atomic uint64_t growths;
+    _Atomic uint32_t count[2]; /* [kind - MANTRA_BID] */
+    _Atomic uint32_t capacity, ceiling; /* levels a side */
+    uint8_t reserved[48];
+    mantra_level levels[];
+} mantra_book_header;
+
+_Static_assert(sizeof(mantra_level) == 16, "a level never straddles a cache line");
+_Static_assert(offsetof(mantra_book_header, count) == 64 && offsetof(mantra_book_header, levels) == 128, "as drawn");
+
+/* What two builds must agree on to share a book; its FNV-1a is the region's fingerprint. */
+#define MANTRA_BOOK_LAYOUT                                                                                            \
+    "book 1: version generation sequence venue_time_ns trust_since_ns position:u64 instrument:u32 venue trust "       \
+    "reason:u8 growths:u64 bids asks capacity ceiling:u32 @128 bids[capacity] asks[capacity] {price size}:i64 best last, slack 4"
+
+typedef struct mantra_book {
+    mantra_book_header *header;
+    int (*back)(void *owner, size_t bytes); /* back this many bytes with memory, 0 when done; NULL: all is there */
+    void *owner;
+} mantra_book;
+
+#define MANTRA_BOOK_GET(book, field) atomic_load_explicit(&(book)->header->field, memory_order_relaxed)
+#define MANTRA_BOOK_SET(book, field, value) atomic_store_explicit(&(book)->header->field, value, memory_order_relaxed)
+
+static inline size_t
+mantra_book_bytes(size_t levels)
+{
+    return sizeof(mantra_book_header) + 2 * (levels + MANTRA_BOOK_SLACK) * sizeof(mantra_level);
+}
+
+/* An empty book in zeroed memory of mantra_book_bytes(ceiling), backed for `capacity` levels a side. */
+static inline void
+mantra_book_init(mantra_book *book, void *memory, uint32_t capacity, uint32_t ceiling, uint32_t instrument,
+                 uint8_t venue)
+{
+    *book = (mantra_book){.header = memory};
+    MANTRA_BOOK_SET(book, instrument, instrument);
+    MANTRA_BOOK_SET(book, venue, venue);
+    MANTRA_BOOK_SET(book, trust, MANTRA_DOWN);
+    MANTRA_BOOK_SET(book, capacity, capacity < ceiling ? capacity : ceiling);
+    MANTRA_BOOK_SET(book, ceiling, ceiling);
+}
+
+/* ---- the writer's side ---- */
+
+/* Everything the writer does to a book, growth apart, stands between begin and end. Not nested. */
+static inline void
+mantra_book_begin(mantra_book *book)
+{
+    MANTRA_BOOK_SET(book, version, MANTRA_BOOK_GET(book, version) + 1);
+    atomic_thread_fence(memory_order_release); /* readers see "odd" before any new word */
+}
+
+static inline void
+mantra_book_end(mantra_book *book)
+{
+    atomic_store_explicit(&book->header->version, MANTRA_BOOK_GET(book, version) + 1, memory_order_release);
+}
+
+static inline void
+mantra_book_stamp(mantra_book *book, uint64_t sequence, int64_t venue_time_ns, uint64_t position)
+{
+    MANTRA_BOOK_SET(book, sequence, sequence);
+    MANTRA_BOOK_SET(book, venue_time_ns, venue_time_ns);
+    MANTRA_BOOK_SET(book, position, position);
+}
+
+static inline void
+mantra_book_judge(mantra_book *book, uint8_t trust, uint8_t reason, int64_t since_ns)
+{
+    MANTRA_BOOK_SET(book, trust, trust);
+    MANTRA_BOOK_SET(book, reason, reason);
+    MANTRA_BOOK_SET(book, trust_since_ns, since_ns);
+}
+
+static inline mantra_level *
+mantra_book_side(const mantra_book *book, size_t side)
+{
+    return book->header->levels + side * ((size_t)MANTRA_BOOK_GET(book, capacity) + MANTRA_BOOK_SLACK);
+}
+
+static inline int64_t
+mantra_level_price(const mantra_level *level)
+{
+    return atomic_load_explicit(&level->price, memory_order_relaxed);
+}
+
+static inline int64_t
+mantra_level_size(const mantra_level *level)
+{
+    return atomic_load_explicit(&level->size, memory_order_relaxed);
+}
+
+static inline void
+mantra_level_set(mantra_level *level, int64_t price, int64_t size)
+{
+    atomic_store_explicit(&level->price, price, memory_order_relaxed);
+    atomic_store_explicit(&level->size, size, memory_order_relaxed);
+}
+
+static inline void
+mantra_level_copy(mantra_level *to, const mantra_level *from)
+{
+    mantra_level_set(to, mantra_level_price(from), mantra_level_size(from));
+}
+
+/* Room for `levels` on each side in all. Returns 0, or MANTRA_BOOK_FULL when that is past the ceiling or memory is
+ * short: then the book is as it was. Inside a section or between two. */
+static inline int
+mantra_book_reserve(mantra_book *book, size_t levels)
+{
+    const uint32_t capacity = MANTRA_BOOK_GET(book, capacity), ceiling = MANTRA_BOOK_GET(book, ceiling);
+    if (MANTRA_LIKELY(levels <= capacity))
+        return 0;
+    if (levels > ceiling)
+        return MANTRA_BOOK_FULL;
+    uint64_t wider = capacity ? capacity : 1;
+    while (wider < levels)
+        wider *= 2;
+    wider = mantra_min_u64(wider, ceiling);
+    if (book->back != NULL && book->back(book->owner, mantra_book_bytes(wider)) != 0)
+        return MANTRA_BOOK_FULL;
+    const bool inside = MANTRA_BOOK_GET(book, version) & 1;
+    if (!inside)
+        mantra_book_begin(book);
+    const mantra_level *from = mantra_book_side(book, 1);
+    MANTRA_BOOK_SET(book, capacity, (uint32_t)wider);
+    MANTRA_BOOK_SET(book, growths, MANTRA_BOOK_GET(book, growths) + 1);
+    mantra_level *to = mantra_book_side(book, 1);
+    for (size_t i = MANTRA_BOOK_GET(book, count[1]); i-- > 0;)
+        mantra_level_copy(&to[i], &from[i]);
+    if (!inside)
+        mantra_book_end(book);
+    return 0;
+}
+
+/* Room for `levels` more on either side: what a writer asks before it applies a message of as many changes. */
+static inline int
+mantra_book_room(mantra_book *book, size_t levels)
+{
+    const uint32_t bids = MANTRA_BOOK_GET(book, count[0]), asks = MANTRA_BOOK_GET(book, count[1]);
+    return mantra_book_reserve(book, (bids > asks ? bids : asks) + levels);
+}
+
+/* How many of `count` levels are worse than `key`. `mirror` is 0 for bids and -1 for asks: ~price turns the order of
+ * asks round, so that on both sides a larger key is better. Near the best all of a window is compared, without
+ * branches: sixteen independent compares cost less than one wrong guess. Past it: strides of 16, 256, ... from the
+ * best, then halving, where the number of steps is fixed and their outcome is added, not branched on. */
+static inline size_t
+mantra_book_find(const mantra_level *levels, size_t count, int64_t key, int64_t mirror)
+{
+    size_t low = 0, high = count;
+    if (MANTRA_LIKELY(count >= MANTRA_BOOK_WINDOW)) {
+        size_t better = 0;
+        for (size_t i = 0; i < MANTRA_BOOK_WINDOW; i++)
+            better += (mantra_level_price(&levels[count - 1 - i]) ^ mirror) >= key;
+        high -= better;
+        if (better < MANTRA_BOOK_WINDOW)
+            return high;
+    }
+    for (size_t back = 16 * MANTRA_BOOK_WINDOW; back <= count; back *= 16) {
+        if ((mantra_level_price(&levels[count - back]) ^ mirror) < key) {
+            low = count - back + 1;
+            break;
+        }
+        high = count - back;
+    }
+    for (size_t left = high - low; left > 0; left /= 2) {
+        const size_t half = (left + 1) / 2;
+        low += half & -(size_t)((mantra_level_price(&levels[low + half - 1]) ^ mirror) < key);
+    }
+    return low;
+}
+
+/* Copy four levels from `from` to `to`, which may overlap. In names, not in an array: gcc would build vectors of it on
+ * the stack and wait for them. */
+static inline void
+mantra_level_copy4(mantra_level *to, const mantra_level *from)
+{
+    const int64_t price0 = mantra_level_price(&from[0]), size0 = mantra_level_size(&from[0]);
+    const int64_t price1 = mantra_level_price(&from[1]), size1 = mantra_level_size(&from[1]);
+    const int64_t price2 = mantra_level_price(&from[2]), size2 = mantra_level_size(&from[2]);
+    const int64_t price3 = mantra_level_price(&from[3]), size3 = mantra_level_size(&from[3]);
+    mantra_level_set(&to[0], price0, size0);
+    mantra_level_set(&to[1], price1, size1);
+    mantra_level_set(&to[2], price2, size2);
+    mantra_level_set(&to[3], price3, size3);
+}
+
+/* Open a gap at levels[at], or close it. What lies past `count` is moved along, and is nobody's. */
+static inline void
+mantra_book_open(mantra_level *levels, size_t at, size_t count)
+{
+    size_t i = at + (count - at) / 4 * 4;
+    mantra_level_copy4(&levels[i + 1], &levels[i]);
+    while (i > at) {
+        i -= 4;
+        mantra_level_copy4(&levels[i + 1], &levels[i]);
+    }
+}
+
+static inline void
+mantra_book_close(mantra_level *levels, size_t at, size_t count)
+{
+    do {
+        mantra_level_copy4(&levels[at], &levels[at + 1]);
+        at += 4;
+    } while (at + 1 < count);
+}
+
+/* Set the level at `price` to `size`; 0 removes it. Returns the level's rank (0: best) or one of MANTRA_BOOK_*. */
+static inline int
+mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
+{
+    const size_t side = (size_t)kind - MANTRA_BID;
+    const int64_t mirror = -(int64_t)side;
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    mantra_level *levels = mantra_book_side(book, side);
+    const size_t at = mantra_book_find(levels, count, price ^ mirror, mirror);
+    if (at < count && mantra_level_price(&levels[at]) == price) {
+        if (size == 0) {
+            mantra_book_close(levels, at, count);
+            MANTRA_BOOK_SET(book, count[side], count - 1);
+        }
+        else if (mantra_level_size(&levels[at]) == size)
+            return MANTRA_BOOK_SAME;
+        else
+            atomic_store_explicit(&levels[at].size, size, memory_order_relaxed);
+        return (int)(count - 1 - at);
+    }
+    if (size == 0)
+        return MANTRA_BOOK_ABSENT;
+    if (MANTRA_UNLIKELY(count == MANTRA_BOOK_GET(book, capacity)))
+        return MANTRA_BOOK_FULL;
+    mantra_book_open(levels, at, count);
+    mantra_level_set(&levels[at], price, size);
+    MANTRA_BOOK_SET(book, count[side], count + 1);
+    return (int)(count - at);
+}
+
+static inline void
+mantra_book_clear(mantra_book *book)
+{
+    MANTRA_BOOK_SET(book, count[0], 0);
+    MANTRA_BOOK_SET(book, count[1], 0);
+}
+
+/* Replace all levels by `changes`, an image: any order, a price named twice has the last size named, sizes of 0 are
+ * no levels. Linear when each side is sorted either way, as venues send it. Returns 0, or MANTRA_BOOK_FULL and the book
+ * is as it was. */
+static inline int
+mantra_book_load(mantra_book *book, const mantra_change *changes, size_t count)
+{
+    size_t of_side[2] = {0, 0};
+    int64_t first[2] = {0, 0}, last[2] = {0, 0};
+    for (size_t i = 0; i < count; i++) {
+        const size_t side = (size_t)changes[i].kind - MANTRA_BID;
+        last[side] = changes[i].price;
+        if (of_side[side]++ == 0)
+            first[side] = changes[i].price;
+    }
+    if (mantra_book_reserve(book, of_side[0] > of_side[1] ? of_side[0] : of_side[1]) != 0)
+        return MANTRA_BOOK_FULL;
+    mantra_book_clear(book);
+    for (size_t side = 0; side < 2; side++) {
+        /* Worst first, every level is put after the last: nothing moves. */
+        const bool best_first = side == 0 ? first[0] > last[0] : first[1] < last[1];
+        const int64_t mirror = -(int64_t)side;
+        mantra_level *levels = mantra_book_side(book, side);
+        size_t held = 0;
+        for (size_t i = 0; i < count; i++) {
+            const mantra_change *change = &changes[best_first ? count - 1 - i : i];
+            if ((size_t)change->kind - MANTRA_BID != side || change->size == 0)
+                continue;
+            const int64_t key = change->price ^ mirror;
+            size_t at = held;
+            if (held > 0 && (mantra_level_price(&levels[held - 1]) ^ mirror) >= key)
+                at = mantra_book_find(levels, held, key, mirror);
+            if (at < held && mantra_level_price(&levels[at]) == change->price) {
+                if (!best_first) /* else this is the one named before, and the last one counts */
+                    atomic_store_explicit(&levels[at].size, change->size, memory_order_relaxed);
+                continue;
+            }
+            mantra_book_open(levels, at, held++);
+            mantra_level_set(&levels[at], change->price, change->size);
+        }
+        MANTRA_BOOK_SET(book, count[side], (uint32_t)held);
+    }
+    return 0;
+}
+
+/* The best level of a side; false when it has none. For the writer: others copy. */
+static inline bool
+mantra_book_best(const mantra_book *book, uint8_t kind, int64_t *price, int64_t *size)
+{
+    const size_t side = (size_t)kind - MANTRA_BID;
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    if (count == 0)
+        return false;
+    const mantra_level *best = mantra_book_side(book, side) + count - 1;
+    *price = mantra_level_price(best);
+    *size = mantra_level_size(best);
+    return true;
+}
+
+static inline bool
+mantra_book_crossed(const mantra_book *book)
+{
+    int64_t bid, ask, size;
+    return mantra_book_best(book, MANTRA_BID, &bid, &size) && mantra_book_best(book, MANTRA_ASK, &ask, &size) &&
+           bid >= ask;
+}
+
+/* Is the book what it must be: counts within capacity, sorted, no empty level? For the writer, between messages. */
+static inline bool
+mantra_book_sound(const mantra_book *book)
+{
+    if (MANTRA_BOOK_GET(book, version) & 1 || MANTRA_BOOK_GET(book, capacity) > MANTRA_BOOK_GET(book, ceiling))
+        return false;
+    for (size_t side = 0; side < 2; side++) {
+        const mantra_level *levels = mantra_book_side(book, side);
+        const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+        if (count > MANTRA_BOOK_GET(book, capacity))
+            return false;
+        for (size_t i = 0; i < count; i++) {
+            const int64_t price = mantra_level_price(&levels[i]);
+            if (mantra_level_size(&levels[i]) <= 0)
+                return false;
+            if (i > 0 && (price ^ -(int64_t)side) <= (mantra_level_price(&levels[i - 1]) ^ -(int64_t)side))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the readers' side ---- */
+
+/* A consistent copy. The reader gives the arrays: {price, size} rows, best first, `room` rows each (0: state only). */
+typedef struct mantra_book_image {
+    int64_t (*levels[2])[2];
+    uint32_t room;
+    uint32_t copied[2]; /* rows filled */
+    uint32_t count[2];  /* levels the book has */
+    uint32_t capacity, ceiling, instrument;
+    uint8_t venue, trust, reason;
+    uint64_t version, generation, sequence, position, growths;
+    int64_t venue_time_ns, trust_since_ns;
+} mantra_book_image;
+
+/* One attempt; false when a message was being applied meanwhile, and what was copied is to be thrown away. */
+static inline bool
+mantra_book_try_copy(const mantra_book *book, mantra_book_image *out)
+{
+    out->version = atomic_load_explicit(&book->header->version, memory_order_acquire);
+    if (out->version & 1)
+        return false;
+    out->generation = MANTRA_BOOK_GET(book, generation);
+    out->sequence = MANTRA_BOOK_GET(book, sequence);
+    out->position = MANTRA_BOOK_GET(book, position);
+    out->growths = MANTRA_BOOK_GET(book, growths);
+    out->venue_time_ns = MANTRA_BOOK_GET(book, venue_time_ns);
+    out->trust_since_ns = MANTRA_BOOK_GET(book, trust_since_ns);
+    out->instrument = MANTRA_BOOK_GET(book, instrument);
+    out->venue = MANTRA_BOOK_GET(book, venue);
+    out->trust = MANTRA_BOOK_GET(book, trust);
+    out->reason = MANTRA_BOOK_GET(book, reason);
+    out->ceiling = MANTRA_BOOK_GET(book, ceiling);
+    out->capacity = MANTRA_BOOK_GET(book, capacity);
+    for (size_t side = 0; side < 2; side++) {
+        const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+        if (count > out->capacity) /* torn: do not even look where it points */
+            return false;
+        const mantra_level *levels = book->header->levels + side * ((size_t)out->capacity + MANTRA_BOOK_SLACK);
+        out->count[side] = count;
+        out->copied[side] = count < out->room ? count : out->room;
+        for (size_t i = 0; i < out->copied[side]; i++) {
+            out->levels[side][i][0] = mantra_level_price(&levels[count - 1 - i]);
+            out->levels[side][i][1] = mantra_level_size(&levels[count - 1 - i]);
+        }
+    }
+    atomic_thread_fence(memory_order_acquire); /* all of it was read before the version is looked at again */
+    return MANTRA_BOOK_GET(book, version) == out->version;
+}
+
+/* Copy, as often as it takes up to `attempts`. Returns 0 or MANTRA_BOOK_BUSY. A section lasts well under a microsecond
+ * per change, so the first attempts spin; a writer that was descheduled inside one needs the CPU. */
+static inline int
+mantra_book_copy(const mantra_book *book, mantra_book_image *out, uint32_t attempts)
+{
+    for (uint32_t attempt = 0; attempt < attempts; attempt++) {
+        if (mantra_book_try_copy(book, out))
+            return 0;
+        if (attempt < 64)
+            MANTRA_PAUSE();
+        else
+            sched_yield();
+    }
+    return MANTRA_BOOK_BUSY;
+}
+
+#endif

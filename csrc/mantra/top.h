@@ -1,0 +1,47 @@
+/* top.h - the best levels of one book, as a message.
+ *
+ *   book (best last)                      top (best first, zero past the counts)
+ *   bids | ... | 99 | 100 |      ->       bid_price | 100 | 99 | ... |      ask_price | 101 | 102 | ... |  */
+#ifndef MANTRA_TOP_H
+#define MANTRA_TOP_H
+
+#include "mantra/book.h"
+
+/* Fill `top` from the book; the writer of the book calls it. Origin, published and flags are left to who publishes. */
+static inline void
+mantra_top_fill(mantra_top *top, const mantra_book *book)
+{
+    memset(top, 0, sizeof *top);
+    top->sequence = MANTRA_BOOK_GET(book, sequence);
+    top->venue_time_ns = MANTRA_BOOK_GET(book, venue_time_ns);
+    top->trust_since_ns = MANTRA_BOOK_GET(book, trust_since_ns);
+    top->instrument = MANTRA_BOOK_GET(book, instrument);
+    top->venue = MANTRA_BOOK_GET(book, venue);
+    top->trust = MANTRA_BOOK_GET(book, trust);
+    top->reason = MANTRA_BOOK_GET(book, reason);
+    top->generation = (uint32_t)MANTRA_BOOK_GET(book, generation);
+    int64_t *const price[2] = {top->bid_price, top->ask_price}, *const size[2] = {top->bid_size, top->ask_size};
+    uint16_t *const filled[2] = {&top->bid_count, &top->ask_count};
+    for (size_t side = 0; side < 2; side++) {
+        const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+        const uint32_t depth = count < MANTRA_DEPTH ? count : MANTRA_DEPTH;
+        const mantra_level *best = mantra_book_side(book, side) + count;
+        *filled[side] = (uint16_t)depth;
+        for (uint32_t i = 0; i < depth; i++) {
+            --best;
+            price[side][i] = mantra_level_price(best);
+            size[side][i] = mantra_level_size(best);
+        }
+    }
+}
+
+/* Do two tops say the same to who trades: levels, trust, reason, instrument? Sequence and times may differ. */
+static inline bool
+mantra_top_same(const mantra_top *a, const mantra_top *b)
+{
+    return a->instrument == b->instrument && a->venue == b->venue && a->trust == b->trust && a->reason == b->reason &&
+           a->bid_count == b->bid_count && a->ask_count == b->ask_count &&
+           memcmp(a->bid_price, b->bid_price, sizeof *a - offsetof(mantra_top, bid_price)) == 0;
+}
+
+#endif
