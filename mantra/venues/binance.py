@@ -1,0 +1,154 @@
+"""binance: Binance spot, JSON streams (docs of 2026-07).
+
+Streams are named in the URL, which costs none of the five frames a second that a client may send; only a list too long
+for a URL is subscribed by frames. Books: diffs are numbered without holes, a REST snapshot is spliced by those numbers.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from mantra.errors import VenueError
+from mantra.venues.venue import (
+    UNVERIFIED,
+    VERIFIED,
+    Acknowledged,
+    Control,
+    Endpoints,
+    Heartbeat,
+    Limits,
+    Listing,
+    Mode,
+    Nothing,
+    Rate,
+    Refused,
+    Request,
+    Restart,
+    Venue,
+    decimal_text,
+    in_batches,
+    parse,
+)
+
+BOOK_CHANNEL = {"book": "@depth@100ms", "top": "@depth20@100ms"}
+LONGEST_URL = 4000              # no limit is documented; web servers commonly refuse a request line beyond 8 kB
+STREAMS_PER_FRAME = 100
+UNSUBSCRIBE_IDS = 1_000_000     # so that their answers are never taken for a subscription's
+SNAPSHOT_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+
+
+class Binance(Venue):
+    name = "binance"
+    id = 0
+    decoder = "binance"
+    scheme = "ids"
+    # A partial book is whole in every frame, so no loss can make it wrong, but nothing proves that none was lost.
+    live_trust = {"book": VERIFIED, "top": UNVERIFIED}  # noqa: RUF012
+    home = Endpoints("wss://stream.binance.com:9443", "https://api.binance.com")
+    limits = Limits(
+        channels=1024,
+        frame_bytes=4096,
+        rates={
+            "connect": (Rate(300, 300.0),),
+            "send": (Rate(4, 1.0),),        # five are allowed, pongs included: one is left for them
+            "rest": (Rate(6000, 60.0),),
+        },
+    )
+    when_refused = ("Binance refuses this address or region; its market-data hosts may not: give --endpoints a file "
+                    'with [binance] websocket = "wss://data-stream.binance.vision", '
+                    'rest = "https://data-api.binance.vision"')
+
+    def liveness(self) -> tuple[Heartbeat, float, float]:
+        # The venue pings every 20 s; with ours every 10 s two lost answers are noticed well within its minute.
+        return Heartbeat(None, 10.0), 25.0, 23.5 * 3600
+
+    def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        suffixes = [BOOK_CHANNEL[mode]] + ["@trade"] * trades
+        return [symbol.lower() + suffix for symbol in symbols for suffix in suffixes]
+
+    def _all_in_url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str | None:
+        streams = "/".join(quote(channel, safe="@") for channel in self.channels(symbols, mode, trades))
+        return f"?streams={streams}" if len(streams) <= LONGEST_URL else None
+
+    def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
+        return f"{self.endpoints.websocket}/stream{self._all_in_url(symbols, mode, trades) or ''}"
+
+    def _texts(self, method: str, first_id: int, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        batches = in_batches(self.channels(symbols, mode, trades), STREAMS_PER_FRAME)
+        return [json.dumps({"method": method, "params": batch, "id": number}, separators=(",", ":"), ensure_ascii=False)
+                for number, batch in enumerate(batches, first_id)]
+
+    def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        if self._all_in_url(symbols, mode, trades):
+            return []
+        return self._texts("SUBSCRIBE", 1, symbols, mode, trades)
+
+    def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        return self._texts("UNSUBSCRIBE", UNSUBSCRIBE_IDS, symbols, mode, trades)
+
+    def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
+        """Ids of the requests: an answer names no stream, and a misspelt one is granted as well."""
+        return frozenset(str(number + 1) for number in range(len(self.subscribe_texts(symbols, mode, trades))))
+
+    def control(self, text: bytes) -> Control:
+        frame: Any = parse(self.name, "a control frame", text)
+        if not isinstance(frame, dict):
+            return Nothing()
+        data = frame.get("data")
+        event = data if isinstance(data, dict) else frame
+        if event.get("e") == "serverShutdown":
+            return Restart(0.0)             # "no lead time is promised"
+        request = frame.get("id")
+        keys = () if request is None else (str(request),)
+        error = frame.get("error", frame)   # both shapes have been seen: {"code","msg"} and {"error":{"code","msg"}}
+        if isinstance(error, dict) and "msg" in error:
+            return Refused(f"{error['msg']} (code {error.get('code')})", keys)
+        if frame.get("result", "") is None and keys:
+            return Acknowledged(keys)
+        return Nothing()
+
+    def snapshot(self, symbol: str, levels: int) -> Request:
+        limit, weight = next(((n, w) for n, w in SNAPSHOT_WEIGHTS if levels <= n), SNAPSHOT_WEIGHTS[-1])
+        return Request(f"/api/v3/depth?symbol={quote(symbol)}&limit={limit}", weight)
+
+    def snapshot_symbol(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        symbols = parse_qs(parts.query).get("symbol") if parts.path.endswith("/depth") else None
+        return symbols[0] if symbols else None
+
+    def instruments_request(self) -> Request:
+        return Request("/api/v3/exchangeInfo?showPermissionSets=false", 20)
+
+    def lists_instruments(self, url: str) -> bool:
+        return urlsplit(url).path.endswith("/exchangeInfo")
+
+    def parse_instruments(self, body: bytes) -> list[Listing]:
+        answer = parse(self.name, "an instrument list", body)
+        try:
+            return [self._listing(row) for row in answer["symbols"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise VenueError(f"binance sent an instrument list without {error}: {body[:80]!r}") from None
+
+    def _listing(self, row: dict[str, Any]) -> Listing:
+        rules = {rule["filterType"]: rule for rule in row["filters"]}
+        lot = rules.get("LOT_SIZE", {})
+        value = rules.get("NOTIONAL") or rules.get("MIN_NOTIONAL") or {}
+        return Listing(
+            venue=self.name,
+            symbol=row["symbol"],
+            base=row["baseAsset"].upper(),
+            quote=row["quoteAsset"].upper(),
+            tick=decimal_text(rules.get("PRICE_FILTER", {}).get("tickSize")),
+            lot=decimal_text(lot.get("stepSize")),
+            min_size=decimal_text(lot.get("minQty")),
+            min_value=decimal_text(value.get("minNotional")),
+            max_size=decimal_text(lot.get("maxQty")),
+            status=row["status"],
+            tradable=row["status"] == "TRADING" and bool(row.get("isSpotTradingAllowed", True)),
+        )
+
+    def spellings(self, symbol: str) -> list[str]:
+        """Stream names spell it in lower case, the `s` of an event in upper case."""
+        return [symbol.lower(), symbol.upper()]

@@ -1,0 +1,212 @@
+"""venue: the contract of a venue: where it is, what to say to it, what its answers mean, how fast it may be asked.
+
+A venue is this file's `Venue` filled in, one C decoder (`decoder` names it) and its recordings. Nothing here does I/O:
+the client connects, the subscriber sends `subscribe_texts` and hands control frames to `control`, the listener
+synchronises books by `scheme`, the governor paces by `limits`.
+
+A *symbol* is the venue's own REST spelling of an instrument, as `Listing.symbol` has it (BTCUSDT, btcusd).
+"""
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar, Literal
+
+from mantra.errors import VenueError
+
+Mode = Literal["book", "top"]
+Scheme = Literal["ids", "time"]
+
+VERIFIED, UNVERIFIED = 4, 3    # MANTRA_VERIFIED, MANTRA_UNVERIFIED: messages.h says what they mean
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Base addresses, without a trailing slash. `ca_file`: PEM of an authority to trust instead of the system's."""
+
+    websocket: str
+    rest: str
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """At most `count` (of weight) in any `seconds`."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the venue allows. `rates` by what is done: "connect", "send" (a frame), "rest" (weight of requests)."""
+
+    channels: int                                   # per connection
+    frame_bytes: int                                # longest text we may send
+    rates: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What we send so that a living connection always has something to answer. `text` None: a WebSocket ping."""
+
+    text: str | None
+    interval_s: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """A REST GET: `path` goes after `Endpoints.rest`, `weight` to the governor."""
+
+    path: str
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One instrument as one venue lists it. Numbers are exact decimal text; "" where the venue does not say."""
+
+    venue: str
+    symbol: str
+    base: str           # upper case
+    quote: str
+    tick: str           # the venue's price increment
+    lot: str            # the venue's size increment
+    min_size: str
+    min_value: str      # price * size, in quote
+    max_size: str
+    status: str         # the venue's word
+    tradable: bool
+
+    @property
+    def name(self) -> str:
+        """Canonical name, alike at all venues: BASE-QUOTE."""
+        return f"{self.base}-{self.quote}"
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """Subscriptions granted: some of `Venue.expected_acks`."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The venue refused something; `why` in its words. `keys`: of `expected_acks`, empty where it does not say."""
+
+    why: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The venue will close this connection: open another within `within_s` (0: at once)."""
+
+    within_s: float
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Understood; nothing to do."""
+
+
+Control = Acknowledged | Refused | Restart | Nothing
+
+
+class Venue(ABC):
+    """One venue. Class attributes are its rules; an instance may be given other `endpoints`."""
+
+    name: ClassVar[str]
+    id: ClassVar[int]                               # index in mantra.venues.NAMES: a bit of a world level's mask
+    decoder: ClassVar[str]                          # mantra_decode_<decoder>
+    scheme: ClassVar[Scheme]                        # how snapshot and diffs are spliced, see listener/recovery.py
+    live_trust: ClassVar[Mapping[Mode, int]]        # of a synchronised book
+    home: ClassVar[Endpoints]                       # the real venue
+    limits: ClassVar[Limits]
+    when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
+    modes: ClassVar[tuple[Mode, ...]] = ("book", "top")
+
+    def __init__(self, endpoints: Endpoints | None = None) -> None:
+        self.endpoints = endpoints or self.home
+        self.heartbeat, self.silence_s, self.max_age_s = self.liveness()
+
+    def __repr__(self) -> str:
+        return f"<venue {self.name} at {self.endpoints.websocket}>"
+
+    @abstractmethod
+    def liveness(self) -> tuple[Heartbeat, float, float]:
+        """(heartbeat, silence_s, max_age_s): what to send; a connection on which nothing at all, pongs included, came
+        for `silence_s` is dead; a connection older than `max_age_s` is replaced before the venue ends it."""
+
+    @abstractmethod
+    def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        """The venue's names of the channels of these feeds; their number counts against `limits.channels`."""
+
+    @abstractmethod
+    def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
+        """Where to connect for these feeds."""
+
+    @abstractmethod
+    def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        """Frames to send once connected to `url` of the same arguments; empty where the URL said it all."""
+
+    @abstractmethod
+    def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
+        """Frames that end these feeds."""
+
+    @abstractmethod
+    def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
+        """Keys that `control` must have acknowledged before the feeds are granted; empty: nothing to wait for."""
+
+    @abstractmethod
+    def control(self, text: bytes) -> Control:
+        """The meaning of a frame that the decoder called MANTRA_CONTROL. VenueError if it is not JSON at all."""
+
+    @abstractmethod
+    def snapshot(self, symbol: str, levels: int) -> Request:
+        """The REST book, at least `levels` a side where the venue has and gives as many."""
+
+    @abstractmethod
+    def snapshot_symbol(self, url: str) -> str | None:
+        """Symbol of the book that a recorded GET of `url` fetched; None if it fetched something else."""
+
+    @abstractmethod
+    def instruments_request(self) -> Request:
+        """The REST list of instruments."""
+
+    @abstractmethod
+    def lists_instruments(self, url: str) -> bool:
+        """Did a recorded GET of `url` fetch the list of instruments?"""
+
+    @abstractmethod
+    def parse_instruments(self, body: bytes) -> list[Listing]:
+        """Spot instruments in the answer to `instruments_request`; VenueError when it is something else."""
+
+    @abstractmethod
+    def spellings(self, symbol: str) -> list[str]:
+        """Every way the decoder may meet this symbol in a frame."""
+
+
+def parse(venue: str, what: str, body: bytes) -> Any:
+    """JSON, or a VenueError that says whose it was and how it starts."""
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise VenueError(f"{venue} sent {what} that is not JSON ({error}): {body[:80]!r}") from None
+
+
+def decimal_text(value: object) -> str:
+    """`value` as plain decimal text without trailing zeros; "" for nothing or zero (a rule that is off)."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return ""
+    return f"{number.normalize():f}" if number.is_finite() and number > 0 else ""
+
+
+def in_batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (items[start:start + size] for start in range(0, len(items), size))
