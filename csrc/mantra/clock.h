@@ -1,7 +1,7 @@
 /* clock.h - the cycle counter, and what its cycles are worth in nanoseconds and in UTC. (gnu11: clock_gettime)
  *
- * Every hop is stamped in cycles, one instruction and no call into the OS; a clock page says what they mean. It is plain
- * data and may lie in shared memory: cycles of an invariant counter mean the same to every process of a machine.
+ * Every hop is stamped in cycles, one instruction and no call into the OS; a clock page says what they mean. It is
+ * plain data and may lie in shared memory: an invariant counter's cycles mean the same to all processes of a machine.
  *
  *   0      8             16             24            32    40             48          56
  *   | kind | base_cycles | ns_per_cycle | base_utc_ns | now | steered_at   | drift_ppb | error_ns |

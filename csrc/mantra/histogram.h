@@ -3,10 +3,11 @@
  *   0       8     16    24    32               64
  *   | count | sum | max | min | (rest of line) | counts[16384]
  *
- * Below 1,024 ns each bucket is one nanosecond. Above, every power of two is cut in 512: a value is told by its bucket's
- * middle, at most 1/1024 away from it. As in Gil Tene's HdrHistogram, half its size for the same digits.
- * One writer, any number of readers: counts are relaxed atomics, so a copy taken meanwhile is of some moment's making
- * for each bucket alone, never torn. Two histograms merge by adding, and the later less the earlier is what lay between. */
+ * Below 1,024 ns each bucket is one nanosecond. Above, every power of two is cut in 512: a value is told by the middle
+ * of its bucket, at most 1/1024 away from it. As in Gil Tene's HdrHistogram, half its size for the same digits.
+ * One writer, any number of readers: counts are relaxed atomics, so no count is ever torn, but a copy taken meanwhile
+ * has each bucket at a moment of its own. Two histograms merge by adding; the later less the earlier is what lay
+ * between. */
 #ifndef MANTRA_HISTOGRAM_H
 #define MANTRA_HISTOGRAM_H
 
@@ -16,7 +17,7 @@
 #define MANTRA_HISTOGRAM_LIMIT (UINT64_C(1) << 40) /* ns; what is longer counts in the last bucket, max tells it */
 
 typedef struct mantra_histogram {
-    _Atomic uint64_t count, sum, max, min; /* min: UINT64_MAX - the least, so that zeroed memory is an empty histogram */
+    _Atomic uint64_t count, sum, max, min; /* min: UINT64_MAX - the least, so that zeroed memory is an empty one */
     uint64_t reserved[4];
     _Atomic uint64_t counts[MANTRA_HISTOGRAM_BUCKETS];
 } mantra_histogram;
@@ -91,6 +92,7 @@ mantra_histogram_merge(mantra_histogram *into, const mantra_histogram *from)
 static inline void
 mantra_histogram_subtract(mantra_histogram *later, const mantra_histogram *earlier)
 {
+    const uint64_t highest = atomic_load_explicit(&later->max, memory_order_relaxed);
     uint64_t count = 0, max = 0, min = 0;
     for (uint32_t i = 0; i < MANTRA_HISTOGRAM_BUCKETS; i++) {
         const uint64_t n = atomic_load_explicit(&later->counts[i], memory_order_relaxed)
@@ -102,8 +104,8 @@ mantra_histogram_subtract(mantra_histogram *later, const mantra_histogram *earli
             min = min ? min : UINT64_MAX - max;
         }
     }
-    if (atomic_load_explicit(&later->max, memory_order_relaxed) > atomic_load_explicit(&earlier->max, memory_order_relaxed))
-        max = atomic_load_explicit(&later->max, memory_order_relaxed); /* the record fell in between: known exactly */
+    if (highest > atomic_load_explicit(&earlier->max, memory_order_relaxed))
+        max = highest; /* the record fell in between: known exactly */
     atomic_store_explicit(&later->count, count, memory_order_relaxed);
     atomic_store_explicit(&later->sum, atomic_load_explicit(&later->sum, memory_order_relaxed)
                           - atomic_load_explicit(&earlier->sum, memory_order_relaxed), memory_order_relaxed);
