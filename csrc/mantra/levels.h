@@ -1,0 +1,201 @@
+/* levels.h - arrays of [price, size] pairs: what every venue's book messages are made of.
+ *
+ *   "bids":[["61837.63","0.50"],["61837.60","1.20"], ... ]]
+ *           |<- the first `depth` levels ->|^ and the character behind them: a side's text
+ *
+ * A partial-depth image repeats levels that rarely change, so its sides' texts are compared with the last image's first:
+ * when both are the same bytes there is nothing to read. Levels past `depth` are passed over in 16-byte steps. */
+#ifndef MANTRA_LEVELS_H
+#define MANTRA_LEVELS_H
+
+#include "mantra/decode.h"
+#include "mantra/json_scan.h"
+
+/* One number, bare or in quotes. */
+static inline int
+mantra_json_decimal(mantra_json *json, uint8_t decimals, int64_t *out)
+{
+    bool quoted = mantra_json_peek(json) == '"';
+    json->at += quoted;
+    int status = mantra_decimal(&json->at, json->end, decimals, out);
+    if (status != MANTRA_MALFORMED && quoted && (json->at >= json->end || *json->at++ != '"'))
+        return MANTRA_MALFORMED;
+    return status;
+}
+
+/* One level. Venues send no white space between a level's parts, except in some REST answers. */
+static inline int
+mantra_json_level(mantra_json *json, mantra_scale scale, int64_t *price, int64_t *size)
+{
+    if (mantra_json_enter(json, '[') != 1)
+        return MANTRA_MALFORMED;
+    int status = mantra_json_decimal(json, scale.price_decimals, price);
+    if (status)
+        return status;
+    if (mantra_json_next(json, '[') != 1)
+        return MANTRA_MALFORMED;
+    status = mantra_json_decimal(json, scale.size_decimals, size);
+    if (status)
+        return status;
+    return mantra_json_next(json, '[') == 0 && *price > 0 && *size >= 0 ? 0 : MANTRA_MALFORMED;
+}
+
+/* Pass over levels up to and including the bracket that closes their array. They are not used, so it is enough that they
+ * can hide no other part of the message: no braces, letters, spaces or backslashes until "]]". */
+static inline int
+mantra_json_skip_levels(mantra_json *json)
+{
+    const char *p = json->at;
+    for (; p < json->end; p++) {
+#if defined(__SSE2__) && !defined(MANTRA_PORTABLE)
+        for (; json->end - p >= 17; p += 16) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+            __m128i next = _mm_loadu_si128((const __m128i *)(const void *)(p + 1));
+            __m128i close = _mm_set1_epi8(']');
+            __m128i ends = _mm_and_si128(_mm_cmpeq_epi8(bytes, close), _mm_cmpeq_epi8(next, close));
+            __m128i above = _mm_or_si128(_mm_cmpgt_epi8(bytes, close), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+            __m128i odd = _mm_or_si128(above, _mm_cmplt_epi8(bytes, _mm_set1_epi8('"')));
+            if (_mm_movemask_epi8(_mm_or_si128(ends, odd)))
+                break;
+        }
+#endif
+        if ((uint8_t)*p < '"' || (uint8_t)*p > ']' || *p == '\\')
+            break;
+        if (*p == ']' && p + 1 < json->end && p[1] == ']') {
+            json->at = p + 2;
+            return 0;
+        }
+    }
+    /* White space, or something wrong: look properly, level by level. */
+    for (int more = 1; more;) {
+        more = mantra_json_next(json, '[');
+        if (more < 0 || (more && mantra_json_skip(json)))
+            return MANTRA_MALFORMED;
+    }
+    return 0;
+}
+
+/* Read up to `depth` levels (0: all) of the array here into the decoder's changes; `text`: what was read, for the next
+ * comparison. 0 or an error; after MANTRA_FINER and MANTRA_TOO_MANY the cursor stands anywhere. */
+static inline int
+mantra_json_levels(mantra_decoder *decoder, mantra_json *json, uint8_t kind, uint32_t depth, mantra_span *text)
+{
+    const mantra_scale scale = decoder->scales[decoder->book];
+    uint32_t room = decoder->change_capacity - decoder->change_count, count = 0;
+    mantra_change *change = decoder->changes + decoder->change_count;
+    int more = mantra_json_enter(json, '[');
+    text->text = json->at;
+    if (more == 0)
+        text->text--;
+    while (more > 0) {
+        if (count == room)
+            return MANTRA_TOO_MANY;
+        int status = mantra_json_level(json, scale, &change[count].price, &change[count].size);
+        if (status)
+            return status;
+        change[count++].kind = kind;
+        if (count == depth && mantra_json_peek(json) == ',') {
+            text->size = (size_t)(json->at + 1 - text->text);
+            decoder->change_count += count;
+            return mantra_json_skip_levels(json);
+        }
+        more = mantra_json_next(json, '[');
+    }
+    text->size = (size_t)(json->at - text->text);
+    decoder->change_count += count;
+    return more;
+}
+
+/* One side of an image while its message is read: 0 bids, 1 asks. */
+typedef struct mantra_image {
+    const char *start[2]; /* where the array stands; NULL: not seen */
+    mantra_span text[2];
+    bool same[2];         /* as in the last image, so not read yet */
+} mantra_image;
+
+/* One side of an image: noticed to be the same and passed over, or read. */
+static inline int
+mantra_image_side(mantra_decoder *decoder, mantra_json *json, mantra_image *image, unsigned side)
+{
+    if (image->start[side])
+        return MANTRA_MALFORMED; /* the key came twice */
+    if (mantra_json_peek(json) != '[')
+        return MANTRA_MALFORMED;
+    image->start[side] = json->at;
+    if (decoder->depth && decoder->images) {
+        const mantra_image_text *last = &decoder->images[decoder->book];
+        size_t size = side ? last->bytes_asks : last->bytes_bids;
+        const char *known = last->text + (side ? last->bytes_bids : 0);
+        /* An empty side is kept as its bracket; a first level never starts with one that closes. */
+        const char *levels = json->at + 1;
+        if (size && (size_t)(json->end - levels) >= size && memcmp(levels, known, size) == 0) {
+            image->same[side] = true;
+            image->text[side] = (mantra_span){.text = levels, .size = size};
+            json->at = levels + size;
+            if (known[size - 1] == ']')
+                return 0;
+            json->at--; /* skipping starts at the comma */
+            return mantra_json_skip_levels(json);
+        }
+    }
+    return mantra_json_levels(decoder, json, side ? MANTRA_ASK : MANTRA_BID, decoder->depth, &image->text[side]);
+}
+
+/* The message is whole: MANTRA_UNCHANGED, or read the side that was passed over, remember both texts: MANTRA_IMAGE. */
+static inline int
+mantra_image_finish(mantra_decoder *decoder, const char *end, mantra_image *image)
+{
+    if (image->same[0] && image->same[1])
+        return MANTRA_UNCHANGED;
+    for (unsigned side = 0; side < 2; side++) {
+        if (image->same[side]) {
+            mantra_json json = {image->start[side], end};
+            int status = mantra_json_levels(decoder, &json, side ? MANTRA_ASK : MANTRA_BID, decoder->depth,
+                                            &image->text[side]);
+            if (status)
+                return status;
+        }
+    }
+    if (decoder->depth && decoder->images) {
+        mantra_image_text *last = &decoder->images[decoder->book];
+        size_t bids = image->text[0].size, asks = image->text[1].size;
+        bool fits = bids + asks <= MANTRA_IMAGE_BYTES;
+        last->bytes_bids = fits ? (uint32_t)bids : 0;
+        last->bytes_asks = fits ? (uint32_t)asks : 0;
+        if (fits) {
+            memcpy(last->text, image->text[0].text, bids);
+            memcpy(last->text + bids, image->text[1].text, asks);
+        }
+    }
+    return MANTRA_IMAGE;
+}
+
+/* The book of a symbol as it stands in a message, escaped where it is not ASCII and the venue likes it so; -1. */
+static inline int32_t
+mantra_find_symbol(const mantra_symbols *symbols, mantra_span symbol)
+{
+    char plain[6 * MANTRA_SYMBOL_BYTES];
+    if (MANTRA_LIKELY(!symbol.escaped))
+        return mantra_symbols_find(symbols, symbol.text, symbol.size);
+    return symbol.size > sizeof plain ? -1 : mantra_symbols_find(symbols, plain, mantra_json_unescape(symbol, plain));
+}
+
+/* A finer number or too many levels end reading early; the rest must still be well-formed for that to be the verdict. */
+static inline int
+mantra_verdict(int status, const char *text, size_t size)
+{
+    return status < MANTRA_MALFORMED && !mantra_json_valid(text, size) ? MANTRA_MALFORMED : status;
+}
+
+/* Venue time in microseconds, or milliseconds when it is too small for that before the year 5138 (or after 1973). */
+static inline int
+mantra_venue_time(uint64_t time, int64_t *out_ns)
+{
+    uint64_t unit = time < UINT64_C(100000000000000) ? 1000000 : 1000;
+    if (time > INT64_MAX / unit)
+        return MANTRA_MALFORMED;
+    *out_ns = (int64_t)(time * unit);
+    return 0;
+}
+
+#endif
