@@ -1,0 +1,119 @@
+"""client/websocket: websocket-client shakes hands over the compiled transport; then its bytes belong to the feed."""
+from __future__ import annotations
+
+import contextlib
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from os import PathLike, fspath
+from urllib.parse import urlsplit
+
+import websocket
+
+from mantra.client.client import SCHEMES, Client
+from mantra.core.frame import CLOSE, frame_bytes
+from mantra.core.transport import TLSContext, Transport
+from mantra.errors import Closed, ConfigurationError, ConnectError
+
+REFUSALS = {
+    403: "the venue forbids it (often a blocked address or region); use another route, or --endpoints of another site",
+    429: "too many requests; wait before connecting again",
+    451: "the venue does not serve this region; use another of its sites (--endpoints), or another venue",
+    503: "the venue is overloaded or in maintenance; try later",
+}
+
+
+@lru_cache(maxsize=16)
+def tls_context(ca_file: str | None) -> TLSContext:
+    """One context per trust store: reading a system's store takes some 10 ms."""
+    return TLSContext(ca_file)
+
+
+class WebSocketClient(Client):
+    """A WebSocket at `url` (ws:// or wss://), given to the caller right behind the server's handshake.
+
+    `ca_file` replaces the default trust store; `timeout` (s) bounds all of connecting; `proxy`: see `Transport.open`.
+    No extension is offered, so no frame is compressed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        timeout: float = 10.0,
+        proxy: str | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            raise ConfigurationError(f"{url}: the port is not a number from 0 to 65535") from None
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise ConfigurationError(f"{url}: not a WebSocket address (ws://host:port/path or wss://...)")
+        self.url = url
+        self.host = parts.hostname
+        self.port = port or (443 if parts.scheme == "wss" else 80)
+        self.secure = parts.scheme == "wss"
+        self.headers = dict(headers or {})
+        self.ca_file = None if ca_file is None else fspath(ca_file)
+        self.timeout = timeout
+        self.proxy = proxy
+        self._transport = Transport()
+        self._begun = threading.Lock()
+
+    def connect(self) -> Transport:
+        """See `Client.connect`. A second call is an error: make a new client."""
+        if not self._begun.acquire(blocking=False):
+            raise RuntimeError("a client connects once")
+        transport = self._transport
+        transport.deadline = time.monotonic() + self.timeout
+        try:
+            tls = tls_context(self.ca_file) if self.secure else None
+            transport.open(self.host, self.port, tls=tls, proxy=self.proxy, timeout=self.timeout)
+            transport.settimeout(self.timeout)
+            self._shake_hands(transport)
+        except BaseException:
+            transport.close()
+            raise
+        transport.deadline = None
+        transport.settimeout(None)
+        return transport
+
+    def _shake_hands(self, transport: Transport) -> None:
+        socket = websocket.WebSocket()
+        try:
+            socket.connect(self.url, socket=transport, header=self.headers, redirect_limit=0, suppress_origin=True)
+        except websocket.WebSocketBadStatusException as error:
+            why = REFUSALS.get(error.status_code, "")
+            raise ConnectError(f"{self.url}: HTTP {error.status_code}{': ' if why else ''}{why}") from None
+        except websocket.WebSocketTimeoutException:
+            raise ConnectError(f"{self.url}: no WebSocket handshake within {self.timeout:g} s") from None
+        except websocket.WebSocketConnectionClosedException:
+            raise ConnectError(f"{self.url}: the server closed the connection during the handshake") from None
+        except (OSError, ValueError, IndexError, websocket.WebSocketException) as error:
+            if transport.closed:
+                raise Closed(f"{self.url}: closed while connecting") from None
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConnectError(f"{self.url}: the answer is no WebSocket handshake ({reason[:120]})") from None
+        if socket.handshake_response.status != 101:
+            target = socket.handshake_response.headers.get("location", "nowhere")
+            raise ConnectError(f"{self.url}: redirected to {target}; name that address instead")
+
+    def close(self) -> None:
+        """End it, abruptly if a thread is inside (`goodbye` is the polite way, for the transport's owner)."""
+        self._transport.close()
+
+
+def goodbye(transport: Transport, code: int = 1000, reason: str = "") -> None:
+    """Send a close frame and close; the owner's way to end. A peer that is gone already is no error."""
+    payload = struct.pack("!H", code) + reason.encode()[:123]
+    with contextlib.suppress(OSError, Closed):
+        transport.send(frame_bytes(CLOSE, payload))
+    transport.close()
+
+
+SCHEMES.update(ws=WebSocketClient, wss=WebSocketClient)
