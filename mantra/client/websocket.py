@@ -95,13 +95,17 @@ class WebSocketClient(Client):
         except websocket.WebSocketConnectionClosedException:
             raise ConnectError(f"{self.url}: the server closed the connection during the handshake") from None
         except (OSError, ValueError, IndexError, websocket.WebSocketException) as error:
-            if transport.closed:
-                raise Closed(f"{self.url}: closed while connecting") from None
+            self._refuse_redirect(socket)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConnectError(f"{self.url}: the answer is no WebSocket handshake ({reason[:120]})") from None
-        if socket.handshake_response.status != 101:
-            target = socket.handshake_response.headers.get("location", "nowhere")
-            raise ConnectError(f"{self.url}: redirected to {target}; name that address instead")
+        self._refuse_redirect(socket)
+
+    def _refuse_redirect(self, socket: websocket.WebSocket) -> None:
+        """websocket-client would follow it with a socket of its own, or take it for a success."""
+        answer = socket.handshake_response
+        if answer is not None and answer.status != 101:
+            target = answer.headers.get("location", "nowhere")
+            raise ConnectError(f"{self.url}: redirected to {target[:120]}; name that address instead") from None
 
     def close(self) -> None:
         """End it, abruptly if a thread is inside (`goodbye` is the polite way, for the transport's owner)."""

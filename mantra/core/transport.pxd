@@ -79,3 +79,4 @@ cdef class Transport:
     cdef ptrdiff_t python_read(self, void *to, size_t room) except? -2
     cdef ptrdiff_t python_write(self, const void *data, size_t size) except? -2
     cdef ptrdiff_t python_handshake(self) except? -2
+    cdef bint python_flush(self) except -1

@@ -480,7 +480,7 @@ cdef class Transport:
             else:
                 self.incoming.write(chunk[:got])
 
-    def python_flush(self):
+    cdef bint python_flush(self) except -1:
         """Send what Python's ssl has written; waits as `send` does."""
         cdef ptrdiff_t sent
         data = self.outgoing.read()
