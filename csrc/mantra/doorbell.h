@@ -1,0 +1,106 @@
+/* doorbell.h - one futex word per run, so that who waits for any queue can sleep.
+ *
+ *   | word | armed | ... 64 |      away from every slot: producers still know no consumer
+ *
+ *   waiter                                   ringer
+ *   seen = mantra_doorbell_seen    arms      publishes
+ *   looks at its queues once more            mantra_doorbell_ring: fence, armed? then word + 1, wake all
+ *   mantra_doorbell_wait(seen)     sleeps
+ *
+ * Between arming and looking, and between publishing and checking, stands a sequentially consistent fence: at least one
+ * side sees the other, and a ring between the look and the sleep changes the word, so the sleep ends at once. A ring
+ * disarms, so a waiter that died costs the next ring one system call and nothing after. Sleeps last at most 1 ms in any
+ * case. Spin on the queues first and arm only to sleep: while armed, every ring is a system call. Linux: -std=gnu11. */
+#ifndef MANTRA_DOORBELL_H
+#define MANTRA_DOORBELL_H
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mantra/base.h"
+
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan" /* fences order atomics here; no plain access relies on one */
+#endif
+
+#define MANTRA_PARK_NS INT64_C(1000000)
+
+typedef struct mantra_doorbell {
+    _Atomic uint32_t word, armed;
+    uint8_t rest[MANTRA_CACHE_LINE - 8];
+} mantra_doorbell;
+_Static_assert(sizeof(mantra_doorbell) == MANTRA_CACHE_LINE, "a line of its own");
+
+typedef bool (*mantra_ready)(const void *what);
+
+/* After publishing, once per batch. A fence and a load when nobody sleeps. */
+static inline void
+mantra_doorbell_ring(mantra_doorbell *bell)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (MANTRA_LIKELY(!atomic_load_explicit(&bell->armed, memory_order_relaxed)))
+        return;
+    /* Disarm before the word moves: who arms after this has read a word that is about to move, or the moved one. */
+    atomic_exchange_explicit(&bell->armed, 0, memory_order_acq_rel);
+    atomic_fetch_add_explicit(&bell->word, 1, memory_order_release);
+    syscall(SYS_futex, &bell->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Arm, and remember the word. Look at the queues once more after this, then wait. */
+static inline uint32_t
+mantra_doorbell_seen(mantra_doorbell *bell)
+{
+    uint32_t seen = atomic_load_explicit(&bell->word, memory_order_acquire);
+    atomic_store_explicit(&bell->armed, 1, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst);
+    return seen;
+}
+
+/* Sleep until rung since `seen`, or timeout_ns, or 1 ms, whichever is first. */
+static inline void
+mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)
+{
+    if (timeout_ns <= 0)
+        return;
+    struct timespec timeout = {0, timeout_ns < MANTRA_PARK_NS ? timeout_ns : MANTRA_PARK_NS};
+    syscall(SYS_futex, &bell->word, FUTEX_WAIT, seen, &timeout, NULL, 0);
+}
+
+/* Wait until ready(what) or timeout_ns: spin `spins` times, yield a few, then park (without a bell: short sleeps). */
+static inline bool
+mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, uint32_t spins, int64_t timeout_ns)
+{
+    for (uint32_t i = 0; i < spins; i++) {
+        if (ready(what))
+            return true;
+        MANTRA_PAUSE();
+    }
+    for (int i = 0; i < 4; i++) {
+        if (ready(what))
+            return true;
+        sched_yield();
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (int64_t start = now.tv_sec * INT64_C(1000000000) + now.tv_nsec, left = timeout_ns;;) {
+        uint32_t seen = bell ? mantra_doorbell_seen(bell) : 0;
+        if (ready(what))
+            return true;
+        if (left <= 0)
+            return false;
+        if (bell) {
+            mantra_doorbell_wait(bell, seen, left);
+        } else {
+            struct timespec nap = {0, left < 50000 ? left : 50000};
+            nanosleep(&nap, NULL);
+        }
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        left = start + timeout_ns - (now.tv_sec * INT64_C(1000000000) + now.tv_nsec);
+    }
+}
+
+#endif

@@ -1,0 +1,21 @@
+"""doorbell: one futex word per run (csrc/mantra/doorbell.h)."""
+from libc.stdint cimport int64_t, uint32_t
+
+from mantra.core.region cimport Region
+
+cdef extern from "mantra/doorbell.h" nogil:
+    enum: MANTRA_PARK_NS
+    ctypedef struct mantra_doorbell:
+        pass
+    ctypedef bint (*mantra_ready)(const void *what) noexcept nogil
+    void mantra_doorbell_ring(mantra_doorbell *bell)
+    uint32_t mantra_doorbell_seen(mantra_doorbell *bell)
+    void mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)
+    bint mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, uint32_t spins, int64_t timeout_ns)
+
+
+cdef class Doorbell:
+    cdef mantra_doorbell *doorbell
+    cdef readonly Region region
+
+cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1

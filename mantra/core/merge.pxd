@@ -1,0 +1,28 @@
+"""merge: many queues of one message, read as one (csrc/mantra/merge.h)."""
+from libc.stdint cimport uint32_t
+
+from mantra.core.doorbell cimport Doorbell
+from mantra.core.messages cimport Format
+from mantra.core.queue cimport mantra_consumer
+
+cdef extern from "mantra/merge.h" nogil:
+    enum: MANTRA_MESSAGE_MAX
+
+    ctypedef struct mantra_merge_source:
+        mantra_consumer consumer
+
+    ctypedef struct mantra_merge:
+        mantra_merge_source *sources
+        uint32_t count
+
+    mantra_merge mantra_merge_of(mantra_merge_source *sources, uint32_t count)
+    int mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
+    bint mantra_merge_ready(const void *merge) noexcept
+
+
+cdef class Merge:
+    cdef mantra_merge merge
+    cdef readonly Format format
+    cdef readonly list queues
+    cdef readonly Doorbell bell
+    cdef bint raises

@@ -1,0 +1,85 @@
+"""merge: many queues of one message read as one, the earliest published of what waits first, batches kept whole."""
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from mantra.core.doorbell cimport wait_until
+from mantra.core.messages cimport SCRATCH, Message
+from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at
+
+from mantra.errors import Lapped
+
+
+cdef class Merge:
+    """Reads `queues` (at least one, all of one message) as one. Iterating gives (source, message) of what waits.
+
+    `start`, `on_lap` and `doorbell` as for Queue.consumer; `start` may also be a list, one for each queue.
+    """
+
+    def __init__(self, queues, start="newest", *, on_lap="raise", Doorbell doorbell=None):
+        cdef uint64_t[SCRATCH] scratch
+        cdef Queue queue
+        cdef uint32_t i
+        self.queues, self.bell, self.raises = list(queues), doorbell, on_lap == "raise"
+        if not self.queues:
+            raise ValueError("a merge needs at least one queue")
+        if on_lap not in ("raise", "count"):
+            raise ValueError(f"on_lap is 'raise' or 'count', not {on_lap!r}")
+        starts = start if isinstance(start, list) else [start] * len(self.queues)
+        if len(starts) != len(self.queues):
+            raise ValueError(f"{len(starts)} starts for {len(self.queues)} queues")
+        self.format = (<Queue?>self.queues[0]).format
+        if any((<Queue?>each).format is not self.format for each in self.queues):
+            raise ValueError(f"a merge reads one message; these are {', '.join(each.format.name for each in self.queues)}")
+        self.merge = mantra_merge_of(
+            <mantra_merge_source *>calloc(len(self.queues), sizeof(mantra_merge_source)), len(self.queues))
+        if self.merge.sources == NULL:
+            raise MemoryError
+        for i in range(self.merge.count):
+            queue = self.queues[i]
+            position = {"newest": MANTRA_NEWEST, "oldest": MANTRA_OLDEST}.get(starts[i], starts[i])
+            self.merge.sources[i].consumer = mantra_consumer_at(&queue.queue, position, scratch)
+
+    def __dealloc__(self):
+        free(self.merge.sources)
+
+    def read(self):
+        """(source, message), source being the index of its queue, or None when nothing waits. Lapped: read on to go on."""
+        cdef uint64_t[SCRATCH] raw
+        cdef uint32_t source = 0
+        cdef uint64_t before = self.lost if self.raises else 0
+        cdef Message message
+        cdef int got = mantra_merge_next(&self.merge, raw, &source)
+        while got < 0:
+            if self.raises and self.lost != before:
+                raise Lapped(self.lost - before)
+            got = mantra_merge_next(&self.merge, raw, &source)
+        if not got:
+            return None
+        message = self.format.make()
+        memcpy(message.raw, raw, message.bytes)
+        return source, message
+
+    def wait(self, timeout=None):
+        """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
+        return wait_until(self.bell, mantra_merge_ready, &self.merge, timeout)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        found = self.read()
+        if found is None:
+            raise StopIteration
+        return found
+
+    @property
+    def lost(self):
+        """Messages overwritten before they were read, in all queues."""
+        cdef uint32_t i
+        return sum(self.merge.sources[i].consumer.lost for i in range(self.merge.count))
+
+    @property
+    def positions(self):
+        """Position of the next message to be taken from each queue (one that waits to be merged has been taken)."""
+        return [self.merge.sources[i].consumer.position for i in range(self.merge.count)]

@@ -1,0 +1,111 @@
+"""messages: every message struct and what is derived from its field table (csrc/mantra/messages.h)."""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "mantra/messages.h" nogil:
+    enum: MANTRA_DEPTH, MANTRA_MAX_VENUES
+    enum: MANTRA_DOWN, MANTRA_STALE, MANTRA_SUSPECT, MANTRA_UNVERIFIED, MANTRA_VERIFIED
+    enum: MANTRA_REASON_NONE, MANTRA_REASON_SYNCHRONISING, MANTRA_REASON_GAP, MANTRA_REASON_CROSSED, MANTRA_REASON_MALFORMED
+    enum: MANTRA_REASON_SCALE, MANTRA_REASON_FULL, MANTRA_REASON_SILENT, MANTRA_REASON_DISCONNECTED, MANTRA_REASON_CHECKSUM
+    enum: MANTRA_RESET, MANTRA_BID, MANTRA_ASK, MANTRA_TRUST
+    enum: MANTRA_MORE
+    enum: MANTRA_BUY, MANTRA_SELL
+
+    ctypedef struct mantra_update:
+        uint64_t origin, published
+        int64_t price, size
+        uint64_t sequence
+        int64_t venue_time_ns
+        uint32_t instrument
+        uint8_t venue, kind, flags, trust
+
+    ctypedef struct mantra_trade:
+        uint64_t origin, published
+        int64_t price, size
+        uint64_t trade_id
+        int64_t venue_time_ns
+        uint32_t instrument
+        uint8_t venue, side, flags, trust
+
+    ctypedef struct mantra_top:
+        uint64_t origin, published
+        uint64_t sequence
+        int64_t venue_time_ns, trust_since_ns
+        uint32_t instrument
+        uint8_t venue, trust, reason, flags
+        uint32_t generation
+        uint16_t bid_count, ask_count
+        int64_t *bid_price
+        int64_t *bid_size
+        int64_t *ask_price
+        int64_t *ask_size
+
+    ctypedef struct mantra_world:
+        uint64_t origin, published
+        uint64_t sequence
+        int64_t venue_time_ns
+        uint32_t instrument
+        uint8_t venue, flags, bid_count, ask_count
+        uint8_t *trust
+        int64_t *bid_price
+        int64_t *bid_size
+        int64_t *ask_price
+        int64_t *ask_size
+        uint32_t *bid_venues
+        uint32_t *ask_venues
+
+    ctypedef struct mantra_instrument:
+        uint64_t origin, published
+        uint8_t *name
+        uint32_t instrument
+        uint16_t generation
+        uint8_t price_decimals, size_decimals
+
+    ctypedef struct mantra_field:
+        const char *name
+        uint32_t offset, count
+        uint8_t size
+        char kind
+
+    ctypedef struct mantra_layout:
+        const char *name
+        uint32_t size, field_count
+        const mantra_field *fields
+
+    const mantra_layout *mantra_layout_at(size_t index)
+    uint64_t mantra_fingerprint(const mantra_layout *layout)
+
+
+cdef enum:
+    SCRATCH = 64    # words: room for any message
+
+
+cdef class Message:
+    cdef uint8_t *raw       # the struct, in this object
+    cdef uint32_t bytes     # of the struct
+
+cdef class Update(Message):
+    cdef mantra_update message
+
+cdef class Trade(Message):
+    cdef mantra_trade message
+
+cdef class Top(Message):
+    cdef mantra_top message
+
+cdef class World(Message):
+    cdef mantra_world message
+
+cdef class InstrumentRow(Message):
+    cdef mantra_instrument message
+
+
+cdef class Format:
+    """One kind of message, as queues and vectors need it: `slot_bytes` with the version word."""
+    cdef readonly str name, layout
+    cdef readonly uint64_t fingerprint
+    cdef readonly uint32_t message_bytes, slot_bytes, flags_offset
+    cdef readonly object type, dtype
+    cdef Message make(self)
+    cdef int fill(self, object message, void *raw) except -1
+
+cpdef Format format_of(object message)

@@ -1,0 +1,376 @@
+"""messages: every message as a typed object, a numpy dtype and a described layout, all from the C field table.
+
+Prices and sizes are integers on the instrument's own scale (ticks, lots), times UTC nanoseconds, `origin` cycles.
+"""
+from enum import IntEnum
+
+import numpy
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcmp, memcpy
+
+from mantra.core.tracking cimport mantra_published_cycles, mantra_publisher
+from mantra.errors import LayoutMismatch
+
+DEPTH = MANTRA_DEPTH
+MAX_VENUES = MANTRA_MAX_VENUES
+
+
+class Trust(IntEnum):
+    """How far a book can be trusted; larger is better, so that a policy is one comparison."""
+
+    DOWN = MANTRA_DOWN
+    STALE = MANTRA_STALE
+    SUSPECT = MANTRA_SUSPECT
+    UNVERIFIED = MANTRA_UNVERIFIED
+    VERIFIED = MANTRA_VERIFIED
+
+
+class Reason(IntEnum):
+    """Why a book is trusted less than it could be."""
+
+    NONE = MANTRA_REASON_NONE
+    SYNCHRONISING = MANTRA_REASON_SYNCHRONISING
+    GAP = MANTRA_REASON_GAP
+    CROSSED = MANTRA_REASON_CROSSED
+    MALFORMED = MANTRA_REASON_MALFORMED
+    SCALE = MANTRA_REASON_SCALE
+    FULL = MANTRA_REASON_FULL
+    SILENT = MANTRA_REASON_SILENT
+    DISCONNECTED = MANTRA_REASON_DISCONNECTED
+    CHECKSUM = MANTRA_REASON_CHECKSUM
+
+
+class Kind(IntEnum):
+    """What an update says: the book was replaced (price: its generation), a level changed, or only its trust did."""
+
+    RESET = MANTRA_RESET
+    BID = MANTRA_BID
+    ASK = MANTRA_ASK
+    TRUST = MANTRA_TRUST
+
+
+class Side(IntEnum):
+    """The aggressor's side of a trade."""
+
+    BUY = MANTRA_BUY
+    SELL = MANTRA_SELL
+
+
+class Flag(IntEnum):
+    """Bits of `flags`."""
+
+    MORE = MANTRA_MORE      # more updates of the same venue message follow
+
+
+DTYPES, FINGERPRINTS, LAYOUTS = {}, {}, {}
+_FORMATS = {}       # by name, and by type
+_FIELDS = {}        # name of a message -> {name of a field: (offset, count, size, signed)}
+
+
+cdef class Message:
+    """Base of the typed messages: a C struct with a face. `Update(price=1, size=2)`: what is not named is zero."""
+
+    def __init__(self, **fields):
+        cdef uint32_t offset, count, size, i
+        table = _FIELDS[format_of(type(self)).name]
+        for name, value in fields.items():
+            if name not in table:
+                raise TypeError(f"{type(self).__name__} has no field '{name}'")
+            offset, count, size, signed = table[name]
+            values = (value,) if count == 1 else value.encode() if isinstance(value, str) else value
+            if len(values) > count:
+                raise ValueError(f"{len(values)} values for {type(self).__name__}.{name}, which holds {count}")
+            for i, each in enumerate(values):
+                packed = int(each).to_bytes(size, "little", signed=signed)     # OverflowError names no field; the type does
+                memcpy(self.raw + offset + i * size, <const char *>packed, size)
+
+    @classmethod
+    def from_bytes(cls, data):
+        """The message in `data`, which must have its exact size; ValueError otherwise."""
+        cdef Message self = cls()
+        format_of(cls).fill(data, self.raw)
+        return self
+
+    def to_bytes(self):
+        """The C struct's bytes."""
+        return PyBytes_FromStringAndSize(<char *>self.raw, self.bytes)
+
+    def __bytes__(self):
+        return self.to_bytes()
+
+    def __reduce__(self):
+        return type(self).from_bytes, (self.to_bytes(),)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and memcmp(self.raw, (<Message>other).raw, self.bytes) == 0
+
+    __hash__ = None
+
+    @property
+    def origin(self):
+        """Cycles when the first bytes that led to this arrived."""
+        return (<uint64_t *>self.raw)[0]
+
+    @property
+    def published(self):
+        """Cycles from origin to publishing << 16 | publisher."""
+        return (<uint64_t *>self.raw)[1]
+
+    @property
+    def published_cycles(self):
+        """Cycles when this was published."""
+        return mantra_published_cycles((<uint64_t *>self.raw)[0], (<uint64_t *>self.raw)[1])
+
+    @property
+    def publisher(self):
+        """Number of the actor that published this."""
+        return mantra_publisher((<uint64_t *>self.raw)[1])
+
+
+cdef str _named(kind, value):
+    return kind(value).name if value in kind._value2member_map_ else str(value)
+
+
+cdef class Update(Message):
+    """One level of one book changed; size 0: the level is gone."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return (f"<Update instrument {self.instrument} venue {self.venue} {_named(Kind, self.kind)} {self.size} @ {self.price} "
+                f"sequence {self.sequence} {_named(Trust, self.trust)}{' more' if self.more else ''}>")
+
+    @property
+    def price(self): return self.message.price
+    @property
+    def size(self): return self.message.size
+    @property
+    def sequence(self): return self.message.sequence
+    @property
+    def venue_time_ns(self): return self.message.venue_time_ns
+    @property
+    def instrument(self): return self.message.instrument
+    @property
+    def venue(self): return self.message.venue
+    @property
+    def kind(self): return self.message.kind
+    @property
+    def flags(self): return self.message.flags
+    @property
+    def trust(self): return self.message.trust
+    @property
+    def more(self): return bool(self.message.flags & MANTRA_MORE)
+
+
+cdef class Trade(Message):
+    """One trade at one venue; side: the aggressor's."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return (f"<Trade {self.trade_id} instrument {self.instrument} venue {self.venue} {_named(Side, self.side)} "
+                f"{self.size} @ {self.price}>")
+
+    @property
+    def price(self): return self.message.price
+    @property
+    def size(self): return self.message.size
+    @property
+    def trade_id(self): return self.message.trade_id
+    @property
+    def venue_time_ns(self): return self.message.venue_time_ns
+    @property
+    def instrument(self): return self.message.instrument
+    @property
+    def venue(self): return self.message.venue
+    @property
+    def side(self): return self.message.side
+    @property
+    def flags(self): return self.message.flags
+    @property
+    def trust(self): return self.message.trust
+
+
+cdef list _levels(const int64_t *price, const int64_t *size, uint32_t count):
+    cdef uint32_t i
+    return [(price[i], size[i]) for i in range(min(count, <uint32_t>MANTRA_DEPTH))]
+
+
+cdef list _world_levels(const int64_t *price, const int64_t *size, const uint32_t *venues, uint32_t count):
+    cdef uint32_t i
+    return [(price[i], size[i], venues[i]) for i in range(min(count, <uint32_t>MANTRA_DEPTH))]
+
+
+cdef class Top(Message):
+    """The best levels of one venue's book. `bids`, `asks`: [(price, size)...], best first."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return (f"<Top instrument {self.instrument} venue {self.venue} bids {self.bids[:1]} asks {self.asks[:1]} "
+                f"sequence {self.sequence} {_named(Trust, self.trust)} {_named(Reason, self.reason)}>")
+
+    @property
+    def bids(self): return _levels(self.message.bid_price, self.message.bid_size, self.message.bid_count)
+    @property
+    def asks(self): return _levels(self.message.ask_price, self.message.ask_size, self.message.ask_count)
+    @property
+    def sequence(self): return self.message.sequence
+    @property
+    def venue_time_ns(self): return self.message.venue_time_ns
+    @property
+    def trust_since_ns(self): return self.message.trust_since_ns
+    @property
+    def instrument(self): return self.message.instrument
+    @property
+    def venue(self): return self.message.venue
+    @property
+    def trust(self): return self.message.trust
+    @property
+    def reason(self): return self.message.reason
+    @property
+    def flags(self): return self.message.flags
+    @property
+    def generation(self): return self.message.generation
+    @property
+    def bid_count(self): return self.message.bid_count
+    @property
+    def ask_count(self): return self.message.ask_count
+
+
+cdef class World(Message):
+    """Many venues as one book. `bids`, `asks`: [(price, size, mask of venues)...], best first; `trust[v]`: venue v's book."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return f"<World instrument {self.instrument} bids {self.bids[:1]} asks {self.asks[:1]} sequence {self.sequence}>"
+
+    @property
+    def bids(self):
+        return _world_levels(self.message.bid_price, self.message.bid_size, self.message.bid_venues, self.message.bid_count)
+    @property
+    def asks(self):
+        return _world_levels(self.message.ask_price, self.message.ask_size, self.message.ask_venues, self.message.ask_count)
+    @property
+    def spread(self):
+        """Best ask less best bid in ticks, below zero when venues cross; None while a side is empty."""
+        return (self.message.ask_price[0] - self.message.bid_price[0]
+                if self.message.bid_count and self.message.ask_count else None)
+    @property
+    def sequence(self): return self.message.sequence
+    @property
+    def venue_time_ns(self): return self.message.venue_time_ns
+    @property
+    def instrument(self): return self.message.instrument
+    @property
+    def venue(self): return self.message.venue
+    @property
+    def flags(self): return self.message.flags
+    @property
+    def bid_count(self): return self.message.bid_count
+    @property
+    def ask_count(self): return self.message.ask_count
+    @property
+    def trust(self): return tuple(self.message.trust[i] for i in range(MANTRA_MAX_VENUES))
+
+
+cdef class InstrumentRow(Message):
+    """One scale generation of an instrument: what turns ticks and lots back into decimals."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return (f"<InstrumentRow {self.instrument} {self.name} generation {self.generation} "
+                f"decimals {self.price_decimals} {self.size_decimals}>")
+
+    @property
+    def name(self): return (<const char *>self.message.name)[:32].split(b"\0")[0].decode()
+    @property
+    def instrument(self): return self.message.instrument
+    @property
+    def generation(self): return self.message.generation
+    @property
+    def price_decimals(self): return self.message.price_decimals
+    @property
+    def size_decimals(self): return self.message.size_decimals
+
+
+cdef class Format:
+    """One kind of message, as queues and vectors need it: `slot_bytes` with the version word."""
+
+    def __init__(self, kind, dtype, layout, fingerprint, flags_offset):
+        self.name, self.type, self.dtype, self.layout = layout.split()[0], kind, dtype, layout
+        self.message_bytes, self.slot_bytes = dtype.itemsize, dtype.itemsize + 8
+        self.fingerprint, self.flags_offset = fingerprint, flags_offset
+
+    cdef Message make(self):
+        return <Message>(<type>self.type).__new__(self.type)
+
+    cdef int fill(self, object message, void *raw) except -1:
+        """The bytes of `message` (of this type, or a buffer of exactly its size) to `raw`."""
+        cdef Py_buffer view
+        if type(message) is self.type:
+            memcpy(raw, (<Message>message).raw, self.message_bytes)
+            return 0
+        if isinstance(message, Message):
+            raise TypeError(f"{type(message).__name__} given where {self.type.__name__} is held")
+        PyObject_GetBuffer(message, &view, PyBUF_SIMPLE)
+        try:
+            if view.len != self.message_bytes:
+                raise ValueError(f"{view.len} bytes for a message of {self.message_bytes} ({self.name})")
+            memcpy(raw, view.buf, self.message_bytes)
+        finally:
+            PyBuffer_Release(&view)
+        return 0
+
+
+cpdef Format format_of(object message):
+    """The format of a message given by name ("update") or type (Update). ValueError: no such message."""
+    found = _FORMATS.get(message)
+    if found is None:
+        raise ValueError(f"no message {message!r}: there are {', '.join(DTYPES)}")
+    return found
+
+
+def format_at(name, layout, uint64_t fingerprint):
+    """The format of a region's header; LayoutMismatch shows both sides when this program's differs."""
+    found = _FORMATS.get(layout.split(" ")[0])
+    if found is None or found.fingerprint != fingerprint:
+        raise LayoutMismatch(f"region '{name}' holds [{layout}] ({fingerprint:016x}); this program has "
+                             f"[{found.layout if found else 'no such message'}] ({found.fingerprint if found else 0:016x})")
+    return found
+
+
+cdef void _register(const mantra_layout *layout, object kind):
+    cdef const mantra_field *field
+    names, formats, offsets, texts, table = [], [], [], [], {}
+    for i in range(layout.field_count):
+        field = &layout.fields[i]
+        name, base = field.name.decode(), f"{chr(field.kind)}{field.size}"
+        names.append(name)
+        formats.append(base if field.count == 1 else (base, field.count))
+        offsets.append(field.offset)
+        texts.append(f"{name} {base}{'' if field.count == 1 else f'x{field.count}'}@{field.offset}")
+        table[name] = (field.offset, field.count, field.size, chr(field.kind) == "i")
+    name = layout.name.decode()
+    DTYPES[name] = numpy.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": layout.size})
+    LAYOUTS[name] = f"{name} {layout.size}: {', '.join(texts)}"
+    FINGERPRINTS[name] = mantra_fingerprint(layout)
+    _FIELDS[name] = table
+    _FORMATS[name] = _FORMATS[kind] = Format(kind, DTYPES[name], LAYOUTS[name], FINGERPRINTS[name],
+                                             table.get("flags", (0,))[0])
+
+
+TYPES = {"update": Update, "trade": Trade, "top": Top, "world": World, "instrument": InstrumentRow}
+cdef size_t _index = 0
+while mantra_layout_at(_index) != NULL:
+    _register(mantra_layout_at(_index), TYPES[mantra_layout_at(_index).name.decode()])
+    _index += 1

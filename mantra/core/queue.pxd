@@ -1,0 +1,56 @@
+"""queue: broadcast ring of seqlocked slots (csrc/mantra/queue.h)."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from mantra.core.doorbell cimport Doorbell
+from mantra.core.messages cimport Format, Message
+from mantra.core.region cimport Region
+
+cdef extern from "mantra/queue.h" nogil:
+    const uint64_t MANTRA_NEWEST, MANTRA_OLDEST
+
+    ctypedef struct mantra_queue:
+        uint64_t mask
+        uint32_t slot_bytes, words, flags_offset
+
+    ctypedef struct mantra_producer:
+        mantra_queue queue
+        uint64_t position
+        uint16_t publisher
+
+    ctypedef struct mantra_consumer:
+        mantra_queue queue
+        uint64_t position, lost
+        uint8_t joining
+
+    size_t mantra_queue_bytes(uint64_t capacity, uint32_t slot_bytes)
+    mantra_queue mantra_queue_attach(uint8_t *memory, uint64_t capacity, uint32_t slot_bytes, uint32_t flags_offset)
+    uint64_t mantra_produced(const mantra_queue *queue)
+    uint64_t mantra_queue_oldest(const mantra_queue *queue, uint64_t produced)
+    bint mantra_queue_more(const mantra_queue *queue, const void *message)
+    bint mantra_queue_producing(const mantra_queue *queue)
+    int mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint16_t publisher)
+    void mantra_producer_close(mantra_producer *producer)
+    void mantra_produce(mantra_producer *producer, const void *message)
+    bint mantra_consumer_ready(const void *consumer) noexcept
+    mantra_consumer mantra_consumer_at(const mantra_queue *queue, uint64_t position, void *scratch)
+    int mantra_consume(mantra_consumer *consumer, void *message)
+
+
+cdef class Queue:
+    cdef mantra_queue queue
+    cdef readonly Region region
+    cdef readonly Format format
+
+cdef class Producer:
+    cdef mantra_producer producer
+    cdef readonly Queue queue
+    cdef Doorbell bell
+    cdef bint claimed
+
+cdef class Consumer:
+    cdef mantra_consumer consumer
+    cdef readonly Queue queue
+    cdef readonly Doorbell bell
+    cdef bint raises, lapped
+    cdef uint64_t told
+    cdef int take(self, void *raw) except -2

@@ -1,0 +1,244 @@
+"""queue: broadcast ring; every consumer sees every message, the producer waits for nobody."""
+cimport cython
+import numpy
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcpy
+
+from mantra.core.doorbell cimport mantra_doorbell_ring, wait_until
+from mantra.core.messages cimport SCRATCH, format_of
+
+from mantra.core.messages import format_at
+from mantra.core.region import Region as _Region
+from mantra.errors import Lapped, RegionError
+
+
+@cython.no_gc     # holds only leaves; its memory must outlive a Producer that the collector takes with it
+cdef class Queue:
+    """A ring of `capacity` messages of one kind in shared memory, or private (name None). Made by `create` or `open`."""
+
+    @staticmethod
+    def create(name, message, capacity):
+        """`message`: "update", Update, ...; `capacity`: a power of two from 2. ValueError, RegionError."""
+        cdef Format form = format_of(message)
+        if capacity < 2 or capacity & (capacity - 1):
+            raise ValueError(f"capacity {capacity} is not a power of two from 2")
+        return _queue(_Region.create(name, mantra_queue_bytes(capacity, form.slot_bytes), kind="queue", layout=form.layout,
+                                     fingerprint=form.fingerprint, slot_bytes=form.slot_bytes, capacity=capacity), form)
+
+    @staticmethod
+    def open(name, *, write=False):
+        """Open for consuming; `write`: also for producing. RegionError: there is none; LayoutMismatch: another build's."""
+        cdef Region region = _Region.open(name, kind="queue", write=write)
+        info = region.info
+        form = format_at(name, info.layout, info.fingerprint)
+        if (info.slot_bytes != form.slot_bytes or info.capacity < 2 or info.capacity & (info.capacity - 1)
+                or mantra_queue_bytes(info.capacity, info.slot_bytes) > info.size):
+            raise RegionError(f"region '{name}': {info.capacity} slots of {info.slot_bytes} bytes are not a queue of "
+                              f"{form.name} in {info.size} bytes")
+        return _queue(region, form)
+
+    def producer(self, publisher=0, *, doorbell=None):
+        """Become its producer, number `publisher` (16 bits), ringing `doorbell` after batches. RegionError: it has one."""
+        return Producer(self, publisher, doorbell)
+
+    def consumer(self, start="newest", *, on_lap="raise", doorbell=None):
+        """Read from "newest" (only what comes), "oldest" (what is still there) or a position on.
+
+        `on_lap`: "raise" Lapped once per lap, or "count" in `lost` only. `doorbell`: what `wait` sleeps on.
+        """
+        return Consumer(self, start, on_lap, doorbell)
+
+    @property
+    def name(self):
+        """Of its region; None: private."""
+        return self.region.name
+
+    @property
+    def capacity(self):
+        """Messages that the ring holds."""
+        return self.queue.mask + 1
+
+    @property
+    def produced(self):
+        """Position of the next message: how many were ever produced."""
+        return mantra_produced(&self.queue)
+
+    @property
+    def producing(self):
+        """Has it a producer whose process is alive?"""
+        return mantra_queue_producing(&self.queue)
+
+    def close(self):
+        """Give up the name, if this process made it. What reads the memory may go on."""
+        self.region.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        return f"<Queue {self.name or '(private)'}: {self.capacity} {self.format.name}, {self.produced} produced>"
+
+
+cdef Queue _queue(Region region, Format form):
+    cdef Queue self = Queue()
+    cdef uint64_t capacity = region.info.capacity
+    self.region, self.format = region, form
+    self.queue = mantra_queue_attach(region.payload(), capacity, form.slot_bytes, form.flags_offset)
+    return self
+
+
+@cython.no_gc
+cdef class Producer:
+    """The one producer of a queue, until closed. One thread at a time; not after a fork."""
+
+    def __init__(self, Queue queue not None, uint16_t publisher=0, Doorbell doorbell=None):
+        if not queue.region.region.writable:
+            raise RegionError(f"queue '{queue.name}' was opened for reading: Queue.open(name, write=True)")
+        if mantra_producer_open(&self.producer, &queue.queue, publisher):
+            raise RegionError(f"queue '{queue.name or '(private)'}' has a producer already, and it is running")
+        self.queue, self.bell, self.claimed = queue, doorbell, True
+
+    def __dealloc__(self):
+        if self.claimed:
+            mantra_producer_close(&self.producer)
+
+    def produce(self, message):
+        """Publish a message of the queue's kind, or its bytes, as it is: stamps are the caller's. TypeError, ValueError."""
+        cdef uint64_t[SCRATCH] raw
+        if not self.claimed:
+            raise RegionError("this producer is closed")
+        self.queue.format.fill(message, raw)
+        mantra_produce(&self.producer, raw)
+        if self.bell is not None and not mantra_queue_more(&self.queue.queue, raw):
+            mantra_doorbell_ring(self.bell.doorbell)
+
+    @property
+    def position(self):
+        """Of the next message."""
+        return self.producer.position
+
+    @property
+    def publisher(self):
+        """This producer's number in every message it stamps."""
+        return self.producer.publisher
+
+    def close(self):
+        """Let somebody else produce."""
+        if self.claimed:
+            self.claimed = False
+            mantra_producer_close(&self.producer)
+
+
+@cython.no_gc
+cdef class Consumer:
+    """One reader's place in a queue. Iterating gives what waits, then stops; `wait` waits for more. One thread at a time.
+
+    A batch (updates with `more`) whose beginning was missed, by a lap or by joining in its middle, is left out whole.
+    """
+
+    def __init__(self, Queue queue not None, start="newest", on_lap="raise", Doorbell doorbell=None):
+        cdef uint64_t[SCRATCH] scratch
+        if on_lap not in ("raise", "count"):
+            raise ValueError(f"on_lap is 'raise' or 'count', not {on_lap!r}")
+        if isinstance(start, str) and start not in ("newest", "oldest"):
+            raise ValueError(f"start is 'newest', 'oldest' or a position, not {start!r}")
+        position = MANTRA_NEWEST if start == "newest" else MANTRA_OLDEST if start == "oldest" else start
+        self.queue, self.bell, self.raises = queue, doorbell, on_lap == "raise"
+        self.consumer = mantra_consumer_at(&queue.queue, position, scratch)
+
+    cdef int take(self, void *raw) except -2:
+        """One message to `raw`: 1, or 0 when nothing waits; raises Lapped as asked."""
+        cdef int got = mantra_consume(&self.consumer, raw)
+        while got < 0:
+            if self.raises:
+                self.tell()
+            got = mantra_consume(&self.consumer, raw)
+        return got
+
+    def tell(self):
+        """Raise Lapped with what was lost since the last time."""
+        cdef uint64_t lost = self.consumer.lost - self.told
+        self.told, self.lapped = self.consumer.lost, False
+        raise Lapped(lost)
+
+    def read(self):
+        """The next message as a typed object, or None when nothing waits. Lapped: go on reading to go on."""
+        cdef uint64_t[SCRATCH] raw
+        cdef Message message
+        if not self.take(raw):
+            return None
+        message = self.queue.format.make()
+        memcpy(message.raw, raw, message.bytes)
+        return message
+
+    def read_bytes(self):
+        """The next message as bytes, or None when nothing waits."""
+        cdef uint64_t[SCRATCH] raw
+        return PyBytes_FromStringAndSize(<char *>raw, self.queue.format.message_bytes) if self.take(raw) else None
+
+    def batch(self, out=None, limit=1024):
+        """What waits, up to `limit` messages: a structured array (copied; into `out`, of the queue's dtype, if given).
+
+        When lapped on the way, what was read before is returned (less an unfinished batch) and Lapped is raised next.
+        """
+        cdef Py_buffer view
+        cdef size_t size = self.queue.format.message_bytes, room, count = 0
+        cdef char *raw
+        cdef int got = 1
+        if self.lapped and self.raises:
+            self.tell()
+        if out is None:
+            out = numpy.empty(limit, self.queue.format.dtype)
+        elif out.dtype != self.queue.format.dtype:
+            raise TypeError(f"out holds {out.dtype}, not {self.queue.format.name}")
+        PyObject_GetBuffer(out, &view, PyBUF_WRITABLE)
+        try:
+            room = min(<size_t>limit, view.len // size)
+            raw = <char *>view.buf
+            with nogil:
+                while count < room:
+                    got = mantra_consume(&self.consumer, raw + count * size)
+                    if got == 0:
+                        break
+                    if got == 1:
+                        count += 1
+                        continue
+                    self.lapped = True
+                    while count and mantra_queue_more(&self.queue.queue, raw + (count - 1) * size):
+                        count -= 1      # its batch will never be whole
+                        self.consumer.lost += 1
+                    if self.raises:
+                        break
+        finally:
+            PyBuffer_Release(&view)
+        if got < 0 and self.raises and not count:
+            self.tell()
+        return out[:count]
+
+    def wait(self, timeout=None):
+        """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
+        return wait_until(self.bell, mantra_consumer_ready, &self.consumer, timeout)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        message = self.read()
+        if message is None:
+            raise StopIteration
+        return message
+
+    @property
+    def position(self):
+        """Of the next message to be read."""
+        return self.consumer.position
+
+    @property
+    def lost(self):
+        """Messages overwritten before they were read, in all."""
+        return self.consumer.lost

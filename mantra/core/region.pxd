@@ -1,0 +1,45 @@
+"""region: named shared memory (csrc/mantra/region.h)."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef extern from "mantra/region.h" nogil:
+    enum: MANTRA_REGION_ERROR, MANTRA_REGION_VERSION
+    const char *MANTRA_REGION_DIRECTORY
+
+    ctypedef struct mantra_region_header:
+        uint64_t magic
+        uint32_t version
+        uint64_t owner, ceiling, fingerprint, slot_bytes, capacity
+        char *kind
+        char *layout
+
+    ctypedef struct mantra_region:
+        uint8_t *base
+        size_t size, ceiling
+        int fd
+        bint owner, writable
+        char *name
+
+    ctypedef struct mantra_region_spec:
+        const char *kind
+        const char *layout
+        uint64_t fingerprint, slot_bytes, capacity
+
+    mantra_region_header *mantra_region_head(const mantra_region *region)
+    uint8_t *mantra_region_payload(const mantra_region *region)
+    size_t mantra_region_backed(const mantra_region_header *header)
+    int mantra_region_create(mantra_region *region, const char *name, size_t size, size_t ceiling,
+                             const mantra_region_spec *spec, char *error)
+    int mantra_region_open(mantra_region *region, const char *name, bint writable, char *error)
+    int mantra_region_grow(mantra_region *region, size_t payload_bytes)
+    int mantra_region_unlink(const mantra_region *region)
+    void mantra_region_close(mantra_region *region)
+    int mantra_region_path(char *path, const char *name, char *error)
+    int mantra_region_peek(const char *path, mantra_region_header *header)
+    int mantra_region_bury(const char *path)
+    bint mantra_process_alive(uint64_t identity)
+    uint64_t mantra_process_self()
+
+
+cdef class Region:
+    cdef mantra_region region
+    cdef uint8_t *payload(self) noexcept nogil
