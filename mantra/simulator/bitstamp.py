@@ -1,0 +1,214 @@
+"""bitstamp: Bitstamp's WebSocket v2 and REST, spoken from its side (as documented and probed until September 2026).
+
+Channels: diff_order_book_<m>, order_book_<m> (top 100), live_trades_<m>; other public channels and unknown markets are
+acknowledged and stay silent, as in life. REST: order_book/<m>/ (cached up to a second), markets/. Books carry no
+sequence and no checksum: microseconds of the last change are all a client gets. Removals spell zero in several ways.
+"""
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from websockets.http11 import Response
+
+from mantra.simulator.market import Flow, Habits, Instrument, Trade, World
+from mantra.simulator.server import Connection, Venue, Window, answer, rows_json, say_all
+from mantra.simulator.source import Image, Listed, Listing
+
+# After cryptofeed's recording of ethusd of January 2022.
+HABITS = Habits(
+    levels=1000, changes=3.5, burst=0.8, removals=0.42, nearness=((1, 0.05), (10, 0.5), (100, 1.0)),
+    trades=0.3, window_ns=200_000_000, window_tail_ns=120_000_000, counted=False, gap=1e-4,
+)
+# (price, size) decimals, and how a zero is spelt there
+STEPS = {
+    "BTC-USD": (0, 8, "0.00000000"), "BTC-USDT": (2, 8, "0.00000000"), "ETH-USD": (2, 6, "0.00000000"),
+    "ETH-USDT": (2, 6, "0.00000000"), "ETH-BTC": (8, 8, "0"), "XRP-USD": (5, 8, "0.00000"),
+}
+
+CHANNELS_PER_CONNECTION = 1024
+FRAME_BYTES = 512
+CACHE_NS = 1_000_000_000
+TOP_NS = 80_000_000
+TOP_LEVELS = 100
+CHANNEL = re.compile(r"(diff_order_book|order_book|detail_order_book|live_trades|live_orders)_[a-z0-9\-_./]+")
+HEARTBEAT = '{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}'
+
+
+def listing(instrument: Instrument, world: World, *, seed: str, start_ns: int, rate: float | None) -> Listing:
+    """This instrument as Bitstamp lists it."""
+    price_decimals, size_decimals, zero = STEPS.get(instrument.name, (4, 8, "0.00000000"))
+    symbol = f"{instrument.base}{instrument.quote}".lower()
+    flow = Flow(world, HABITS, seed=f"{seed}/bitstamp", start_ns=start_ns, price_step=10.0**-price_decimals,
+                size_step=10.0**-size_decimals, rate=rate)
+    return Listing(Listed(symbol, instrument.base, instrument.quote, price_decimals, size_decimals), flow, zero=zero)
+
+
+class Bitstamp(Venue):
+    name = "bitstamp"
+    ping_interval = 54.0
+    pong_timeout = 60.0
+    connection_life = 90 * 24 * 3600.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.requests = (Window(400, 1.0), Window(10_000, 600.0))
+        self.cache: dict[str, tuple[int, str]] = {}
+        self.trade_id = 540_000_000
+
+    # WebSocket
+
+    def admit(self, connection: Connection, path: str, query: dict[str, str]) -> Response | None:
+        return None if path in ("", "/") else answer(404, "", "text/html")
+
+    async def heard(self, connection: Connection, text: str) -> None:
+        if self.limits and len(text.encode()) > FRAME_BYTES:
+            await connection.close(1009, "read limited at 513 bytes")
+        elif reply := self._reply(connection, text):
+            connection.say(reply)
+        else:
+            connection.transport.close()
+
+    def _reply(self, connection: Connection, text: str) -> str:
+        """What the venue answers; nothing when it closes without a word."""
+        try:
+            request = json.loads(text)
+            event = request["event"]
+        except (ValueError, TypeError, KeyError):
+            return _error("Incorrect JSON format.")
+        if event == "bts:heartbeat":
+            return HEARTBEAT
+        data = request.get("data")
+        channel = data.get("channel") if isinstance(data, dict) else None
+        if event not in ("bts:subscribe", "bts:unsubscribe") or not isinstance(channel, str):
+            return _error("Bad subscription string.")
+        if channel.startswith("private-"):
+            return _error("Connection is unauthorized.", 4009)
+        if CHANNEL.fullmatch(channel) is None:
+            return _error("Invalid channel provided.")
+        if event == "bts:unsubscribe":
+            self.unsubscribe(connection, channel)
+            return f'{{"event":"bts:unsubscription_succeeded","channel":"{channel}","data":{{}}}}'
+        if self.limits and len({*connection.channels, channel}) > CHANNELS_PER_CONNECTION:
+            return ""
+        self.subscribe(connection, channel)
+        return f'{{"event":"bts:subscription_succeeded","channel":"{channel}","data":{{}}}}'
+
+    def spell(self, channel: str, payload: str, form: tuple[bool, ...]) -> str:
+        event = "trade" if channel.startswith("live_trades_") else "data"
+        return f'{{"data":{payload},"channel":"{channel}","event":"{event}"}}'
+
+    def announce_restart(self) -> None:
+        say_all(self.connections, lambda _: '{"event":"bts:request_reconnect","channel":"","data":null}')
+
+    def replay(self, text: str) -> tuple[str, str] | None:
+        # Verbatim: the payload is what `spell` puts its envelope around.
+        match = re.fullmatch(r'\{"data":(.*),"channel":"([^"]*)","event":"(?:data|trade)"\}', text)
+        return (match[2], match[1]) if match else None
+
+    # The market's messages
+
+    def on_step(self, listing: Listing, trades: list[Trade]) -> None:
+        symbol, marks, book = listing.listed.symbol, listing.marks, listing.flow.book
+        for trade in trades:
+            self.trade_id += 1 + trade.order % 3            # ids are shared by all markets
+            self._trade(listing, trade)
+        if book.sequence != marks.get("top") and book.time_ns - marks.get("top at", 0) >= TOP_NS:
+            marks["top"], marks["top at"] = book.sequence, book.time_ns
+            if self.wanted(channel := f"order_book_{symbol}"):
+                self._book(listing, channel, book.top(TOP_LEVELS))
+
+    def on_window(self, listing: Listing) -> None:
+        changed = listing.flow.book.take()
+        if any(changed):
+            self._book(listing, f"diff_order_book_{listing.listed.symbol}", changed)
+
+    def _book(
+        self, listing: Listing, channel: str, rows: tuple[list[tuple[int, int]], list[tuple[int, int]]]
+    ) -> None:
+        if self.wanted(channel):
+            sequence = listing.flow.book.sequence
+            bids, asks = (rows_json(listing.rows(side)) for side in rows)
+            text = (f'{{"timestamp":"{sequence // 1_000_000}","microtimestamp":"{sequence}",'
+                    f'"bids":{bids},"asks":{asks}}}')
+            self.publish(channel, lambda form: text)
+
+    def _trade(self, listing: Listing, trade: Trade) -> None:
+        if self.wanted(channel := f"live_trades_{listing.listed.symbol}"):
+            price, size = listing.price(trade.price), listing.size(trade.size)
+            time_ms = trade.time_ns // 1_000_000
+            taker = 1_982_000_000_000_000 + trade.order
+            buy, sell = (taker - 7, taker) if trade.sell else (taker, taker - 7)
+            text = (f'{{"id":{self.trade_id},"timestamp":"{time_ms // 1000}",'
+                    f'"amount":{_number(size)},"amount_str":"{size}",'
+                    f'"price":{_number(price)},"price_str":"{price}","type":{int(trade.sell)},'
+                    f'"microtimestamp":"{time_ms}000","buy_order_id":{buy},"sell_order_id":{sell}}}')
+            self.publish(channel, lambda form: text)
+
+    # REST
+
+    def rest(self, path: str, query: dict[str, str]) -> Response:
+        now = self.clock()
+        # Both windows must count the request, so no short cut between them.
+        if self.limits and not all([window.admits(now / 1e9) for window in self.requests]):
+            return self.limited()
+        parts = path.lower().strip("/").split("/")
+        if parts == ["api", "v2", "markets"]:
+            return answer(200, json.dumps([_market(listed) for listed in self.source.listed()] + [UNTRADED, PERPETUAL]))
+        if len(parts) == 4 and parts[:3] == ["api", "v2", "order_book"]:
+            return self._order_book(parts[3], query, now)
+        return answer(404, "", "text/html")
+
+    def _order_book(self, market: str, query: dict[str, str], now: int) -> Response:
+        if query.get("group", "1") != "1":
+            return answer(400, json.dumps({"status": "error", "response_code": "400.001",
+                                           "reason": {"group": ["The simulated venue serves group=1."]}}))
+        url = f"{market}?{sorted(query.items())}"
+        made, body = self.cache.get(url, (0, ""))
+        if now - made >= CACHE_NS:
+            image = self.picture(market)
+            if image is None:
+                return answer(404, "", "text/html")
+            self.cache = {url: found for url, found in self.cache.items() if now - found[0] < CACHE_NS}
+            made, body = self.cache[url] = now, _order_book_json(image)
+        return answer(200, body)
+
+    def limited(self) -> Response:
+        return answer(400, json.dumps({"status": "error", "reason": {"__all__": ["Request rate limit exceeded."]},
+                                       "response_code": "400.002"}))
+
+
+# Listed, but not to be traded as spot: a client has to leave them out.
+UNTRADED = {"name": "LUNA/USD", "market_symbol": "lunausd", "base_currency": "LUNA", "base_decimals": 8,
+            "counter_currency": "USD", "counter_decimals": 5, "minimum_order_value": "10", "trading": "Disabled",
+            "instant_order_counter_decimals": 2, "instant_and_market_orders": "Disabled",
+            "description": "Luna / U.S. dollar", "market_type": "SPOT"}
+PERPETUAL = UNTRADED | {"name": "BTC/USD-PERP", "market_symbol": "btcusd-perp", "base_currency": "BTC",
+                        "trading": "Enabled", "description": "Bitcoin perpetual", "market_type": "PERPETUAL"}
+
+
+def _market(listed: Listed) -> dict[str, Any]:
+    return {
+        "name": f"{listed.base}/{listed.quote}", "market_symbol": listed.symbol, "base_currency": listed.base,
+        "base_decimals": listed.size_decimals, "counter_currency": listed.quote,
+        "counter_decimals": listed.price_decimals, "minimum_order_value": "10", "trading": "Enabled",
+        "instant_order_counter_decimals": 2,
+        "instant_and_market_orders": "Enabled", "description": f"{listed.base} / {listed.quote}", "market_type": "SPOT",
+    }
+
+
+def _order_book_json(image: Image) -> str:
+    """REST spells with spaces, the stream without."""
+    return (f'{{"timestamp": "{image.sequence // 1_000_000}", "microtimestamp": "{image.sequence}", '
+            f'"bids": {rows_json(image.bids, " ")}, "asks": {rows_json(image.asks, " ")}}}')
+
+
+def _number(text: str) -> str:
+    """The JSON number beside a decimal text: 0.241 for 0.241000."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _error(message: str, code: int | None = None) -> str:
+    data = json.dumps({"code": code, "message": message}, separators=(",", ":"))
+    return f'{{"event":"bts:error","channel":"","data":{data}}}'

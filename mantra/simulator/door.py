@@ -1,0 +1,173 @@
+"""door: `mantra simulate`: the venues on loopback, from the seeded market or from recordings, until told to stop."""
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mantra.errors import ConfigurationError, MantraError
+from mantra.simulator import binance, bitstamp
+from mantra.simulator.faults import Faults, seconds
+from mantra.simulator.market import World
+from mantra.simulator.server import Venue
+from mantra.simulator.source import MarketSource, Source, instrument
+
+VENUES = {"binance": (binance.Binance, binance.listing), "bitstamp": (bitstamp.Bitstamp, bitstamp.listing)}
+DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
+PR_SET_PDEATHSIG = 1
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="mantra simulate", description="Serve simulated venues on loopback, real at the wire.",
+        epilog="Steer it while it runs: GET /simulator/state, POST /simulator/faults?drop=0.01, /simulator/now?cut=1.")
+    made.add_argument("--venues", default=",".join(VENUES), help="which venues (default: %(default)s)")
+    made.add_argument("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
+    made.add_argument("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
+    made.add_argument("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
+    made.add_argument("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
+    made.add_argument("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
+    made.add_argument("--faults", default="", metavar="SPEC",
+                      help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,stall=5s,restart=2m,snapshot=0.1,"
+                           "refuse=0.1,limit=0.1,bytewise")
+    made.add_argument("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
+    made.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
+    made.add_argument("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
+    made.add_argument("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
+    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
+    made.add_argument("--with-parent", action="store_true", help="end when the thread that started this process ends")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    try:
+        if options.with_parent:
+            follow_parent()
+        return asyncio.run(simulate(options))
+    except MantraError as error:
+        print(f"mantra simulate: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+
+
+def follow_parent() -> None:
+    """Have the kernel send SIGTERM when the parent dies, and look whether it has died already."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise MantraError("the parent process has ended")
+
+
+def venues(options: argparse.Namespace) -> list[Venue]:
+    """The venues that the options ask for, each with its source."""
+    names = [name.strip() for name in options.venues.split(",") if name.strip()]
+    if not names or not set(names) <= set(VENUES):
+        raise ConfigurationError(f"--venues {options.venues}: choose from {', '.join(VENUES)}")
+    if options.rate is not None and options.rate <= 0:
+        raise ConfigurationError("--rate: write a positive number of messages a second")
+    try:
+        instruments = [instrument(name) for name in options.instruments.split(",") if name.strip()]
+    except ValueError as error:
+        raise ConfigurationError(f"--instruments: {error}") from None
+    start_ns = time.time_ns()
+    worlds = [World(one, options.seed) for one in dict.fromkeys(instruments)]
+    made: list[Venue] = []
+    for name in names:
+        kind, listing = VENUES[name]
+        source: Source = MarketSource(listing(world.instrument, world, seed=options.seed, start_ns=start_ns,
+                                              rate=options.rate) for world in worlds)
+        made.append(kind(source, faults=Faults(options.faults, f"{options.seed}/{name}"), limits=not options.unlimited,
+                         compression=name == "bitstamp"))
+    return made
+
+
+async def simulate(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = venues(options)
+    with contextlib.ExitStack() as undo:
+        authority, context = certificate(options, undo) if options.tls else (None, None)
+        try:
+            for place, venue in enumerate(serving):
+                await venue.start(options.host, options.port + place if options.port else 0, context)
+            if options.endpoints:
+                write_endpoints(options.endpoints, serving, options.host, authority)
+                undo.callback(options.endpoints.unlink, missing_ok=True)
+            for venue in serving:
+                print(f"{venue.name}: {websocket(venue, options.host, bool(context))}", file=sys.stderr)
+            failure = await until(stop, serving, options.duration)
+        finally:
+            await asyncio.gather(*(venue.stop() for venue in serving))
+    if options.json:
+        print(json.dumps({"seconds": round(time.monotonic() - began, 3),
+                          "venues": {venue.name: venue.state() for venue in serving}}), flush=True)
+    if failure is not None:
+        raise failure
+    return 0
+
+
+async def until(stop: asyncio.Event, serving: list[Venue], duration: float | None) -> BaseException | None:
+    """Wait for the signal, the end of the duration, or a venue's defect, which is returned."""
+    deadline = None if duration is None else time.monotonic() + duration
+    while True:
+        left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), max(0.0, left))
+        failure = next((found for venue in serving if (found := venue.failure())), None)
+        if stop.is_set() or failure or (deadline is not None and time.monotonic() >= deadline):
+            return failure
+
+
+def websocket(venue: Venue, host: str, tls: bool) -> str:
+    address = f"[{host}]" if ":" in host else host
+    return f"{'wss' if tls else 'ws'}://{address}:{venue.port}"
+
+
+def write_endpoints(path: Path, serving: Sequence[Venue], host: str, authority: Path | None) -> None:
+    """The addresses as TOML; the file appears whole, when everything listens."""
+    lines = []
+    for venue in serving:
+        url = websocket(venue, host, authority is not None)
+        lines += [f"[{venue.name}]", f'websocket = "{url}"', f'rest = "{url.replace("ws", "http", 1)}"']
+        lines += [f'ca_file = "{authority}"'] if authority else []
+        lines.append("")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text("\n".join(lines))
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"--endpoints {path}: {error.strerror}") from None
+
+
+def certificate(options: argparse.Namespace, undo: contextlib.ExitStack) -> tuple[Path, ssl.SSLContext]:
+    """(file of the authority to trust, server context), both made now and gone with this process."""
+    try:
+        import trustme
+    except ImportError:
+        raise ConfigurationError("--tls needs the trustme package: pip install 'mantra[tls]'") from None
+    folder = Path(tempfile.mkdtemp(prefix="mantra-simulate-"))
+    undo.callback(shutil.rmtree, folder, ignore_errors=True)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*{options.host, "localhost", "127.0.0.1", "::1"}).configure_cert(context)
+    return folder / "ca.pem", context
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""faults: how a simulated venue misbehaves when asked to, and how often it did.
+
+A specification is `name=value,...`: chances for each message or request, times between events, or a switch:
+
+    drop duplicate reorder fragment   chance for each book or trade message of a connection
+    snapshot                          chance that a REST book is wrong (crossed, old, or without its top levels)
+    refuse limit                      chance that a REST request is answered 503, or 429 with Retry-After
+    cut restart                       average seconds between cuts of a connection, restarts of the venue
+    stall                             seconds of silence on an open connection, every 30 s on average
+    bytewise                          every frame leaves in one-byte writes
+"""
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+
+from mantra.errors import ConfigurationError
+
+CHANCES = ("drop", "duplicate", "reorder", "fragment", "snapshot", "refuse", "limit")
+TIMES = ("cut", "restart", "stall")
+SWITCHES = ("bytewise",)
+STALL_EVERY = 30.0
+_TIME = re.compile(r"([0-9]*\.?[0-9]+)(ms|s|m|h|)")
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """`500ms`, `30s`, `2m`, `1h` or a plain number of seconds."""
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ConfigurationError(f"{text!r} is not a time: write 500ms, 30s, 2m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def parse(spec: str) -> dict[str, float]:
+    """{fault: chance, seconds or 1.0} of a specification; ConfigurationError says what is not understood."""
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in spec.split(","))):
+        name, _, value = part.partition("=")
+        if name in CHANCES:
+            try:
+                found[name] = float(value)
+            except ValueError:
+                found[name] = -1.0
+            if not 0.0 <= found[name] <= 1.0:
+                raise ConfigurationError(f"fault {part!r}: write a chance from 0 to 1, for example {name}=0.001")
+        elif name in TIMES:
+            found[name] = seconds(value)
+        elif name in SWITCHES and value in ("", "0", "1"):
+            found[name] = float(value or 1)
+        else:
+            known = ", ".join(CHANCES + TIMES + SWITCHES)
+            raise ConfigurationError(f"fault {part!r} is not known: choose from {known}")
+    return {name: value for name, value in found.items() if value}
+
+
+class Faults:
+    """The faults of one venue: `rates` all the time, `ordered` the next so many; `counts` what was done."""
+
+    def __init__(self, spec: str = "", seed: str = "") -> None:
+        self.rates = parse(spec)
+        self.ordered: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.dice = random.Random(f"{seed}/faults")
+
+    def hits(self, name: str) -> bool:
+        """Whether this fault strikes now; counted when it does."""
+        if self.ordered[name] > 0:
+            self.ordered[name] -= 1
+            self.ordered += Counter()           # forget what is used up
+        elif not self.rates.get(name) or self.dice.random() >= self.rates[name]:
+            return False
+        self.counts[name] += 1
+        return True
+
+    def comes(self, name: str, elapsed: float) -> bool:
+        """Whether an event that comes now and then (`cut`, `stall`, `restart`) falls into these seconds."""
+        between = STALL_EVERY if name == "stall" else self.rates.get(name, 0.0)
+        return bool(self.rates.get(name)) and self.dice.random() < elapsed / between
+
+    @property
+    def on_frames(self) -> bool:
+        """Whether messages have to take the slow way through the faults at all."""
+        return bool(self.ordered) or any(name in self.rates for name in (*CHANCES[:4], "bytewise"))

@@ -1,0 +1,480 @@
+"""server: one simulated venue on one loopback port, WebSocket and REST, as its clients see it.
+
+    source (market or recording) --publish(channel, text)--> faults --> connections that subscribed to the channel
+    client --text--> dialect.heard     client --GET--> dialect.rest, or /simulator/... to steer and inspect
+
+What is peculiar to a venue is a `Venue` subclass in the file of its name. Built on `websockets`, so that mantra's own
+client and this server cannot share one misunderstanding; nothing here imports mantra's market data code.
+
+    GET /simulator/state                    connections, messages, faults so far
+    GET /simulator/book?symbol=S[&sequence=N]   the venue's true book, at an earlier sequence if asked
+    POST /simulator/faults?drop=0.01&...    replace the faults (see faults.py); without arguments: show them
+    POST /simulator/now?drop=2&cut=1&...    once: the next 2 messages; also stall=, restart= or reconnect=SECONDS
+"""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
+from typing import Any, ClassVar, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from mantra.errors import ConfigurationError
+from mantra.simulator.faults import Faults, parse, seconds
+from mantra.simulator.market import Trade
+from mantra.simulator.source import Image, Listing, Rows, Source
+
+Clock = Callable[[], int]
+SLOW_READER_BYTES = 64 << 20        # what may wait for a client before the venue gives it up
+
+
+class Window:
+    """So many in any `span` seconds."""
+
+    def __init__(self, count: int, span: float) -> None:
+        self.count, self.span = count, span
+        self.times: deque[float] = deque()
+
+    def admits(self, now: float) -> bool:
+        while self.times and self.times[0] <= now - self.span:
+            self.times.popleft()
+        self.times.append(now)
+        return len(self.times) <= self.count
+
+
+def text_frame(payload: bytes) -> bytes:
+    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+def payload_of(frame: bytes) -> bytes:
+    return frame[{126: 4, 127: 10}.get(frame[1], 2):]
+
+
+def answer(status: int, body: str | bytes, content_type: str = "application/json", **headers: str) -> Response:
+    """A REST answer. `websockets` serves one request a connection, and says so."""
+    content = body.encode() if isinstance(body, str) else body
+    fields = Headers([("Date", formatdate(usegmt=True)), ("Connection", "close"), ("Content-Type", content_type),
+                      ("Content-Length", str(len(content)))])
+    for name, value in headers.items():
+        fields[name.replace("_", "-")] = value
+    return Response(status, HTTPStatus(status).phrase, fields, content)
+
+
+def rows_json(rows: Rows, space: str = "") -> str:
+    return "[" + f",{space}".join([f'["{price}",{space}"{size}"]' for price, size in rows]) + "]"
+
+
+class Connection(ServerConnection):
+    """A client of a venue: what it subscribed to, and the faults on its way."""
+
+    def __init__(self, venue: Venue, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.venue = venue
+        self.channels: dict[str, None] = {}                 # in order of subscription
+        self.form: tuple[bool, ...] = ()                    # dialect: how this client wants frames spelt
+        self.held: list[bytes] | None = None                # not None: stalled, and this waits
+        self.late: dict[str, bytes] = {}                    # reordered: goes after the channel's next frame
+        self.trickle: asyncio.Queue[bytes] | None = None    # bytewise: frames on their way
+        self.tasks: list[asyncio.Task[None]] = []
+        self.inbound = Window(venue.inbound_per_second, 1.0)
+
+    def process_event(self, event: Any) -> None:
+        """Count what comes in; over the venue's limit of messages a second the connection is closed."""
+        limited = self.request is not None and self.venue.limits and self.venue.inbound_per_second
+        if limited and event.opcode is not Opcode.CLOSE and not self.inbound.admits(self.loop.time()):
+            self.tasks.append(self.loop.create_task(self.close(1008, "Too many requests")))
+        else:
+            super().process_event(event)
+
+    def say(self, text: str) -> None:
+        """Answer this client only; faults on messages do not apply."""
+        self._write(text_frame(text.encode()))
+
+    def deliver(self, frame: bytes, channel: str) -> None:
+        """Send a book or trade message, through the faults where there are any."""
+        self.venue.counts["messages"] += 1
+        faults = self.venue.faults
+        if not faults.on_frames and not self.late:
+            self._write(frame)
+        elif not faults.hits("drop"):
+            if channel not in self.late and faults.hits("reorder"):
+                self.late[channel] = frame
+                return
+            frames = [frame] * (2 if faults.hits("duplicate") else 1)
+            if channel in self.late:
+                frames.append(self.late.pop(channel))
+            for one in frames:
+                self._write(self._fragments(one) if faults.hits("fragment") else one)
+
+    def _fragments(self, frame: bytes) -> bytes:
+        """The message in three fragments with a ping between them, as RFC 6455 allows."""
+        payload = payload_of(frame)
+        third = 1 + len(payload) // 3
+        return b"".join((
+            Frame(Opcode.TEXT, payload[:third], fin=False).serialize(mask=False),
+            Frame(Opcode.PING, b"between").serialize(mask=False),
+            Frame(Opcode.CONT, payload[third:2 * third], fin=False).serialize(mask=False),
+            Frame(Opcode.CONT, payload[2 * third:]).serialize(mask=False),
+        ))
+
+    def _write(self, frame: bytes) -> None:
+        if self.protocol.state is not State.OPEN:
+            return
+        if self.held is not None:
+            self.held.append(frame)
+            return
+        if self.protocol.extensions and frame[0] == 0x81:       # compressed: every client has a state of its own
+            frame = Frame(Opcode.TEXT, payload_of(frame)).serialize(mask=False, extensions=self.protocol.extensions)
+        if self.trickle is not None:
+            self.trickle.put_nowait(frame)
+        elif "bytewise" in self.venue.faults.rates:
+            self.trickle = asyncio.Queue()
+            self.trickle.put_nowait(frame)
+            self.tasks.append(asyncio.create_task(self._bytewise(self.trickle)))
+        else:
+            self.transport.write(frame)
+        if self.transport.get_write_buffer_size() > SLOW_READER_BYTES:
+            self.venue.counts["slow readers"] += 1
+            self.transport.abort()
+
+    async def _bytewise(self, trickle: asyncio.Queue[bytes]) -> None:
+        """One byte a write; long frames in some 2,000 writes, or they would take seconds."""
+        while True:
+            frame = await trickle.get()
+            size = 1 + len(frame) // 2048
+            for at in range(0, len(frame), size):
+                self.transport.write(frame[at:at + size])
+                await asyncio.sleep(0)
+
+    def stall(self, duration: float) -> None:
+        """Fall silent, unreading, with the socket open; what came meanwhile follows in one burst."""
+        if self.held is None:
+            self.held = []
+            self.transport.pause_reading()
+            self.loop.call_later(duration, self._resume)
+
+    def _resume(self) -> None:
+        held, self.held = self.held or [], None
+        if self.protocol.state is State.OPEN:
+            self.transport.resume_reading()
+            for frame in held:
+                self._write(frame)
+
+    def cut(self) -> None:
+        """End without a word, in the middle of whatever was being sent."""
+        self.transport.abort()
+
+    async def keep_alive(self, interval: float, timeout: float) -> None:
+        """The venue's own pings; who does not answer in time is closed."""
+        while True:
+            await asyncio.sleep(interval)
+            if self.held is None:
+                pong = await self.ping(str(self.venue.clock() // 1_000_000))
+                try:
+                    await asyncio.wait_for(asyncio.shield(pong), timeout)
+                except asyncio.TimeoutError:
+                    await self.close(1008, "Pong timeout")
+
+
+class Venue(ABC):
+    """A venue's dialect and its server. Subclasses say how it talks; the source says what."""
+
+    name: ClassVar[str]
+    ping_interval: ClassVar[float]
+    pong_timeout: ClassVar[float]
+    connection_life: ClassVar[float]
+    inbound_per_second: ClassVar[int] = 0       # no limit
+
+    def __init__(
+        self, source: Source, *, faults: Faults, clock: Clock = time.time_ns, limits: bool = True,
+        compression: bool = False,
+    ) -> None:
+        self.source = source
+        self.faults = faults
+        self.clock = clock
+        self.limits = limits
+        self.compression = compression
+        self.connections: set[Connection] = set()
+        self.subscribers: dict[str, set[Connection]] = {}
+        self.counts: Counter[str] = Counter()
+        self.port = 0
+        self.subscribed = asyncio.Event()       # somebody listens: a recording may begin
+        self.last_request = 0.0
+        self._server: Server | None = None
+        self._listening: dict[str, Any] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # What a dialect says
+
+    @abstractmethod
+    def admit(self, connection: Connection, path: str, query: dict[str, str]) -> Response | None:
+        """Accept a handshake (None; `connection.form` set, channels of the URL subscribed) or refuse it."""
+
+    @abstractmethod
+    async def heard(self, connection: Connection, text: str) -> None:
+        """A client said this."""
+
+    @abstractmethod
+    def rest(self, path: str, query: dict[str, str]) -> Response:
+        """Answer a REST request."""
+
+    @abstractmethod
+    def spell(self, channel: str, payload: str, form: tuple[bool, ...]) -> str:
+        """The frame's text for clients of this form."""
+
+    @abstractmethod
+    def announce_restart(self) -> None:
+        """Tell everyone to reconnect soon."""
+
+    @abstractmethod
+    def replay(self, text: str) -> tuple[str, str] | None:
+        """(channel, payload) of a recorded frame; None when it is no message of a channel."""
+
+    @abstractmethod
+    def on_step(self, listing: Listing, trades: list[Trade]) -> None:
+        """The market moved: publish what this venue publishes at once."""
+
+    @abstractmethod
+    def on_window(self, listing: Listing) -> None:
+        """A book message is due: publish what changed since the last."""
+
+    # What a source does
+
+    def publish(self, channel: str, payload: Callable[[tuple[bool, ...]], str]) -> None:
+        """Send a message to all subscribers of a channel, spelt once for each form that is wanted."""
+        if subscribers := self.subscribers.get(channel):
+            frames: dict[tuple[bool, ...], bytes] = {}
+            for connection in tuple(subscribers):
+                frame = frames.get(connection.form)
+                if frame is None:
+                    text = self.spell(channel, payload(connection.form), connection.form)
+                    frame = frames[connection.form] = text_frame(text.encode())
+                connection.deliver(frame, channel)
+
+    def wanted(self, channel: str) -> bool:
+        return bool(self.subscribers.get(channel))
+
+    def subscribe(self, connection: Connection, channel: str) -> None:
+        connection.channels[channel] = None
+        self.subscribers.setdefault(channel, set()).add(connection)
+        self.last_request = asyncio.get_running_loop().time()
+        self.subscribed.set()
+
+    def unsubscribe(self, connection: Connection, channel: str) -> None:
+        connection.channels.pop(channel, None)
+        self.subscribers.get(channel, set()).discard(connection)
+
+    async def breathe(self) -> None:
+        """Wait until every client has room again."""
+        while any(one.transport.get_write_buffer_size() > 1 << 18 for one in self.connections):
+            await asyncio.sleep(0.0005)
+
+    # The server
+
+    async def start(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
+        """Listen; `port` 0 takes a free one. ConfigurationError when the named one is taken."""
+        self._listening = {
+            "host": host, "ssl": context, "create_connection": partial(Connection, self),
+            "process_request": self._request, "compression": "deflate" if self.compression else None,
+            "ping_interval": None, "close_timeout": 0.3, "max_size": 1 << 16, "server_header": None,
+        }
+        await self._listen(port)
+        self._tasks = [asyncio.create_task(self.source.run(self)), asyncio.create_task(self._misbehave())]
+
+    async def _listen(self, port: int) -> None:
+        try:
+            self._server = await serve(self._serve, port=port, **self._listening)
+        except OSError as error:
+            raise ConfigurationError(f"{self.name}: cannot listen on {self._listening['host']}:{port}: "
+                                     f"{error.strerror or error}; choose another --port") from None
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close every connection (1001) and end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            for connection in self.connections:
+                connection.held = None
+            self._server.close()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), 0.6)
+
+    def failure(self) -> BaseException | None:
+        """What ended the source, if something did: a defect to report, not to hide."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                return task.exception()
+        return None
+
+    async def restart(self, down: float) -> None:
+        """Drop every client without a word, refuse for `down` seconds, come back on the same port."""
+        assert self._server is not None
+        self.faults.counts["restart"] += 1
+        self._server.close(close_connections=False)
+        for connection in tuple(self.connections):
+            connection.cut()
+        await self._server.wait_closed()
+        await asyncio.sleep(down)
+        self.source.restarted()
+        await self._listen(self.port)
+
+    async def planned_restart(self, lead: float) -> None:
+        """Ask everyone to reconnect, and close who is still there after `lead` seconds."""
+        self.faults.counts["reconnect"] += 1
+        asked = tuple(self.connections)
+        self.announce_restart()
+        await asyncio.sleep(lead)
+        for connection in asked:
+            if connection in self.connections:
+                await connection.close(1001)
+
+    async def _misbehave(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            for connection in tuple(self.connections) if self.faults.rates else ():
+                if self.faults.comes("cut", 0.1):
+                    self.faults.counts["cut"] += 1
+                    connection.cut()
+                elif self.faults.comes("stall", 0.1):
+                    self.faults.counts["stall"] += 1
+                    connection.stall(self.faults.rates["stall"])
+            if self.faults.comes("restart", 0.1):
+                await self.restart(2.0)
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        client = cast(Connection, connection)
+        self.connections.add(client)
+        self.counts["connections"] += 1
+        client.tasks.append(asyncio.create_task(client.keep_alive(self.ping_interval, self.pong_timeout)))
+        client.tasks.append(asyncio.create_task(self._end_of_life(client)))
+        try:
+            async for text in client:
+                await self.heard(client, text if isinstance(text, str) else text.decode(errors="replace"))
+        except ConnectionClosed:
+            pass
+        finally:
+            self.connections.discard(client)
+            for channel in tuple(client.channels):
+                self.unsubscribe(client, channel)
+            for task in client.tasks:
+                task.cancel()
+            await asyncio.gather(*client.tasks, return_exceptions=True)
+
+    async def _end_of_life(self, connection: Connection) -> None:
+        await asyncio.sleep(self.connection_life)
+        await connection.close(1001)
+
+    async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Before the handshake: REST requests end here."""
+        client = cast(Connection, connection)
+        parts = urlsplit(request.path)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return self.admit(client, parts.path, query)
+        if parts.path.startswith("/simulator/"):
+            return self._steer(parts.path.removeprefix("/simulator/").rstrip("/"), query)
+        self.counts["rest"] += 1
+        if self.faults.hits("refuse"):
+            return answer(503, "<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>", "text/html")
+        if self.faults.hits("limit"):
+            return self.limited()
+        response = self.rest(parts.path, query)
+        # The answer is made, then travels: in the meantime the stream goes on.
+        await asyncio.sleep(self.faults.dice.uniform(0.002, 0.02))
+        return response
+
+    @abstractmethod
+    def limited(self) -> Response:
+        """The venue's answer to too many requests."""
+
+    def picture(self, symbol: str) -> Image | None:
+        """The book as REST shows it: now and then some moments old, and wrong when that fault strikes."""
+        dice = self.faults.dice
+        age_ns = int(dice.uniform(0, 3e8)) if dice.random() < 0.3 else 0
+        image = self.source.image(symbol, age_ns=age_ns)
+        if image is None or len(image.bids) < 5 or len(image.asks) < 5 or not self.faults.hits("snapshot"):
+            return image
+        kind = dice.choice(("crossed", "old", "ghost"))
+        self.faults.counts[f"snapshot {kind}"] += 1
+        if kind == "crossed":
+            return Image(image.symbol, image.sequence, [(image.asks[2][0], image.bids[0][1]), *image.bids], image.asks)
+        if kind == "old":
+            return Image(image.symbol, image.sequence - 10**7, image.bids, image.asks)
+        return Image(image.symbol, image.sequence, image.bids[3:], image.asks[3:])
+
+    # Steering
+
+    def _steer(self, what: str, query: dict[str, str]) -> Response:
+        try:
+            if what == "book":
+                return self._true_book(query)
+            if what == "faults" and query:
+                self.faults.rates = parse(",".join(f"{name}={value}" for name, value in query.items()))
+            elif what == "now":
+                self._order(query)
+            elif what not in ("faults", "state"):
+                return answer(404, json.dumps({"error": "choose state, book, faults or now"}))
+        except (ConfigurationError, ValueError) as error:
+            return answer(400, json.dumps({"error": str(error)}))
+        return answer(200, json.dumps(self.state()))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "venue": self.name,
+            "open": len(self.connections),
+            "channels": sum(len(connection.channels) for connection in self.connections),
+            **{name: self.counts[name] for name in ("connections", "messages", "rest", "slow readers")},
+            "faults": self.faults.rates,
+            "ordered": +self.faults.ordered,
+            "injected": self.faults.counts,
+        }
+
+    def _true_book(self, query: dict[str, str]) -> Response:
+        sequence = int(query["sequence"]) if "sequence" in query else None
+        image = self.source.image(query.get("symbol", ""), sequence=sequence)
+        if image is None:
+            return answer(404, json.dumps({"error": "no such symbol, or that sequence is forgotten"}))
+        return answer(200, f'{{"symbol":"{image.symbol}","sequence":{image.sequence},'
+                           f'"bids":{rows_json(image.bids)},"asks":{rows_json(image.asks)}}}')
+
+    def _order(self, query: dict[str, str]) -> None:
+        for name, value in query.items():
+            if name in ("drop", "duplicate", "reorder", "fragment", "snapshot", "refuse", "limit"):
+                self.faults.ordered[name] += int(value)
+            elif name == "cut":
+                self._each(Connection.cut, name)
+            elif name == "stall":
+                self._each(partial(Connection.stall, duration=seconds(value)), name)
+            elif name == "restart":
+                self._tasks.append(asyncio.create_task(self.restart(seconds(value))))
+            elif name == "reconnect":
+                self._tasks.append(asyncio.create_task(self.planned_restart(seconds(value))))
+            else:
+                raise ConfigurationError(f"{name!r} cannot be ordered")
+
+    def _each(self, do: Callable[[Connection], None], name: str) -> None:
+        for connection in tuple(self.connections):
+            self.faults.counts[name] += 1
+            do(connection)
+
+
+def say_all(connections: Iterable[Connection], text: Callable[[Connection], str]) -> None:
+    for connection in tuple(connections):
+        connection.say(text(connection))

@@ -1,0 +1,177 @@
+"""source: where a simulated venue's messages and books come from; here the seeded market, in real time.
+
+    Source.run(venue) publishes until cancelled; Source.image(symbol) is the venue's true book, now or some moments ago.
+"""
+from __future__ import annotations
+
+import asyncio
+import heapq
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mantra.simulator.market import ASK, BID, Flow, Instrument
+
+if TYPE_CHECKING:
+    from mantra.simulator.server import Venue
+
+Rows = Sequence[tuple[str, str]]
+LATE_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Image:
+    """A book in the venue's own spelling, best level first."""
+
+    symbol: str
+    sequence: int
+    bids: Rows
+    asks: Rows
+
+
+class Source(ABC):
+    """Where a venue's messages and books come from."""
+
+    @abstractmethod
+    async def run(self, venue: Venue) -> None:
+        """Publish through `venue` until cancelled."""
+
+    @abstractmethod
+    def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
+        """The book now, `age_ns` ago or at a sequence; None when unknown or forgotten."""
+
+    @abstractmethod
+    def listed(self) -> Iterable[Listed]:
+        """What the venue's instrument list shows."""
+
+    def restarted(self) -> None:  # noqa: B027 - most have nothing to do
+        """The venue's engine came back."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An instrument as a venue lists it: its spelling and its steps, as numbers of decimals."""
+
+    symbol: str
+    base: str
+    quote: str
+    price_decimals: int
+    size_decimals: int
+
+
+@dataclass
+class Listing:
+    """A listed instrument with its market, and how the venue spells its numbers."""
+
+    listed: Listed
+    flow: Flow
+    pad_to: int = 0             # decimals printed at least (Binance prints eight, whatever the step)
+    zero: str = ""              # how a removal is spelt; as any other size when empty
+    marks: dict[str, int] = field(default_factory=dict)     # the dialect's own counters
+    slow: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))     # touched, for slower streams
+
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """The next message is the first."""
+        for touched in (*self.flow.book.touched, *self.slow):
+            touched.clear()
+        self.marks.update(fast=self.flow.book.sequence, slow=self.flow.book.sequence)
+
+    def price(self, price: int) -> str:
+        return fixed(price, self.listed.price_decimals, self.pad_to)
+
+    def size(self, size: int) -> str:
+        return self.zero if not size and self.zero else fixed(size, self.listed.size_decimals, self.pad_to)
+
+    def rows(self, rows: Iterable[tuple[int, int]]) -> list[tuple[str, str]]:
+        return [(self.price(price), self.size(size)) for price, size in rows]
+
+
+def fixed(value: int, decimals: int, pad_to: int = 0) -> str:
+    """`value` * 10^-decimals as plain text with exactly max(decimals, pad_to) decimals."""
+    if decimals < pad_to:
+        value *= 10 ** (pad_to - decimals)
+        decimals = pad_to
+    if not decimals:
+        return str(value)
+    digits = str(value).zfill(decimals + 1)
+    return f"{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+class MarketSource(Source):
+    """The market model at one venue: every flow steps when it is due, by the venue's clock."""
+
+    def __init__(self, listings: Iterable[Listing]) -> None:
+        self.listings = {listing.listed.symbol: listing for listing in listings}
+
+    def listed(self) -> Iterable[Listed]:
+        return [listing.listed for listing in self.listings.values()]
+
+    def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
+        listing = self.listings.get(symbol)
+        if listing is None:
+            return None
+        book = listing.flow.book
+        if sequence is None and not age_ns:
+            bids, asks = book.top(len(book.keys[BID]) + len(book.keys[ASK]))
+            return Image(symbol, book.sequence, listing.rows(bids), listing.rows(asks))
+        past = book.past(sequence=sequence, time_ns=book.time_ns - age_ns if sequence is None else None)
+        return past and Image(symbol, past[0], listing.rows(past[1]), listing.rows(past[2]))
+
+    def restarted(self) -> None:
+        """Counted sequences jump when an engine restarts, and nothing before can be asked for."""
+        for listing in self.listings.values():
+            book = listing.flow.book
+            book.history.clear()
+            book.sequence += 1_000_000 if book.counted else 0
+            listing.begin()
+
+    async def run(self, venue: Venue) -> None:
+        listings = list(self.listings.values())
+        due = [(listing.flow.due_ns, index) for index, listing in enumerate(listings)]
+        heapq.heapify(due)
+        while due:
+            now = venue.clock()
+            # Too slow a machine: let the market's clock run late rather than everything at once.
+            if now - due[0][0] > LATE_NS:
+                late = now - due[0][0]
+                for listing in listings:
+                    listing.flow.due_ns += late
+                due = [(at + late, index) for at, index in due]
+            for _ in range(64):
+                if due[0][0] > now:
+                    break
+                listing = listings[due[0][1]]
+                flow = listing.flow
+                venue.on_step(listing, flow.step())
+                if flow.window_over:
+                    venue.on_window(listing)
+                    flow.published()
+                heapq.heapreplace(due, (flow.due_ns, due[0][1]))
+            await asyncio.sleep(max(0.0, (due[0][0] - venue.clock()) / 1e9))
+
+
+# What the simulated market knows about instruments; anything else gets the ordinary values of `Instrument`.
+KNOWN = {
+    instrument.name: instrument
+    for instrument in (
+        Instrument("BTC", "USDT", 61837.63, 1.0, 0.05),
+        Instrument("BTC", "USD", 61810.0, 0.5, 0.05),
+        Instrument("ETH", "USDT", 2650.17, 0.6, 0.5),
+        Instrument("ETH", "USD", 2649.2, 0.4, 0.5),
+        Instrument("ETH", "BTC", 0.04285, 0.15, 0.5),
+        Instrument("SOL", "USDT", 153.42, 0.5, 5.0),
+        Instrument("XRP", "USD", 0.5871, 0.3, 800.0),
+    )
+}
+
+
+def instrument(name: str) -> Instrument:
+    """The instrument of a canonical name such as `eth-btc`; ValueError when it is none."""
+    base, _, quote = name.strip().upper().partition("-")
+    if not (base.isalnum() and quote.isalnum()):
+        raise ValueError(f"{name!r} is no instrument: write BASE-QUOTE, for example eth-btc")
+    return KNOWN.get(f"{base}-{quote}", Instrument(base, quote))

@@ -1,0 +1,163 @@
+"""A slow, obvious client of both venues for tests: the documented procedures, json, Decimal and plain dictionaries.
+
+It shares no code with mantra's client or with the simulator.
+"""
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from decimal import Decimal
+
+import websocket
+
+SIDES = ("bids", "asks")
+
+
+class Gap(Exception):
+    """The venue's own numbers say that a message is missing."""
+
+
+def get(url, ca_file=None):
+    """(status, headers, body) of a REST request."""
+    context = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    try:
+        with urllib.request.urlopen(url, timeout=10, context=context) as answer:
+            return answer.status, dict(answer.headers), answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read().decode()
+
+
+def levels(rows):
+    return {Decimal(price): Decimal(size) for price, size in rows}
+
+
+class SlowBook:
+    """Levels by price, and the venue's number of the last message in them."""
+
+    def __init__(self, picture, sequence):
+        self.bids, self.asks, self.sequence = levels(picture["bids"]), levels(picture["asks"]), sequence
+
+    def apply(self, bids, asks, sequence):
+        for book, rows in ((self.bids, bids), (self.asks, asks)):
+            for price, size in levels(rows).items():
+                if size:
+                    book[price] = size
+                else:
+                    book.pop(price, None)
+        self.sequence = sequence
+
+    def crossed(self):
+        return max(self.bids) >= min(self.asks)
+
+
+class Client:
+    """One connection to a venue's book of one symbol. `pump` reads until the book is so many messages further."""
+
+    def __init__(self, endpoint, symbol):
+        self.endpoint, self.symbol = endpoint, symbol
+        self.waiting, self.book, self.applied, self.seen = [], None, 0, 0
+        ca_file = endpoint.get("ca_file")
+        self.socket = websocket.create_connection(
+            endpoint["websocket"] + self.path(), timeout=5, sslopt={"ca_certs": ca_file} if ca_file else None)
+        self.greet()
+
+    def close(self):
+        self.socket.close()
+
+    def rest(self, path):
+        status, _, body = get(self.endpoint["rest"] + path, self.endpoint.get("ca_file"))
+        assert status == 200, (status, body)
+        return json.loads(body)
+
+    def pump(self, messages, timeout=10.0):
+        end = time.monotonic() + timeout
+        self.applied, tries = 0, 0
+        while self.applied < messages:
+            assert time.monotonic() < end, f"{self.applied} of {messages} messages applied"
+            event = self.event(json.loads(self.socket.recv()))
+            if event is None:
+                continue
+            self.seen += 1
+            self.waiting.append(event)
+            if self.book is None and tries < 40:
+                tries += 1
+                self.splice()
+            if self.book is not None:
+                for one in self.waiting:
+                    self.take(one)
+                self.waiting.clear()
+        return self.book
+
+    def true_book(self):
+        """The simulator's own book at the sequence of ours."""
+        told = self.rest(f"/simulator/book?symbol={self.symbol}&sequence={self.book.sequence}")
+        return SlowBook(told, told["sequence"])
+
+    def equals_truth(self):
+        truth = self.true_book()
+        return (truth.bids, truth.asks) == (self.book.bids, self.book.asks)
+
+
+class BinanceClient(Client):
+    """Section 4.4 of the venue's document."""
+
+    def path(self):
+        return f"/ws/{self.symbol.lower()}@depth@100ms"
+
+    def greet(self):
+        pass
+
+    def event(self, message):
+        return message if message.get("e") == "depthUpdate" else None
+
+    def splice(self):
+        picture = self.rest(f"/api/v3/depth?symbol={self.symbol}&limit=5000")
+        sequence = picture["lastUpdateId"]
+        if sequence < self.waiting[0]["U"]:
+            return
+        self.waiting = [event for event in self.waiting if event["u"] > sequence]
+        if self.waiting and not self.waiting[0]["U"] <= sequence + 1 <= self.waiting[0]["u"]:
+            return
+        self.book = SlowBook(picture, sequence)
+
+    def take(self, event):
+        if event["u"] <= self.book.sequence:
+            return
+        if event["U"] > self.book.sequence + 1:
+            raise Gap(f"{self.book.sequence} then {event['U']}")
+        self.book.apply(event["b"], event["a"], event["u"])
+        self.applied += 1
+
+
+class BitstampClient(Client):
+    """Section 4.3 of the venue's document. Nothing here can notice a lost message."""
+
+    def path(self):
+        return "/"
+
+    def greet(self):
+        self.channel = f"diff_order_book_{self.symbol}"
+        self.socket.send(json.dumps({"event": "bts:subscribe", "data": {"channel": self.channel}}))
+        answer = self.socket.recv()
+        assert answer == f'{{"event":"bts:subscription_succeeded","channel":"{self.channel}","data":{{}}}}'
+
+    def event(self, message):
+        return message["data"] if message["event"] == "data" and message["channel"] == self.channel else None
+
+    def splice(self):
+        picture = self.rest(f"/api/v2/order_book/{self.symbol}/?group=1&_={time.time_ns()}")
+        sequence = int(picture["microtimestamp"])
+        if int(self.waiting[0]["microtimestamp"]) <= sequence:
+            self.book = SlowBook(picture, sequence)
+
+    def take(self, event):
+        sequence = int(event["microtimestamp"])
+        if sequence > self.book.sequence:
+            self.book.apply(event["bids"], event["asks"], sequence)
+            self.applied += 1
+
+
+CLIENTS = {"binance": BinanceClient, "bitstamp": BitstampClient}
