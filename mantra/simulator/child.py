@@ -27,7 +27,8 @@ class Child:
     def __init__(self, *arguments: str, quiet: bool = True, timeout: float = 10.0) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mantra-simulate-")
         self.path = Path(self._folder.name, "endpoints.toml")
-        command = [sys.executable, "-m", "mantra.simulator.door", "--with-parent", "--endpoints", str(self.path), *arguments]
+        command = [sys.executable, "-m", "mantra.simulator.door", "--with-parent", "--endpoints", str(self.path)]
+        command += arguments
         errors: int | IO[bytes] | None = subprocess.DEVNULL if quiet else None
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
         deadline = time.monotonic() + timeout
