@@ -56,13 +56,11 @@ class Binance(Venue):
             "rest": (Rate(6000, 60.0),),
         },
     )
+    # The venue pings every 20 s; with ours every 10 s two lost answers are noticed well within its minute.
+    heartbeat, silence_s, max_age_s = Heartbeat(None, 10.0), 25.0, 23.5 * 3600
     when_refused = ("Binance refuses this address or region; its market-data hosts may not: give --endpoints a file "
                     'with [binance] websocket = "wss://data-stream.binance.vision", '
                     'rest = "https://data-api.binance.vision"')
-
-    def liveness(self) -> tuple[Heartbeat, float, float]:
-        # The venue pings every 20 s; with ours every 10 s two lost answers are noticed well within its minute.
-        return Heartbeat(None, 10.0), 25.0, 23.5 * 3600
 
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         suffixes = [BOOK_CHANNEL[mode]] + ["@trade"] * trades

@@ -51,11 +51,9 @@ class Bitstamp(Venue):
             "rest": (Rate(400, 1.0), Rate(10_000, 600.0)),
         },
     )
+    # Quiet markets are silent for a minute; only the heartbeat, answered within a round trip, tells life.
+    heartbeat, silence_s, max_age_s = Heartbeat('{"event":"bts:heartbeat"}', 15.0), 25.0, 89 * 86400.0
     when_refused = "Bitstamp refuses this address or region, and offers no other public host"
-
-    def liveness(self) -> tuple[Heartbeat, float, float]:
-        # Quiet markets are silent for a minute; only the heartbeat, answered within a round trip, tells life.
-        return Heartbeat('{"event":"bts:heartbeat"}', 15.0), 25.0, 89 * 86400.0
 
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         prefixes = [BOOK_CHANNEL[mode]] + ["live_trades_"] * trades

@@ -34,7 +34,8 @@ USUAL_DECIMALS = 8
 DIGITS = 18             # any number of so many digits fits an int64
 MARGIN = 2              # digits above the largest value known: a level sums many orders
 NAME_BYTES = 32         # mantra_instrument.name
-HEADER = "# mantra instruments 1\n# id name generation price_decimals size_decimals\n"
+VERSION = "# mantra instruments 1\n"
+HEADER = VERSION + "# id name generation price_decimals size_decimals\n"
 
 
 def home() -> Path:
@@ -208,6 +209,8 @@ class InstrumentTable:
                                   "set MANTRA_HOME to a folder that can be written")
 
     def _parse(self, text: bytes) -> None:
+        if text and not text.startswith(VERSION.encode()):
+            raise ConfigurationError(f"{self.path}: not a table of instruments of this version ({VERSION.strip()})")
         rows: list[Instrument] = []
         for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
             if line.startswith("#"):

@@ -118,7 +118,7 @@ Control = Acknowledged | Refused | Restart | Nothing
 
 
 class Venue(ABC):
-    """One venue. Class attributes are its rules; an instance may be given other `endpoints`."""
+    """One venue. Class attributes are its rules; an instance may be given other `endpoints` and other patience."""
 
     name: ClassVar[str]
     id: ClassVar[int]                               # index in mantra.venues.NAMES: a bit of a world level's mask
@@ -130,17 +130,15 @@ class Venue(ABC):
     when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
     modes: ClassVar[tuple[Mode, ...]] = ("book", "top")
 
+    heartbeat: Heartbeat
+    silence_s: float        # a connection on which nothing at all, pongs included, came for so long is dead
+    max_age_s: float        # an older connection is replaced before the venue ends it
+
     def __init__(self, endpoints: Endpoints | None = None) -> None:
         self.endpoints = endpoints or self.home
-        self.heartbeat, self.silence_s, self.max_age_s = self.liveness()
 
     def __repr__(self) -> str:
         return f"<venue {self.name} at {self.endpoints.websocket}>"
-
-    @abstractmethod
-    def liveness(self) -> tuple[Heartbeat, float, float]:
-        """(heartbeat, silence_s, max_age_s): what to send; a connection on which nothing at all, pongs included, came
-        for `silence_s` is dead; a connection older than `max_age_s` is replaced before the venue ends it."""
 
     @abstractmethod
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:

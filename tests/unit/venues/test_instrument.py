@@ -181,6 +181,13 @@ def test_a_damaged_table_is_refused_with_its_line(tmp_path, row):
         InstrumentTable.open(path)
 
 
+def test_a_table_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "instruments.txt"
+    path.write_text("# mantra instruments 2\n1 ETH-BTC 0 8 8 extra\n")
+    with pytest.raises(ConfigurationError, match="of this version"):
+        InstrumentTable.open(path)
+
+
 @pytest.mark.parametrize("name", ["", "A B", "X" * 33])
 def test_a_name_that_no_message_could_carry_is_refused(name):
     with pytest.raises(ConfigurationError, match="name is 1 to 32 bytes"):

@@ -1,0 +1,139 @@
+"""settings: what a run is told, read once from a TOML file and the command line, and frozen.
+
+    venues = ["binance", "bitstamp"]        # mantra.toml; every key is a field of Settings, an argument wins
+    instruments = ["eth-btc"]
+    mode = "top"
+    [pin]
+    binance = 1
+"""
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from mantra.errors import ConfigurationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+LONGEST_RUN = 32            # shared-memory names begin with it
+
+
+def _one_of(*choices: str) -> tuple[str, Callable[[Any], bool]]:
+    return f"one of {', '.join(choices)}", lambda value: value in choices
+
+
+def _whole(least: int, most: int) -> tuple[str, Callable[[Any], bool]]:
+    return (f"a whole number from {least} to {most}",
+            lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most)
+
+
+def _whole_or_none(least: int, most: int) -> tuple[str, Callable[[Any], bool]]:
+    rule, allows = _whole(least, most)
+    return rule, lambda value: value is None or allows(value)
+
+
+def _is_address(value: Any) -> bool:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    return bool(host) and port.isascii() and port.isdigit() and int(port) < 65536
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+
+
+NAMES = "names, in a list or separated by commas", _is_names
+PATH = "a path", lambda value: value is None or isinstance(value, Path)
+
+# What each field must be: words for the user, and the test.
+RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "venues": ("one or more " + NAMES[0], lambda value: _is_names(value) and value != ()),
+    "instruments": NAMES,
+    "mode": _one_of("book", "top"),
+    "depth": _whole(1, 20),
+    "trades": ("true or false", lambda value: isinstance(value, bool)),
+    "endpoints": PATH,
+    "topology": ("a name or a path ending in .toml", lambda value: isinstance(value, str) and value != ""),
+    "run": (f"1 to {LONGEST_RUN} letters, digits, dots, hyphens or underscores, not starting with a dot",
+            lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_RUN and value[0] != "."
+            and NAME_CHARACTERS.issuperset(value)),
+    "grpc": ("HOST:PORT", _is_address),
+    "reader": _one_of("threads", "poller"),
+    "per_connection": _whole_or_none(1, 1024),
+    "pin": ("a table of actor = core number", lambda value: isinstance(value, Mapping) and all(
+        isinstance(core, int) and not isinstance(core, bool) and core >= 0 for core in value.values())),
+    "least_trust": _one_of("suspect", "unverified", "verified"),
+    "seed": _whole(0, 2**63 - 1),
+    "home": PATH,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's settings; ConfigurationError for a value that breaks its field's rule."""
+
+    venues: tuple[str, ...] = ("binance", "bitstamp")
+    instruments: tuple[str, ...] = ()           # as the user spells them; the venues' lists decide what they mean
+    mode: str = "book"                          # book: diffs, whole depth; top: the first levels only
+    depth: int = 10                             # levels a side that mode "top" reads
+    trades: bool = True
+    endpoints: Path | None = None               # TOML of addresses; None: the real venues
+    topology: str = "bbo"                       # a shipped wiring, or a TOML file of one's own
+    run: str = "mantra"                         # shared memory is named after it
+    grpc: str = "127.0.0.1:50051"
+    reader: str = "threads"                     # threads: one per connection; poller: one for all
+    per_connection: int | None = None           # instruments on one; None: as many as the venue allows
+    pin: Mapping[str, int] = field(default_factory=dict)    # actor -> core
+    least_trust: str = "unverified"             # books below it do not enter the world view
+    seed: int = 0                               # of everything random: jitter, the simulated market
+    home: Path | None = None                    # what outlives the run; None: $MANTRA_HOME and its defaults
+    named: frozenset[str] = frozenset()         # fields the user gave: only a default may be moved when it is taken
+
+    def __post_init__(self) -> None:
+        for name, (rule, allows) in RULES.items():
+            if not allows(value := getattr(self, name)):
+                raise ConfigurationError(f"{name.replace('_', '-')} must be {rule}, not {_shown(value)}")
+        object.__setattr__(self, "pin", MappingProxyType(dict(self.pin)))
+
+
+def read(file: str | Path | None = None, **arguments: Any) -> Settings:
+    """Settings from TOML `file`, then from `arguments` (None: not given). Paths in the file are relative to it."""
+    given: dict[str, Any] = {}
+    if file is not None:
+        path = Path(file)
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read the settings {path}: {error}") from None
+        given = {key.replace("-", "_"): _converted(key, value, path.parent) for key, value in table.items()}
+    given |= {key: _converted(key, value, Path()) for key, value in arguments.items() if value is not None}
+    for key in given:
+        if key not in RULES:
+            close = difflib.get_close_matches(key, RULES, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(RULES)}"
+            raise ConfigurationError(f"no setting is called {key!r}{hint}")
+    return Settings(**given, named=frozenset(given))
+
+
+def _converted(key: str, value: Any, folder: Path) -> Any:
+    """TOML and command lines know neither tuples nor paths."""
+    if key in ("venues", "instruments"):
+        names = value.split(",") if isinstance(value, str) else value
+        if isinstance(names, list | tuple):
+            return tuple(dict.fromkeys(name.strip() if isinstance(name, str) else name for name in names))
+    if key in ("endpoints", "home") and isinstance(value, str | Path):
+        return folder / Path(value).expanduser()
+    return value
+
+
+def _shown(value: Any) -> str:
+    return repr(",".join(map(str, value)) if isinstance(value, tuple) else value)
+
