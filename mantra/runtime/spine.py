@@ -1,0 +1,228 @@
+"""spine: every queue, vector and book of a run, by name.
+
+A run is a set of shared-memory regions whose names begin with the run's. Who creates the run owns them; any other
+process of the same user attaches by name, reads, and leaves without the run noticing:
+
+    <run>.clock        cycles -> UTC            <run>.doorbell     who waits parks here
+    <run>.ledger       what went missing        <run>.instruments  slot -> name and scale
+    <run>.updates.F  .trades.F  .tops.F         queues of feed F (one connection)
+    <run>.latest.tops                           newest top of every book
+    <run>.world, <run>.latest.world             an aggregator's queue and newest values, slot = instrument's slot
+    <run>.book.V.S                              book of venue V's symbol S
+    <run>.latency.W.A                           histogram of W ("socket_to_top") measured by A
+"""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from mantra.core.book import Book
+from mantra.core.clock import Clock
+from mantra.core.doorbell import Doorbell
+from mantra.core.histogram import Histogram
+from mantra.core.ledger import Ledger
+from mantra.core.messages import InstrumentRow
+from mantra.core.queue import Queue
+from mantra.core.region import Region
+from mantra.core.vector import Vector
+from mantra.errors import ConfigurationError, RegionError
+
+CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048}
+MOST_INSTRUMENTS = 8_192
+MOST_BOOKS = 8_192
+MOST_FEEDS = 512
+
+
+@dataclass(frozen=True)
+class RunInstrument:
+    """An instrument as this run knows it; prices are ticks of 10^-price_decimals, sizes lots of 10^-size_decimals."""
+
+    slot: int
+    id: int
+    name: str
+    generation: int
+    price_decimals: int
+    size_decimals: int
+
+
+def running() -> list[str]:
+    """Names of the runs that can be attached to."""
+    return sorted(info.name.removesuffix(".clock") for info in Region.list()
+                  if info.name.endswith(".clock") and info.owner_alive)
+
+
+class Spine:
+    """Make or find the regions of a run. Use `Spine.create`, `Spine.private` or `Spine.attach`."""
+
+    def __init__(self, run: str | None, owner: bool, clock: Clock | None) -> None:
+        self.run = run
+        self.owner = owner
+        self._regions: dict[str, Any] = {}
+        self._instruments: list[RunInstrument] = []
+        self._books = 0
+        try:
+            if owner:
+                self.clock = clock or Clock()
+                if run is not None:
+                    self._regions["clock"] = self.clock.publish(f"{run}.clock")
+                self.doorbell = self._make("doorbell", lambda name: Doorbell.create(name))
+                self.ledger = self._make("ledger", lambda name: Ledger.create(name, MOST_FEEDS))
+                self.instrument_rows = self.vector("instruments", "instrument", MOST_INSTRUMENTS)
+                self.tops = self.vector("latest.tops", "top", MOST_BOOKS)
+            else:
+                self.clock = Clock.open(f"{run}.clock")
+                self.doorbell = self._make("doorbell", lambda name: Doorbell.open(name))
+                self.ledger = self._make("ledger", lambda name: Ledger.open(name))
+                self.instrument_rows = self.vector("instruments", "instrument")
+                self.tops = self.vector("latest.tops", "top")
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, run: str | None = None, *, clock: Clock | None = None) -> Spine:
+        """Own a run. A name that is given must be free; without one "live" is taken, or "live-2", ..."""
+        taken = set(running())
+        if run is None:
+            run = next(name for name in ["live", *(f"live-{n}" for n in range(2, 10_000))] if name not in taken)
+        elif run in taken:
+            raise ConfigurationError(f"the run {run!r} is already there: choose another --run, or attach to it")
+        Region.remove_stale(f"{run}.")
+        return cls(run, True, clock)
+
+    @classmethod
+    def private(cls, *, clock: Clock | None = None) -> Spine:
+        """The same in memory of this process alone: for replays and tests."""
+        return cls(None, True, clock)
+
+    @classmethod
+    def attach(cls, run: str | None = None) -> Spine:
+        """Read somebody's run: `run`, or the only one there is."""
+        names = running()
+        if run is None:
+            if len(names) != 1:
+                raise ConfigurationError("nothing to attach to: no mantra is running" if not names else
+                                         f"several runs, name one of {', '.join(names)}")
+            run = names[0]
+        elif run not in names:
+            raise ConfigurationError(f"no run {run!r}; running: {', '.join(names) or 'none'}")
+        return cls(run, False, None)
+
+    # What a run is made of -------------------------------------------------------------------------------------
+
+    def queue(self, name: str, message: str, capacity: int | None = None) -> Queue:
+        """The queue `name` ("tops.binance-0", "world"); made when this process owns the run and it is not there."""
+        if self.owner:
+            return self._make(name, lambda full: Queue.create(full, message, capacity or CAPACITY[message]))
+        return self._make(name, lambda full: Queue.open(full))
+
+    def vector(self, name: str, message: str, capacity: int | None = None) -> Vector:
+        """The latest-value vector `name`; made when this process owns the run and it is not there."""
+        if self.owner:
+            return self._make(name, lambda full: Vector.create(full, message, capacity or MOST_INSTRUMENTS))
+        return self._make(name, lambda full: Vector.open(full))
+
+    def histogram(self, name: str) -> Histogram:
+        """The histogram "latency.`name`"; nanoseconds."""
+        name = f"latency.{name}"
+        if self.owner:
+            return self._make(name, lambda full: Histogram.create(full))
+        return self._make(name, lambda full: Histogram.open(full))
+
+    def make_book(self, venue: str, venue_id: int, symbol: str, instrument: int) -> tuple[Book, int]:
+        """A new book and its slot in `tops`."""
+        if self._books == MOST_BOOKS:
+            raise ConfigurationError(f"a run holds at most {MOST_BOOKS} books")
+        name = f"book.{venue}.{safe_name(symbol)}"
+        book = self._make(name, lambda full: Book.create(full, instrument, venue_id))
+        self._books += 1
+        return book, self._books - 1
+
+    def book(self, venue: str, symbol: str) -> Book:
+        """The book of `venue`'s `symbol`, readable while it changes."""
+        name = f"book.{venue}.{safe_name(symbol)}"
+        if self.owner:
+            if name not in self._regions:
+                raise ConfigurationError(f"this run has no book {venue} {symbol}; it has {', '.join(self.book_names())}")
+            return self._regions[name]
+        try:
+            return self._make(name, lambda full: Book.open(full))
+        except RegionError as error:
+            raise ConfigurationError(f"run {self.run!r} has no book {venue} {symbol}; it has "
+                                     f"{', '.join(self.book_names())}") from error
+
+    def book_names(self) -> list[str]:
+        return [name.removeprefix("book.") for name in self.names("book.")]
+
+    def add_instrument(self, id: int, name: str, generation: int, price_decimals: int, size_decimals: int) -> RunInstrument:
+        """Give an instrument (one scale generation of it) its slot in this run."""
+        for known in self._instruments:
+            if known.id == id:
+                return known
+        added = RunInstrument(len(self._instruments), id, name, generation, price_decimals, size_decimals)
+        self.instrument_rows.write(added.slot, InstrumentRow(name=name, instrument=id, generation=generation,
+                                                             price_decimals=price_decimals,
+                                                             size_decimals=size_decimals))
+        self._instruments.append(added)
+        return added
+
+    def instruments(self) -> list[RunInstrument]:
+        """Every instrument of the run, by slot."""
+        while (row := self.instrument_rows.read(len(self._instruments))) is not None:
+            self._instruments.append(RunInstrument(len(self._instruments), row.instrument, row.name, row.generation,
+                                                   row.price_decimals, row.size_decimals))
+        return list(self._instruments)
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of the run's regions that begin with `prefix`, without the run's own name."""
+        if self.run is None or self.owner:
+            return sorted(name for name in self._regions if name.startswith(prefix))
+        return sorted(info.name.removeprefix(f"{self.run}.") for info in Region.list(f"{self.run}.{prefix}"))
+
+    def queues(self, family: str, message: str) -> list[Queue]:
+        """All queues of a family: "tops" gives "tops.binance-0", ...; a full name gives that one."""
+        names = [name for name in self.names(family) if name == family or name.startswith(f"{family}.")]
+        return [self.queue(name, message) for name in names]
+
+    def latest(self, output: str) -> Vector:
+        """Newest values of an aggregator's output ("world", "liquidity"), slot = the instrument's slot."""
+        return self.vector(f"latest.{output}", "world")
+
+    @property
+    def worlds(self) -> Vector:
+        return self.latest("world")
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Every latency histogram by name ("socket_to_top.binance-0")."""
+        return {name.removeprefix("latency."): self.histogram(name.removeprefix("latency."))
+                for name in self.names("latency.")}
+
+    # Life ------------------------------------------------------------------------------------------------------
+
+    def _make(self, name: str, make: Any) -> Any:
+        if name not in self._regions:
+            self._regions[name] = make(None if self.run is None else f"{self.run}.{name}")
+        return self._regions[name]
+
+    def close(self) -> None:
+        """Let go of every region; the owner removes them."""
+        for region in reversed(list(self._regions.values())):
+            region.close()
+        self._regions.clear()
+
+    def __enter__(self) -> Spine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Spine({self.run!r}, {'owner' if self.owner else 'attached'}, pid {os.getpid()})"
+
+
+def safe_name(symbol: str) -> str:
+    """A venue's symbol as part of a region's name."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else f"_{ord(c):x}_" for c in symbol)
