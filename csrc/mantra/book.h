@@ -35,7 +35,7 @@ typedef struct mantra_level {
 } mantra_level;
 
 typedef struct mantra_book_header {
-    _Atomic uint64_t version; /* even: settled, odd: a message is being applied */
+    _Atomic uint64_t version;    /* even: settled, odd: a message is being applied */
     _Atomic uint64_t generation; /* of the image: counts the times all levels were replaced */
     _Atomic uint64_t sequence;   /* the venue's */
     _Atomic int64_t venue_time_ns, trust_since_ns;
@@ -54,9 +54,10 @@ _Static_assert(sizeof(mantra_level) == 16, "a level never straddles a cache line
 _Static_assert(offsetof(mantra_book_header, count) == 64 && offsetof(mantra_book_header, levels) == 128, "as drawn");
 
 /* What two builds must agree on to share a book; its FNV-1a is the region's fingerprint. */
-#define MANTRA_BOOK_LAYOUT                                                                                            \
-    "book 1: version generation sequence venue_time_ns trust_since_ns position:u64 instrument:u32 venue trust "       \
-    "reason:u8 growths:u64 bids asks capacity ceiling:u32 @128 bids[capacity] asks[capacity] {price size}:i64 best last, slack 4"
+#define MANTRA_BOOK_LAYOUT                                                                                  \
+    "book 1: version generation sequence:u64 venue_time_ns trust_since_ns:i64 position:u64 instrument:u32 " \
+    "venue trust reason:u8 growths:u64@56 bids asks capacity ceiling:u32@64 "                               \
+    "bids[capacity+4] asks[capacity+4]:{price size:i64}@128 best last"
 
 typedef struct mantra_book {
     mantra_book_header *header;
