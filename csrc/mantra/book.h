@@ -9,7 +9,7 @@
  * best last, so that an update near the top of the book moves little, wherever the other ten thousand levels are.
  *
  * Memory is reserved at a ceiling and backed for `capacity` levels a side. Growth doubles the capacity and moves the
- * asks up: the region grows at its end only, and a book doubles a few times in its life. */
+ * asks up: memory grows at its end only, and a book doubles a few times in its life. */
 #ifndef MANTRA_BOOK_H
 #define MANTRA_BOOK_H
 
@@ -17,6 +17,7 @@
 
 #include "mantra/decode.h"
 #include "mantra/messages.h"
+#include "mantra/seqlock.h"
 
 #define MANTRA_BOOK_CEILING 65536 /* levels a side, unless said otherwise */
 #define MANTRA_BOOK_START 1024    /* levels a side backed by memory at first */
@@ -35,7 +36,7 @@ typedef struct mantra_level {
 } mantra_level;
 
 typedef struct mantra_book_header {
-    _Atomic uint64_t version;    /* even: settled, odd: a message is being applied */
+    _Atomic uint64_t version;    /* the seqlock's; odd: a message is being applied */
     _Atomic uint64_t generation; /* of the image: counts the times all levels were replaced */
     _Atomic uint64_t sequence;   /* the venue's */
     _Atomic int64_t venue_time_ns, trust_since_ns;
@@ -87,20 +88,25 @@ mantra_book_init(mantra_book *book, void *memory, uint32_t capacity, uint32_t ce
     MANTRA_BOOK_SET(book, ceiling, ceiling);
 }
 
+static inline mantra_seqlock *
+mantra_book_lock(const mantra_book *book)
+{
+    return (mantra_seqlock *)(void *)&book->header->version;
+}
+
 /* ---- the writer's side ---- */
 
-/* Everything the writer does to a book, growth apart, stands between begin and end. Not nested. */
+/* Everything the writer does to a book stands between begin and end. Not nested. */
 static inline void
 mantra_book_begin(mantra_book *book)
 {
-    MANTRA_BOOK_SET(book, version, MANTRA_BOOK_GET(book, version) + 1);
-    atomic_thread_fence(memory_order_release); /* readers see "odd" before any new word */
+    mantra_seqlock_begin(mantra_book_lock(book));
 }
 
 static inline void
 mantra_book_end(mantra_book *book)
 {
-    atomic_store_explicit(&book->header->version, MANTRA_BOOK_GET(book, version) + 1, memory_order_release);
+    mantra_seqlock_end(mantra_book_lock(book));
 }
 
 static inline void
@@ -117,6 +123,13 @@ mantra_book_judge(mantra_book *book, uint8_t trust, uint8_t reason, int64_t sinc
     MANTRA_BOOK_SET(book, trust, trust);
     MANTRA_BOOK_SET(book, reason, reason);
     MANTRA_BOOK_SET(book, trust_since_ns, since_ns);
+}
+
+/* Another scale generation of the instrument: an id of its own. */
+static inline void
+mantra_book_rename(mantra_book *book, uint32_t instrument)
+{
+    MANTRA_BOOK_SET(book, instrument, instrument);
 }
 
 static inline mantra_level *
@@ -381,9 +394,11 @@ mantra_book_sound(const mantra_book *book)
 
 /* ---- the readers' side ---- */
 
-/* A consistent copy. The reader gives the arrays: {price, size} rows, best first, `room` rows each (0: state only). */
+typedef int64_t mantra_row[2]; /* price, size */
+
+/* A consistent copy. The reader gives the arrays: `room` rows for each side, best first (0: state only). */
 typedef struct mantra_book_image {
-    int64_t (*levels[2])[2];
+    mantra_row *levels[2];
     uint32_t room;
     uint32_t copied[2]; /* rows filled */
     uint32_t count[2];  /* levels the book has */
@@ -397,7 +412,7 @@ typedef struct mantra_book_image {
 static inline bool
 mantra_book_try_copy(const mantra_book *book, mantra_book_image *out)
 {
-    out->version = atomic_load_explicit(&book->header->version, memory_order_acquire);
+    out->version = mantra_seqlock_look(mantra_book_lock(book));
     if (out->version & 1)
         return false;
     out->generation = MANTRA_BOOK_GET(book, generation);
@@ -414,7 +429,7 @@ mantra_book_try_copy(const mantra_book *book, mantra_book_image *out)
     out->capacity = MANTRA_BOOK_GET(book, capacity);
     for (size_t side = 0; side < 2; side++) {
         const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
-        if (count > out->capacity) /* torn: do not even look where it points */
+        if (count > out->capacity || out->capacity > out->ceiling) /* torn: do not even look where it points */
             return false;
         const mantra_level *levels = book->header->levels + side * ((size_t)out->capacity + MANTRA_BOOK_SLACK);
         out->count[side] = count;
@@ -424,8 +439,7 @@ mantra_book_try_copy(const mantra_book *book, mantra_book_image *out)
             out->levels[side][i][1] = mantra_level_size(&levels[count - 1 - i]);
         }
     }
-    atomic_thread_fence(memory_order_acquire); /* all of it was read before the version is looked at again */
-    return MANTRA_BOOK_GET(book, version) == out->version;
+    return mantra_seqlock_unchanged(mantra_book_lock(book), out->version);
 }
 
 /* Copy, as often as it takes up to `attempts`. Returns 0 or MANTRA_BOOK_BUSY. A section lasts well under a microsecond

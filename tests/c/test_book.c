@@ -1,29 +1,19 @@
 // threads
 /* Books against a slow ladder indexed by price; growth; images; and a reader beside a writer. */
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 
+#include "check.h"
 #include "mantra/book.h"
 #include "mantra/top.h"
 
 #define PRICES 512
 
-#define CHECK(x)                                                          \
-    do {                                                                  \
-        if (!(x)) {                                                       \
-            fprintf(stderr, "%s:%d: %s is not so\n", __FILE__, __LINE__, #x); \
-            abort();                                                      \
-        }                                                                 \
-    } while (0)
-
 static uint64_t seed = 42;
 
-static uint64_t
+static int64_t
 draw(uint64_t below)
 {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (seed >> 33) % below;
+    return (int64_t)(check_random(&seed) % below);
 }
 
 static mantra_book
@@ -88,10 +78,10 @@ book_equals_the_slow_ladder_after_any_walk(void)
     for (int walk = 0; walk < 16; walk++) {
         mantra_book book = make(4, PRICES);
         memset(ladder, 0, sizeof ladder);
-        const uint64_t spread = 8 + draw(PRICES - 8);
+        const uint64_t spread = 8 + (uint64_t)draw(PRICES - 8);
         for (int step = 0; step < 3000; step++) {
-            const size_t side = draw(2);
-            const int64_t price = (int64_t)draw(spread), size = (int64_t)draw(3);
+            const size_t side = (size_t)draw(2);
+            const int64_t price = draw(spread), size = draw(3);
             CHECK(mantra_book_room(&book, 1) == 0 || MANTRA_BOOK_GET(&book, count[side]) == PRICES);
             mantra_book_begin(&book);
             CHECK(mantra_book_apply(&book, (uint8_t)(MANTRA_BID + side), price, size) == slow_apply(side, price, size));
@@ -112,8 +102,8 @@ image_in_any_order_equals_its_levels(void)
         mantra_book book = make(4, PRICES);
         memset(ladder, 0, sizeof ladder);
         for (int i = 0; i < 300; i++) {
-            const int64_t price = order == 0 ? (int64_t)draw(PRICES) : order == 1 ? i / 2 : 299 - i / 2;
-            changes[i] = (mantra_change){price, (int64_t)draw(3), (uint8_t)(MANTRA_BID + i % 2)};
+            const int64_t price = order == 0 ? draw(PRICES) : order == 1 ? i / 2 : 299 - i / 2;
+            changes[i] = (mantra_change){price, draw(3), (uint8_t)(MANTRA_BID + i % 2)};
             if (changes[i].size != 0) /* the last one counts */
                 ladder[i % 2][price] = changes[i].size;
         }

@@ -1,0 +1,62 @@
+"""Books equal a slow reference after any walk, and any image equals the levels it names."""
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mantra.core.book import ASK, BID, Book
+from tests.reference.ladder import SlowBook
+
+CHANGE = st.tuples(st.sampled_from([BID, ASK]), st.integers(-3, 40) | st.integers(-2**63, 2**63 - 1),
+                   st.integers(0, 3) | st.integers(0, 2**63 - 1))
+
+
+def equals(book: Book, slow: SlowBook) -> None:
+    book.check()
+    assert book.bids().tolist() == slow.levels(BID)
+    assert book.asks().tolist() == slow.levels(ASK)
+    assert book.bids(3).tolist() == slow.levels(BID)[:3]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_book_equals_reference_after_any_walk(seed: int) -> None:
+    draw = random.Random(seed)
+    book, slow = Book.create(None, 1, 0, start=draw.choice([1, 16, 1024])), SlowBook()
+    middle, width = draw.randrange(10**9), draw.choice([5, 60, 2000])
+    for step in range(1500):
+        side = draw.choice([BID, ASK])
+        away = min(int(draw.expovariate(1 / width)), 20 * width)
+        middle += draw.choice([-1, 0, 0, 1])
+        change = (side, middle + (-away if side == BID else away), draw.choice([0, 0, 1, 2, 10**15]))
+        assert book.apply(*change) == slow.apply(*change)
+        if step % 250 == 0:
+            equals(book, slow)
+    equals(book, slow)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CHANGE, max_size=120), st.integers(1, 20))
+def test_any_changes_in_one_message_equal_reference(changes: list[tuple[int, int, int]], start: int) -> None:
+    book, slow = Book.create(None, 1, 0, start=start), SlowBook()
+    changed = book.apply_many(np.array(changes, np.int64).reshape(-1, 3))
+    assert changed == sum(slow.apply(*change) >= 0 for change in changes)
+    equals(book, slow)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CHANGE, max_size=120), st.sampled_from([None, False, True]))
+def test_image_in_any_order_equals_reference_whatever_was_there(
+        changes: list[tuple[int, int, int]], descending: bool | None) -> None:
+    if descending is not None:
+        changes.sort(key=lambda change: change[1], reverse=descending)
+    book, slow = Book.create(None, 1, 0, start=1), SlowBook()
+    book.apply(BID, 7, 7)
+    book.load(np.array(changes, np.int64).reshape(-1, 3))
+    for change in changes:
+        if change[2]:
+            slow.apply(*change)
+    equals(book, slow)
