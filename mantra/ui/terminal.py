@@ -1,0 +1,613 @@
+"""terminal: a run on one screen, read from outside: world view, trust, feeds, latencies.
+
+`python -m mantra.ui.terminal --run NAME`, in a process of its own: it only reads shared memory, so the feeds do not
+notice it. `Reader` takes a `Snapshot` of the run; everything below it is a pure function from that to rich text.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import textwrap
+import time
+import tty
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+import mantra
+from mantra.core.histogram import Histogram
+from mantra.core.ledger import FeedState
+from mantra.errors import MantraError
+from mantra.venues import NAMES
+
+LATENCY_WINDOW_S = 10
+SECOND = 1_000_000_000
+
+TRUST = ("down", "stale", "suspect", "unverified", "verified")
+TRUST_STYLE = ("bold white on red", "black on dark_orange", "bold white on red3", "yellow", "green")
+REASON = ("", "synchronising", "gap", "crossed", "malformed", "scale", "full", "silent", "disconnected", "checksum")
+STATE_STYLE = {FeedState.LIVE: "green", FeedState.SYNCHRONISING: "yellow", FeedState.SUBSCRIBING: "yellow",
+               FeedState.CONNECTING: "yellow", FeedState.WAITING: "dark_orange", FeedState.REFUSED: "bold red",
+               FeedState.OFF: "red"}
+VENUE_STYLE = ("gold3", "spring_green3", "sky_blue2", "dodger_blue2", "medium_purple1")
+# What a feed lost or had to repair; the rest of the ledger is traffic.
+TROUBLES = ("gaps", "trade_gaps", "resyncs", "reconnects", "malformed", "checksums_failed", "crosses", "finer",
+            "unknown_deletes", "unknown_symbols", "overflowed", "protocol_errors", "full", "lapped", "refused")
+
+
+# What is shown ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Level:
+    """One price level: ticks, lots, and the venues behind it, one bit each."""
+
+    price: int
+    size: int
+    venues: int
+
+
+@dataclass(frozen=True)
+class BookTrust:
+    """How far one venue's book of an instrument can be trusted, since when (UTC ns), and why not further."""
+
+    venue: int
+    trust: int
+    reason: int
+    since_ns: int
+
+
+@dataclass(frozen=True)
+class Market:
+    """One instrument's world view; best levels first."""
+
+    name: str
+    price_decimals: int
+    size_decimals: int
+    bids: tuple[Level, ...] = ()
+    asks: tuple[Level, ...] = ()
+    books: tuple[BookTrust, ...] = ()
+    mids: tuple[float, ...] = ()        # in ticks, one per refresh, newest last
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One connection; rates are per second, of about the last second."""
+
+    name: str
+    venue: int
+    state: int
+    since_ns: int
+    heard_ns: int
+    messages_rate: float = 0.0
+    updates_rate: float = 0.0
+    bytes_rate: float = 0.0
+    troubles: tuple[tuple[str, int], ...] = ()
+    rates: tuple[float, ...] = ()       # messages per second, newest last
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One path's latencies of the last seconds, in nanoseconds; `highest` of the whole run."""
+
+    name: str
+    rate: float
+    p50: int
+    p99: int
+    p999: int
+    highest: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    run: str
+    utc_ns: int
+    markets: tuple[Market, ...] = ()
+    feeds: tuple[Feed, ...] = ()
+    latencies: tuple[Latency, ...] = ()
+
+
+# Reading it ------------------------------------------------------------------------------------------------------
+
+
+class RunInstrument(Protocol):
+    slot: int
+    id: int
+    name: str
+    price_decimals: int
+    size_decimals: int
+
+
+class Run(Protocol):
+    """The part of a spine that the terminal reads."""
+
+    run: str | None
+    clock: Any
+    ledger: Any
+    tops: Any
+    worlds: Any
+
+    def instruments(self) -> Sequence[RunInstrument]: ...
+    def histograms(self) -> dict[str, Histogram]: ...
+
+
+@dataclass
+class _Rates:
+    """A feed's counters as they were, once a second, and what they came to per second."""
+
+    at_ns: int
+    counts: dict[str, int]
+    messages: float = 0.0
+    updates: float = 0.0
+    bytes: float = 0.0
+    history: deque[float] = field(default_factory=lambda: deque(maxlen=60))
+
+
+class Reader:
+    """Take snapshots of a run; remembers just enough to tell rates and the latest latencies."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._rates: dict[str, _Rates] = {}
+        self._mids: dict[int, deque[float]] = {}
+        self._latencies: dict[str, deque[tuple[int, Histogram]]] = {}
+
+    def read(self) -> Snapshot:
+        """The run as it is now."""
+        now = self.run.clock.utc_ns()
+        books = self._books()
+        return Snapshot(self.run.run or "private", now,
+                        tuple(self._market(instrument, books.get(instrument.id, [])) for instrument in
+                              self.run.instruments()),
+                        tuple(self._feed(row, now) for row in self.run.ledger.rows()),
+                        tuple(self._latency(name, histograms, now) for name, histograms in self._paths()))
+
+    def _books(self) -> dict[int, list[BookTrust]]:
+        books: dict[int, list[BookTrust]] = {}
+        slot = 0
+        while (top := self.run.tops.read(slot)) is not None:
+            books.setdefault(top.instrument, []).append(
+                BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
+            slot += 1
+        return books
+
+    def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:
+        mids = self._mids.setdefault(instrument.id, deque(maxlen=240))
+        world = self.run.worlds.read(instrument.slot)
+        bids = tuple(Level(*level) for level in world.bids) if world is not None else ()
+        asks = tuple(Level(*level) for level in world.asks) if world is not None else ()
+        if bids and asks:
+            mids.append((bids[0].price + asks[0].price) / 2)
+        return Market(instrument.name, instrument.price_decimals, instrument.size_decimals, bids, asks,
+                      tuple(sorted(books, key=lambda book: book.venue)), tuple(mids))
+
+    def _feed(self, row: Any, now: int) -> Feed:
+        counts = row.counts()
+        rates = self._rates.setdefault(row.name, _Rates(now, counts))
+        seconds = (now - rates.at_ns) / SECOND
+        if seconds >= 1 or (seconds > 0 and not rates.history):
+            rates.messages, rates.updates, rates.bytes = (
+                (counts[name] - rates.counts[name]) / seconds for name in ("messages", "updates", "bytes"))
+            rates.at_ns, rates.counts = now, counts
+            rates.history.append(rates.messages)
+        return Feed(row.name, row.venue, counts["state"], counts["state_since_utc_ns"], counts["last_receive_utc_ns"],
+                    rates.messages, rates.updates, rates.bytes,
+                    tuple((name, counts[name]) for name in TROUBLES if counts[name]), tuple(rates.history))
+
+    def _paths(self) -> Iterator[tuple[str, list[Histogram]]]:
+        """Every path, over all who measure it ("socket_to_top"), then each of several ("socket_to_top.binance-0")."""
+        histograms = self.run.histograms()
+        paths: dict[str, list[str]] = {}
+        for name in sorted(histograms):
+            paths.setdefault(name.partition(".")[0], []).append(name)
+        for path, names in paths.items():
+            yield path, [histograms[name] for name in names]
+        for names in paths.values():
+            if len(names) > 1:
+                yield from ((name, [histograms[name]]) for name in names)
+
+    def _latency(self, name: str, histograms: list[Histogram], now: int) -> Latency:
+        total = Histogram.create()
+        for histogram in histograms:
+            total.merge(histogram)
+        earlier = self._latencies.setdefault(name, deque([(now, Histogram.create())]))
+        recent = total.since(earlier[0][1])
+        seconds = (now - earlier[0][0]) / SECOND
+        if now - earlier[-1][0] >= SECOND:
+            earlier.append((now, total))
+            if len(earlier) > LATENCY_WINDOW_S:
+                earlier.popleft()
+        return Latency(name, recent.count / seconds if seconds > 0 else 0.0, recent.percentile(50),
+                       recent.percentile(99), recent.percentile(99.9), total.max)
+
+
+# Numbers as text -------------------------------------------------------------------------------------------------
+
+
+def fixed(value: int, decimals: int, shown: int) -> str:
+    """`value` counts of 10^-decimals with `shown` places, exact unless `shown` is fewer than needed."""
+    if shown < decimals:
+        half = 10 ** (decimals - shown) // 2
+        value = (abs(value) + half) // 10 ** (decimals - shown) * (1 if value >= 0 else -1)
+    else:
+        value *= 10 ** (shown - decimals)
+    whole, rest = divmod(abs(value), 10**shown)
+    return f"{'-' if value < 0 else ''}{whole:,}{f'.{rest:0{shown}d}' if shown else ''}"
+
+
+def places(values: Iterable[int], decimals: int) -> int:
+    """How many decimals it takes to show all of them exactly."""
+    shown = 0
+    for value in values:
+        zeros = 0
+        while value and zeros < decimals and value % 10 ** (zeros + 1) == 0:
+            zeros += 1
+        shown = max(shown, decimals - zeros if value else 0)
+    return shown
+
+
+def duration(ns: float) -> str:
+    """Three digits and a unit: 831 ns, 1.24 us, 12.1 ms, 2.50 s."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if ns >= size * 0.9995:
+            value = ns / size
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{ns:.0f} ns"
+
+
+def age(ns: int) -> str:
+    """How long, for people: 3s, 4m07s, 2h05m, 3d04h."""
+    seconds = max(ns, 0) // SECOND
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    if seconds < 86400:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 86400}d{seconds % 86400 // 3600:02d}h"
+
+
+def amount(rate: float) -> str:
+    """A rate in four characters or so: 0, 3.4, 812, 35.0k, 1.2M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if rate >= size * 0.9995:
+            return f"{rate / size:.1f}{unit}"
+    return f"{rate:.0f}" if rate >= 9.95 or rate == 0 else f"{rate:.1f}"
+
+
+def wall(utc_ns: int) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(utc_ns // SECOND))
+
+
+# Drawing ---------------------------------------------------------------------------------------------------------
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def bar(fraction: float, width: int, style: str, *, leftwards: bool = False) -> Text:
+    """A bar of `fraction` of `width` cells, to an eighth of a cell; `leftwards` grows from the right edge."""
+    eighths = max(1, round(min(max(fraction, 0.0), 1.0) * width * 8)) if width else 0
+    full, part = divmod(eighths, 8)
+    text = Text(no_wrap=True)
+    if leftwards:   # there are no blocks that fill from the right: invert one that fills from the left
+        text.append(" " * (width - full - (part > 0)))
+        if part:
+            text.append(EIGHTHS[8 - part], f"{style} reverse")
+        text.append("█" * full, style)
+    else:
+        text.append("█" * full + (EIGHTHS[part] if part else ""), style)
+        text.append(" " * (width - full - (part > 0)))
+    return text
+
+
+def spark(values: Sequence[float], width: int) -> str:
+    """The latest `width` values as a line of little bars."""
+    values = values[-width:]
+    if not values:
+        return " " * width
+    low, high = min(values), max(values)
+    steps = (int((value - low) / (high - low) * 7.99) if high > low else 3 for value in values)
+    return "".join(SPARKS[step] for step in steps).rjust(width)
+
+
+def venue_name(venue: int) -> str:
+    return NAMES[venue] if venue < len(NAMES) else f"venue {venue}"
+
+
+def venue_style(venue: int) -> str:
+    return VENUE_STYLE[venue % len(VENUE_STYLE)]
+
+
+def venues_of(mask: int) -> list[int]:
+    return [venue for venue in range(mask.bit_length()) if mask >> venue & 1]
+
+
+def line(left: Text | str, right: Text | str, width: int, style: str = "", fill: str = " ") -> Text:
+    """One line, both ends set; the left end gives way when they do not fit."""
+    left, right = left if isinstance(left, Text) else Text(left), right if isinstance(right, Text) else Text(right)
+    left, right = left.copy(), right.copy()
+    right.truncate(width)
+    left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
+    gap = width - left.cell_len - right.cell_len
+    text = Text(no_wrap=True, style=style)
+    return text.append_text(left).append(fill * gap, "grey35" if fill != " " else "").append_text(right)
+
+
+def heading(words: Text | str, right: Text | str, width: int) -> Text:
+    """A rule with words in it."""
+    words = Text("── ", "grey35").append_text(words if isinstance(words, Text) else Text(words, "bold")).append(" ")
+    return line(words, Text(" ").append_text(right if isinstance(right, Text) else Text(right, "grey62"))
+                .append(" ──", "grey35"), width, fill="─")
+
+
+def cells(values: Sequence[Text | str], widths: Sequence[int], style: str = "") -> Text:
+    """A table row: a negative width is set right, 0 leaves the column out. What does not fit ends in an ellipsis."""
+    text = Text(no_wrap=True, style=style)
+    for value, width in zip(values, widths, strict=True):
+        if width == 0:
+            continue
+        cell = value.copy() if isinstance(value, Text) else Text(value)
+        cell.truncate(abs(width), overflow="ellipsis")
+        cell.align("right" if width < 0 else "left", abs(width))
+        text.append("  " if text else " ").append_text(cell)
+    return text
+
+
+def title(view: Snapshot, selected: int, width: int) -> Text:
+    """The run, the instruments to choose from, the time."""
+    left = Text(" mantra ", "bold black on cyan").append(f" {view.run} ", "bold")
+    for i, market in enumerate(view.markets):
+        left.append(" ").append(f" {market.name} ", "reverse bold" if i == selected else "grey62")
+    keys = "← → instrument   q quit   " if width >= 100 else ""
+    return line(left, Text(f"{keys}{wall(view.utc_ns)} UTC ", "grey62"), width)
+
+
+def spread(market: Market) -> Text:
+    """The spread in price and basis points; negative when venues cross each other, and said so."""
+    if not (market.bids and market.asks):
+        return Text("one side is empty" if market.bids or market.asks else "nothing yet", "grey62")
+    ticks = market.asks[0].price - market.bids[0].price
+    points = ticks / (market.asks[0].price + market.bids[0].price) * 20_000
+    shown = places([ticks], market.price_decimals)
+    text = Text("spread ", "grey62").append(fixed(ticks, market.price_decimals, shown), "bold")
+    text.append(f"  {points:.2f} bp", "grey62")
+    return text.append("  CROSSED", "bold magenta") if ticks < 0 else text
+
+
+def world(market: Market, levels: int, width: int) -> list[Text]:
+    """Both sides of the world view: sizes as bars in their venue's colour, prices meeting in the middle."""
+    bids, asks = market.bids[:levels], market.asks[:levels]
+    both = bids + asks
+    price_places = places((level.price for level in both), market.price_decimals)
+    size_places = min(places((level.size for level in both), market.size_decimals), 5 if width >= 100 else 3)
+    prices = [fixed(level.price, market.price_decimals, price_places) for level in both]
+    sizes = [fixed(level.size, market.size_decimals, size_places) for level in both]
+    price_width = max([5, *map(len, prices)])
+    size_width = max([4, *map(len, sizes)])
+    half = (width - 1) // 2
+    names = 8 if width >= 70 else 4 if width >= 56 else 0
+    bar_width = max(half - price_width - size_width - names - 8, 0)   # two between columns, one at each end
+    most = max([1, *(level.size for level in both)])
+
+    def names_of(level: Level) -> Text:
+        venues = venues_of(level.venues)
+        short = names if len(venues) == 1 else max(names // max(len(venues), 1) - 1, 1)
+        return Text("+").join(Text(venue_name(venue)[:short], venue_style(venue)) for venue in venues)
+
+    def side(i: int, levels: Sequence[Level], price_style: str, *, bid: bool) -> Text:
+        parts: list[Text | str] = ["", "", "", ""]
+        if i < len(levels):
+            style = venue_style((venues_of(levels[i].venues) or [0])[0])
+            text = i if bid else len(bids) + i
+            parts = [names_of(levels[i]), Text(sizes[text], "" if names else style),
+                     bar(levels[i].size / most, bar_width, style, leftwards=bid),
+                     Text(prices[text], f"bold {price_style}" if i == 0 else price_style)]
+        return cells(parts if bid else parts[::-1], bid_widths if bid else ask_widths)
+
+    def row(left: Text, right: Text) -> Text:
+        left.align("left", half)
+        return left.append("│", "grey35").append_text(right)
+
+    bid_widths = [names, -size_width, bar_width, -price_width]
+    ask_widths = [price_width, bar_width, -size_width, names]
+    venue = "venue" if names > 4 else ""
+    return [row(cells([venue, "size", "", "bid"], bid_widths, "grey50"),
+                cells(["ask", "", "size", venue], ask_widths, "grey50")),
+            *(row(side(i, bids, "green", bid=True), side(i, asks, "red", bid=False)) for i in range(levels))]
+
+
+def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
+    """Each venue's book: its trust, why, and since when; as many to a line as fit."""
+    rows: list[Text] = []
+    for book in market.books:
+        text = Text(no_wrap=True).append(f" {venue_name(book.venue)} ", venue_style(book.venue))
+        text.append(f" {TRUST[book.trust]} ", TRUST_STYLE[book.trust])
+        if book.reason and book.reason < len(REASON):
+            text.append(f" {REASON[book.reason]}", TRUST_STYLE[book.trust].split(" on ")[-1])
+        if book.since_ns:
+            text.append(f" since {wall(book.since_ns)} ({age(utc_ns - book.since_ns)})", "grey62")
+        if rows and rows[-1].cell_len + text.cell_len + 2 <= width:
+            rows[-1].append(" ").append_text(text)
+        else:
+            text.truncate(width, overflow="ellipsis")
+            rows.append(text)
+    return rows
+
+
+def feeds(view: Snapshot, room: int, width: int) -> list[Text]:
+    """A row per connection, troubled ones first, and one for those there is no room for."""
+    longest = max([4, *(len(feed.name) for feed in view.feeds)])
+    columns = [(name, size) for name, size, least in (              # the narrowest screen that has the column
+        ("feed", min(longest, 16), 0), ("state", 13, 0), ("since", -6, 72), ("msg/s", -6, 0), ("upd/s", -6, 72),
+        ("B/s", -6, 96), ("heard", -6, 0), ("rate", 16, 110)) if width >= least]
+    used = sum(abs(size) + 2 for _, size in columns)
+    columns.append(("lost and repaired", max(width - used - 1, 0)))
+    names, widths = [name for name, _ in columns], [size for _, size in columns]
+
+    def row(feed: Feed) -> Text:
+        state = FeedState(feed.state) if feed.state < len(FeedState) else FeedState.OFF
+        silent = view.utc_ns - feed.heard_ns if feed.heard_ns else None
+        troubles = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in feed.troubles)
+        values: dict[str, Text | str] = {
+            "feed": Text(feed.name, venue_style(feed.venue)),
+            "state": Text(state.name.lower(), STATE_STYLE[state]),
+            "since": Text(age(view.utc_ns - feed.since_ns) if feed.since_ns else "", "grey62"),
+            "msg/s": amount(feed.messages_rate), "upd/s": amount(feed.updates_rate), "B/s": amount(feed.bytes_rate),
+            "heard": Text("never" if silent is None else duration(max(silent, 0)).replace(" ", ""), "grey62"),
+            "rate": Text(spark(feed.rates, 16), venue_style(feed.venue)),
+            "lost and repaired": Text(troubles or "nothing", "dark_orange" if troubles else "grey50"),
+        }
+        return cells([values[name] for name in names], widths)
+
+    rows = [cells(names, widths, "grey50")]
+    if len(view.feeds) <= room:
+        return rows + [row(feed) for feed in view.feeds]
+    ranked = sorted(view.feeds, key=lambda feed: (feed.state == FeedState.LIVE, -len(feed.troubles)))
+    shown, rest = ranked[: max(room - 1, 0)], ranked[max(room - 1, 0):]
+    rows += [row(feed) for feed in shown]
+    rates = amount(sum(feed.messages_rate for feed in rest))
+    return [*rows, Text(f" {len(rest)} more, {rates} msg/s", "grey62", no_wrap=True)]
+
+
+def latencies(view: Snapshot, room: int, width: int) -> list[Text]:
+    """A row per path; those of single feeds are set in, and are the first to go."""
+    columns = 6 if width >= 68 else 5
+    widths = [max(min(width - 10 * (columns - 1) - 1, 40), 12), -8, -8, -8, -8, -8][:columns]
+    names = [f"latency, last {LATENCY_WINDOW_S} s", "p50", "p99", "p99.9", "run max", "per s"][:columns]
+    rows = [cells(names, widths, "grey50")]
+    for latency in view.latencies[:room]:
+        path, _, who = latency.name.partition(".")
+        label = Text(f"  {who}", "grey62") if who else Text(path.replace("_", " "))
+        values = [duration(ns) if latency.rate or ns else "-" for ns in
+                  (latency.p50, latency.p99, latency.p999, latency.highest)]
+        rows.append(cells([label, *(Text(value, "grey62" if who else "") for value in [*values, amount(latency.rate)])]
+                          [:columns], widths))
+    return rows
+
+
+def screen(view: Snapshot, selected: int, width: int, height: int, banner: str = "") -> Text:
+    """The whole screen, exactly as many lines as there are; what matters least is left out first."""
+    market = view.markets[selected % len(view.markets)] if view.markets else Market("no instrument yet", 0, 0)
+    books = trusts(market, view.utc_ns, width)
+    paths = sum("." not in latency.name for latency in view.latencies)
+    top = [title(view, selected, width)]
+    told = textwrap.wrap(banner, max(width - 2, 10), max_lines=2 if height >= 24 else 1, placeholder=" …")
+    top += [line(f" {words}", "", width, "black on yellow") for words in told]
+    least = len(top) + 2 + len(books) + 2 + 2                      # headings: book's two, feeds', latencies'
+    spare = height - least - paths
+    feed_room = max(1, min(len(view.feeds), spare - 5))            # five levels come before the third feed
+    spare -= feed_room
+    levels = max(1, min(max(len(market.bids), len(market.asks), 5), 10, spare))
+    spare -= levels
+    detail = min(len(view.latencies) - paths, max(spare - 4, 0))
+    spare -= detail
+    live = sum(feed.state == FeedState.LIVE for feed in view.feeds)
+    air = [[Text()] if spare > i else [] for i in range(4)]
+    label = Text(market.name, "bold").append(f"  {spark(market.mids, width // 4)}" if width >= 100 else "", "cyan")
+    lines = [*top, *air[1], heading(label, spread(market), width), *world(market, levels, width), *air[3], *books,
+             *air[0], heading("feeds", f"{live} of {len(view.feeds)} live", width), *feeds(view, feed_room, width),
+             *air[2], *latencies(view, paths + detail, width)][:height]
+    for text in lines:
+        text.truncate(width)
+    return Text("\n", no_wrap=True, end="").join(lines)
+
+
+# The program -----------------------------------------------------------------------------------------------------
+
+
+class Keys:
+    """Single keys from the terminal while it is ours; none when there is no terminal to type in."""
+
+    def __init__(self) -> None:
+        self._fd = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        self._saved: list[Any] = []
+
+    def __enter__(self) -> Keys:
+        if self._fd is not None:
+            self._saved = termios.tcgetattr(self._fd)
+            tty.setcbreak(self._fd)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd is not None:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
+
+    def wait(self, seconds: float) -> bytes:
+        """What was typed within `seconds`; arrows are escape sequences."""
+        if self._fd is None:
+            time.sleep(seconds)
+            return b""
+        ready, _, _ = select.select([self._fd], [], [], seconds)
+        return os.read(self._fd, 16) if ready else b""
+
+
+def choose(selected: int, count: int, keys: bytes) -> int:
+    """The instrument that these keys select: arrows, tab and n/p step, digits name."""
+    if count == 0:
+        return 0
+    if keys in (b"\x1b[C", b"\x1b[B", b"\x1bOC", b"\x1bOB", b"\t", b"n", b" "):
+        return (selected + 1) % count
+    if keys in (b"\x1b[D", b"\x1b[A", b"\x1bOD", b"\x1bOA", b"\x1b[Z", b"p"):
+        return (selected - 1) % count
+    if keys.isdigit() and 0 < int(keys) <= count:
+        return int(keys) - 1
+    return selected
+
+
+def show(reader: Reader, banner: str, refresh: float, duration_s: float | None, alive: Callable[[], bool]) -> None:
+    """Draw until the run ends, the time is up, or somebody presses q."""
+    console = Console(highlight=False)
+    ends = time.monotonic() + duration_s if duration_s is not None else None
+    selected, keys = 0, b""
+    with Keys() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+        while keys not in (b"q", b"Q", b"\x1b") and alive() and (ends is None or time.monotonic() < ends):
+            view = reader.read()
+            selected = choose(selected, len(view.markets), keys)
+            live.update(screen(view, selected, console.width, console.height, banner), refresh=True)
+            keys = keyboard.wait(1 / refresh)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mantra.ui.terminal", description="A run on one screen.",
+                                     epilog="keys: arrows or digits choose the instrument, q leaves")
+    parser.add_argument("--run", help="name of the run (default: the only one there is)")
+    parser.add_argument("--banner", default="", help="a line to keep in sight")
+    parser.add_argument("--refresh", type=float, default=4, metavar="PER_SECOND", help="default 4")
+    parser.add_argument("--duration", type=float, metavar="SECONDS", help="leave after that")
+    parser.add_argument("--once", action="store_true", help="print one screen after a second of watching, and leave")
+    options = parser.parse_args(arguments)
+    if not 0 < options.refresh <= 60:
+        parser.error("--refresh must be above 0, at most 60")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with mantra.attach(options.run) as run:
+            reader = Reader(run)
+            if options.once:
+                reader.read()
+                time.sleep(1)
+                size = shutil.get_terminal_size((100, 34))
+                Console(width=size.columns, highlight=False).print(
+                    screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
+            else:
+                show(reader, options.banner, options.refresh, options.duration, run.alive)
+    except MantraError as error:
+        print(f"mantra ui: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

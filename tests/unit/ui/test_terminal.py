@@ -1,0 +1,125 @@
+"""The terminal: numbers as people read them, and a screen that always fits."""
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mantra.core.ledger import FeedState
+from mantra.ui.terminal import (
+    BookTrust,
+    Feed,
+    Latency,
+    Level,
+    Market,
+    Snapshot,
+    age,
+    amount,
+    bar,
+    choose,
+    duration,
+    fixed,
+    places,
+    screen,
+    spark,
+    spread,
+)
+
+NOW = 1_790_000_000_123_456_789
+SECOND = 1_000_000_000
+BINANCE, BITSTAMP = 1, 2   # as bits of a level's venues
+
+
+def market(name: str = "ETH-BTC", bid: int = 6_512_400, ask: int = 6_514_400) -> Market:
+    bids = tuple(Level(bid - i * 1_000, (7 * i % 11 + 1) * 31_400_000, BINANCE << (i % 3 > 0)) for i in range(10))
+    asks = tuple(Level(ask + i * 1_000, (5 * i % 7 + 1) * 27_100_000, BITSTAMP >> i % 2) for i in range(10))
+    books = (BookTrust(0, 4, 0, NOW - 133 * SECOND), BookTrust(1, 2, 2, NOW - 3 * SECOND))
+    return Market(name, 8, 8, bids, asks, books, tuple(float(bid + i % 7) for i in range(50)))
+
+
+def snapshot(feeds: int = 2, instruments: int = 2) -> Snapshot:
+    states = [FeedState.LIVE, FeedState.SYNCHRONISING, *[FeedState.LIVE] * feeds]
+    return Snapshot(
+        "live", NOW, tuple(market(name) for name in ("ETH-BTC", "BTC-USDT", "SOL-USD")[:instruments]),
+        tuple(Feed(f"{'bitstamp' if i else 'binance'}-{i}", min(i, 1), states[i], NOW - 190 * SECOND, NOW - SECOND // 8,
+                   812.0, 4_100.0, 180_000.0, (("gaps", 2), ("resyncs", 3)) if i == 1 else (), (3.0, 4.0, 5.0))
+              for i in range(feeds)),
+        (Latency("socket_to_top", 843.0, 1_620, 8_130, 41_200, 12_300_000),
+         Latency("socket_to_world", 843.0, 3_410, 15_300, 88_100, 14_300_000),
+         Latency("socket_to_top.binance-0", 812.0, 1_600, 8_100, 41_200, 12_300_000)))
+
+
+def lines(view: Snapshot, width: int, height: int, banner: str = "", selected: int = 0) -> list[str]:
+    return screen(view, selected, width, height, banner).plain.split("\n")
+
+
+@given(width=st.integers(24, 220), height=st.integers(8, 70), feeds=st.integers(0, 12), instruments=st.integers(0, 3),
+       banner=st.sampled_from(["", "Simulated venues. Real ones: mantra live --instrument-name ethbtc"]))
+@settings(max_examples=60, deadline=None)
+def test_screen_fits_whatever_its_size(width: int, height: int, feeds: int, instruments: int, banner: str) -> None:
+    text = screen(snapshot(feeds, instruments), 0, width, height, banner)
+    assert len(text.plain.split("\n")) <= height
+    assert all(part.cell_len <= width for part in text.split("\n"))
+
+
+def test_an_ordinary_screen_shows_everything_asked_of_it() -> None:
+    shown = lines(snapshot(), 80, 24, banner="Simulated venues")
+    text = "\n".join(shown)
+    for word in ("Simulated venues", "ETH-BTC", "0.065124 │ 0.065144", "spread 0.00002", "verified",
+                 "since 14:11:07 (2m13s)", "suspect  gap", "binance-0", "live", "812", "gaps 2, resyncs 3", "1.62 µs",
+                 "41.2 µs", "socket to world"):
+        assert word in text, word
+    assert sum("│" in row for row in shown) == 11   # ten levels and their heading
+
+
+def test_another_instrument_can_be_chosen() -> None:
+    assert "── BTC-USDT " in "\n".join(lines(snapshot(), 80, 24, selected=1))
+    assert [choose(1, 3, key) for key in (b"\x1b[C", b"\x1b[D", b"\t", b"3", b"9", b"x", b"")] == [2, 0, 2, 2, 1, 1, 1]
+    assert choose(2, 3, b"n") == 0
+    assert choose(0, 0, b"n") == 0
+
+
+def test_feeds_without_room_are_summed_and_the_troubled_ones_are_kept() -> None:
+    text = "\n".join(lines(snapshot(feeds=12), 80, 24))
+    assert "bitstamp-1 " in text
+    assert "synchronising" in text
+    assert "more, " in text
+
+
+def test_a_crossed_world_is_said_and_never_corrected() -> None:
+    assert spread(market(bid=6_514_400, ask=6_512_400)).plain == "spread -0.00002  -3.07 bp  CROSSED"
+    assert spread(Market("ETH-BTC", 8, 8)).plain == "nothing yet"
+
+
+@pytest.mark.parametrize(("value", "decimals", "shown", "text"), [
+    (6_512_400, 8, 6, "0.065124"), (-5, 2, 2, "-0.05"), (123_456_789, 4, 4, "12,345.6789"), (7, 0, 0, "7"),
+    (15, 1, 0, "2"), (-15, 1, 0, "-2"), (14, 1, 0, "1"), (5, 0, 2, "5.00"), (0, 8, 0, "0"),
+])
+def test_exact_integers_become_decimals(value: int, decimals: int, shown: int, text: str) -> None:
+    assert fixed(value, decimals, shown) == text
+
+
+def test_as_many_places_are_shown_as_any_value_needs() -> None:
+    assert places([6_512_400, 6_512_000, 0], 8) == 6
+    assert places([100], 2) == 0
+    assert places([], 8) == 0
+
+
+def test_durations_ages_and_rates_are_short() -> None:
+    assert [duration(ns) for ns in (0, 831, 999.7, 1_240, 12_100_000, 2.5e9)] == [
+        "0 ns", "831 ns", "1.00 µs", "1.24 µs", "12.1 ms", "2.50 s"]
+    assert [age(s * SECOND) for s in (-1, 3, 247, 7_500, 273_600)] == ["0s", "3s", "4m07s", "2h05m", "3d04h"]
+    assert [amount(n) for n in (0, 0.44, 3.44, 812.4, 999.6, 35_000, 1_200_000)] == [
+        "0", "0.4", "3.4", "812", "1.0k", "35.0k", "1.2M"]
+
+
+@given(st.floats(0, 1), st.integers(1, 40), st.booleans())
+def test_bars_fill_their_column_and_show_the_least_amount(fraction: float, width: int, leftwards: bool) -> None:
+    text = bar(fraction, width, "red", leftwards=leftwards).plain
+    assert len(text) == width
+    assert text.strip()
+
+
+def test_sparks_show_the_newest_values() -> None:
+    assert spark([1, 9, 1, 9], 3) == "█▁█"
+    assert spark([], 3) == "   "
