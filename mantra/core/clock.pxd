@@ -1,5 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from mantra.core.region cimport Region
+
 
 cdef extern from "mantra/clock.h" nogil:
     enum:
@@ -25,5 +27,9 @@ cdef extern from "mantra/clock.h" nogil:
 
 
 cdef class Clock:
-    cdef mantra_clock *clock   # the page: valid as long as this object lives
+    cdef mantra_clock *clock   # the page: valid as long as this object lives, but `publish` moves it
     cdef mantra_clock page
+    cdef readonly object region   # None: private
+    cdef list published           # every region ever used: somebody may still hold its page
+    cdef bint writable
+    cdef int must_be_writable(self) except -1

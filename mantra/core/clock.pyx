@@ -2,6 +2,12 @@
 import time
 from pathlib import Path
 
+from mantra.core.region import Region as _Region
+from mantra.errors import RegionError
+
+_LAYOUT = {"kind": "clock", "layout": "kind base_cycles ns_per_cycle:8.56 base_utc_ns now steered_at drift_ppb error_ns",
+           "fingerprint": 1, "slot_bytes": sizeof(mantra_clock), "capacity": 1}
+
 cdef mantra_clock measured      # the rate is the machine's: measured once per process
 cdef bint is_measured = False
 
@@ -24,7 +30,7 @@ cdef class Clock:
 
     def __cinit__(self, str source = "auto"):
         global measured, is_measured
-        self.clock = &self.page
+        self.clock, self.published, self.writable = &self.page, [], True
         if source not in ("auto", "cycles", "os"):
             raise ValueError(f"clock source {source!r} is not one of auto, cycles, os")
         if source == "cycles" and not mantra_cycles_invariant():
@@ -45,6 +51,38 @@ cdef class Clock:
         cdef Clock clock = Clock("os")
         mantra_clock_start_virtual(clock.clock, utc_ns)
         return clock
+
+    def publish(self, str name not None) -> Clock:
+        """Move the page into shared memory, for other processes to `open`; give it up with `close`. Returns itself.
+
+        Do this before handing the clock to compiled code, which keeps the page's address. RegionError."""
+        cdef Region region
+        if self.region is not None:
+            raise RegionError(f"this clock is published already, as {self.region.name!r}")
+        region = _Region.create(name, sizeof(mantra_clock), **_LAYOUT)
+        (<mantra_clock *>region.payload())[0] = self.clock[0]
+        self.clock, self.region = <mantra_clock *>region.payload(), region
+        self.published.append(region)
+        return self
+
+    @staticmethod
+    def open(str name not None) -> Clock:
+        """Read another process's clock. RegionError: there is none; LayoutMismatch."""
+        cdef Clock self = Clock.__new__(Clock, "os")
+        cdef Region region = _Region.open(name, kind=_LAYOUT["kind"], fingerprint=_LAYOUT["fingerprint"])
+        self.clock, self.region, self.writable = <mantra_clock *>region.payload(), region, False
+        return self
+
+    def close(self) -> None:
+        """Give up the name, if this process published it; the clock runs on."""
+        if self.region is not None and self.writable:
+            self.region.close()
+            self.region = None
+
+    cdef int must_be_writable(self) except -1:
+        if not self.writable:
+            raise RegionError(f"clock {self.region.name!r} belongs to another process: only that one moves it")
+        return 0
 
     @property
     def kind(self) -> str:
@@ -86,6 +124,7 @@ cdef class Clock:
         """Follow the OS's UTC, which NTP moves; once a second is plenty, from one thread of the page's owner.
 
         Returns by how many nanoseconds this clock was behind. Virtual clocks stay where they are."""
+        self.must_be_writable()
         return mantra_clock_steer(self.clock)
 
     def advance(self, int64_t ns) -> None:
@@ -96,6 +135,7 @@ cdef class Clock:
         """Move a virtual clock to `utc_ns`, unless it is later already; ValueError on any other."""
         if self.clock.kind != MANTRA_CLOCK_VIRTUAL:
             raise ValueError("only a virtual clock can be moved")
+        self.must_be_writable()
         mantra_clock_advance_to(self.clock, utc_ns)
 
     def sleep(self, seconds: float) -> None:
@@ -103,7 +143,7 @@ cdef class Clock:
 
         So two threads that each sleep a second from the same moment find it one second later, not two."""
         if self.clock.kind == MANTRA_CLOCK_VIRTUAL:
-            mantra_clock_advance_to(self.clock, self.utc_ns() + <int64_t>(max(seconds, 0) * 1e9))
+            self.advance(<int64_t>(max(seconds, 0) * 1e9))
         else:
             time.sleep(max(seconds, 0))
 

@@ -1,8 +1,11 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from mantra.core.region cimport Region
+
 
 cdef extern from "mantra/histogram.h" nogil:
     size_t MANTRA_HISTOGRAM_BYTES
+    uint32_t MANTRA_HISTOGRAM_BUCKETS
 
     ctypedef struct mantra_histogram:
         uint64_t count
@@ -18,3 +21,5 @@ cdef extern from "mantra/histogram.h" nogil:
 
 cdef class Histogram:
     cdef mantra_histogram *histogram   # valid as long as this object lives
+    cdef readonly Region region
+    cdef int must_be_writable(self) except -1

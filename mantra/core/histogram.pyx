@@ -1,10 +1,17 @@
 """histogram: latencies in nanoseconds to three digits, in 128 KiB whatever is recorded."""
 from libc.stdint cimport UINT64_MAX
-from libc.stdlib cimport free
-from libc.string cimport memset
 
-cdef extern from "<stdlib.h>" nogil:
-    void *aligned_alloc(size_t alignment, size_t size)
+from mantra.core.region import Region as _Region
+from mantra.errors import RegionError
+
+_LAYOUT = {"kind": "histogram", "layout": "count sum max min counts[16384]: 1 ns to 1,024, then 512 an octave to 2^40",
+           "fingerprint": 1, "slot_bytes": 8, "capacity": MANTRA_HISTOGRAM_BUCKETS}
+
+
+cdef Histogram over(Region region):
+    cdef Histogram self = Histogram.__new__(Histogram)
+    self.region, self.histogram = region, <mantra_histogram *>region.payload()
+    return self
 
 
 
@@ -12,20 +19,27 @@ cdef class Histogram:
     """Counts of nanoseconds; one writer, any number of readers. What is read is exact to one part in 1,024."""
 
     @staticmethod
-    def create() -> Histogram:
-        """An empty histogram."""
-        cdef Histogram self = Histogram.__new__(Histogram)
-        self.histogram = <mantra_histogram *>aligned_alloc(64, MANTRA_HISTOGRAM_BYTES)
-        if self.histogram is NULL:
-            raise MemoryError
-        memset(self.histogram, 0, MANTRA_HISTOGRAM_BYTES)
-        return self
+    def create(str name = None) -> Histogram:
+        """An empty histogram in shared memory, or in private memory without a name. RegionError."""
+        return over(_Region.create(name, MANTRA_HISTOGRAM_BYTES, **_LAYOUT))
 
-    def __dealloc__(self):
-        free(self.histogram)
+    @staticmethod
+    def open(str name not None) -> Histogram:
+        """Read another process's histogram. RegionError: there is none; LayoutMismatch."""
+        return over(_Region.open(name, kind=_LAYOUT["kind"], fingerprint=_LAYOUT["fingerprint"]))
+
+    def close(self) -> None:
+        """Give up the name, if this process made it; the counts stay readable here."""
+        self.region.close()
+
+    cdef int must_be_writable(self) except -1:
+        if not self.region.region.writable:
+            raise RegionError(f"histogram {self.region.name!r} belongs to another process: only that one writes")
+        return 0
 
     def record(self, uint64_t ns) -> None:
         """Count one value."""
+        self.must_be_writable()
         mantra_histogram_record(self.histogram, ns)
 
     def percentile(self, double percent) -> int:
@@ -57,6 +71,7 @@ cdef class Histogram:
 
     def merge(self, Histogram other not None) -> None:
         """Add everything that `other` counted; the caller is this one's only writer."""
+        self.must_be_writable()
         mantra_histogram_merge(self.histogram, other.histogram)
 
     def copy(self) -> Histogram:

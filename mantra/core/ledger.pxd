@@ -1,5 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from mantra.core.region cimport Region
+
 
 cdef extern from "mantra/ledger.h" nogil:
     enum:
@@ -65,6 +67,8 @@ cdef class Row
 
 cdef class Ledger:
     cdef mantra_ledger *ledger
+    cdef readonly Region region
+    cdef int must_be_writable(self) except -1
     cdef Row _row(self, uint64_t index)
 
 

@@ -1,16 +1,14 @@
 """ledger: what arrived and what went missing, counted per feed."""
+import hashlib
 from enum import IntEnum
 
-from libc.stdlib cimport free
-from libc.string cimport memset
-
-cdef extern from "<stdlib.h>" nogil:
-    void *aligned_alloc(size_t alignment, size_t size)
-
+from mantra.core.region import Region as _Region
 
 from mantra.errors import RegionError
 
 COUNTERS = tuple(mantra_counter_name(i).decode() for i in range(MANTRA_COUNTERS))
+_LAYOUT = " ".join(COUNTERS)
+_FINGERPRINT = int.from_bytes(hashlib.blake2b(_LAYOUT.encode(), digest_size=8).digest(), "little")
 cdef dict INDEX = {name: i for i, name in enumerate(COUNTERS)}
 
 
@@ -44,10 +42,12 @@ cdef class Row:
 
     def add(self, str counter not None, uint64_t n = 1) -> None:
         """Count `n` more."""
+        self.owner.must_be_writable()
         mantra_ledger_add(self.row, INDEX[counter], n)
 
     def set_state(self, state: int, int64_t utc_ns) -> None:
         """Say what the connection is doing since `utc_ns`; saying the same again keeps the first time."""
+        self.owner.must_be_writable()
         if mantra_ledger_get(self.row, MANTRA_COUNT_state) != <uint64_t>state \
                 or mantra_ledger_get(self.row, MANTRA_COUNT_state_since_utc_ns) == 0:
             mantra_ledger_set(self.row, MANTRA_COUNT_state_since_utc_ns, <uint64_t>utc_ns)
@@ -61,22 +61,37 @@ cdef class Row:
         return f"Row({self.name}: {', '.join(f'{name} {n}' for name, n in self.counts().items() if n)})"
 
 
+cdef Ledger over(Region region):
+    cdef Ledger self = Ledger.__new__(Ledger)
+    self.region, self.ledger = region, <mantra_ledger *>region.payload()
+    return self
+
+
 cdef class Ledger:
     """A row of counters per feed; whoever creates it adds rows, each row's own writer counts."""
 
     @staticmethod
-    def create(uint64_t rows = 256) -> Ledger:
-        """An empty ledger with room for `rows` feeds."""
-        cdef Ledger self = Ledger.__new__(Ledger)
-        self.ledger = <mantra_ledger *>aligned_alloc(64, mantra_ledger_bytes(rows))
-        if self.ledger is NULL:
-            raise MemoryError
-        memset(self.ledger, 0, mantra_ledger_bytes(rows))
+    def create(str name = None, uint64_t rows = 256) -> Ledger:
+        """An empty ledger with room for `rows` feeds, in shared memory or, without a name, private. RegionError."""
+        cdef Ledger self = over(_Region.create(name, mantra_ledger_bytes(rows), kind="ledger", layout=_LAYOUT,
+                                               fingerprint=_FINGERPRINT, slot_bytes=sizeof(mantra_ledger_row),
+                                               capacity=rows))
         self.ledger.capacity = rows
         return self
 
-    def __dealloc__(self):
-        free(self.ledger)
+    @staticmethod
+    def open(str name not None) -> Ledger:
+        """Read another process's ledger. RegionError: there is none; LayoutMismatch: another build's counters."""
+        return over(_Region.open(name, kind="ledger", fingerprint=_FINGERPRINT))
+
+    def close(self) -> None:
+        """Give up the name, if this process made it; the counters stay readable here."""
+        self.region.close()
+
+    cdef int must_be_writable(self) except -1:
+        if not self.region.region.writable:
+            raise RegionError(f"ledger {self.region.name!r} belongs to another process: only that one counts")
+        return 0
 
     cdef Row _row(self, uint64_t index):
         cdef Row row = Row.__new__(Row)
@@ -85,6 +100,7 @@ cdef class Ledger:
 
     def row(self, str name not None, int venue) -> Row:
         """The row of that name, added when there is none. RegionError when the ledger is full, or the name too long."""
+        self.must_be_writable()
         for row in self.rows():
             if row.name == name:
                 return row

@@ -1,12 +1,16 @@
 """The clock's Python face."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from mantra.core.clock import Clock
+from mantra.errors import RegionError
 
 
 @pytest.mark.parametrize("source", ["auto", "os"])
@@ -68,3 +72,35 @@ def test_what_cannot_be_is_refused() -> None:
         Clock().advance(1)
     with pytest.raises(ValueError, match="sundial"):
         Clock("sundial")
+
+
+def test_a_published_clock_is_read_by_others_and_moved_by_its_owner_only() -> None:
+    name = f"test-{os.getpid()}.clock"
+    clock = Clock.virtual(1_000).publish(name)
+    try:
+        other = Clock.open(name)
+        clock.advance(500)
+        assert (other.kind, other.utc_ns(), other.cycles()) == ("virtual", 1_500, 1_500)
+        with pytest.raises(RegionError, match="belongs to another"):
+            other.advance(1)
+        with pytest.raises(RegionError, match="published already"):
+            clock.publish(name)
+    finally:
+        clock.close()
+    clock.advance(1)
+    assert clock.utc_ns() == 1_501
+    with pytest.raises(RegionError):
+        Clock.open(name)
+
+
+def test_two_processes_agree_on_what_a_stamp_means() -> None:
+    name = f"test-{os.getpid()}.clock"
+    clock = Clock().publish(name)
+    try:
+        code = f"from mantra.core.clock import Clock; c = Clock.open({name!r}); n = c.cycles(); print(n, c.to_utc(n))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        cycles, utc = map(int, done.stdout.split())
+        assert clock.to_utc(cycles) == utc
+        assert cycles < clock.cycles()
+    finally:
+        clock.close()

@@ -1,9 +1,13 @@
 """The histogram's Python face; its arithmetic is tested in tests/c."""
 from __future__ import annotations
 
+import contextlib
+import os
+
 import pytest
 
 from mantra.core.histogram import Histogram
+from mantra.errors import RegionError
 
 
 def test_percentiles_are_exact_to_three_digits() -> None:
@@ -37,3 +41,16 @@ def test_histograms_merge_and_what_lay_between_two_copies_is_their_difference() 
 def test_a_percentile_outside_the_hundred_is_refused() -> None:
     with pytest.raises(ValueError, match="not between"):
         Histogram.create().percentile(101)
+
+
+def test_others_read_a_named_histogram_and_only_its_maker_writes() -> None:
+    name = f"test-{os.getpid()}.latency"
+    with contextlib.closing(Histogram.create(name)) as histogram:
+        other = Histogram.open(name)
+        histogram.record(42)
+        assert (other.count, other.percentile(50)) == (1, 42)
+        with pytest.raises(RegionError, match="belongs to another"):
+            other.record(1)
+    assert other.copy().max == 42   # the memory stays as long as somebody looks
+    with pytest.raises(RegionError):
+        Histogram.open(name)

@@ -1,6 +1,9 @@
 """The ledger's Python face."""
 from __future__ import annotations
 
+import contextlib
+import os
+
 import pytest
 
 from mantra.core.ledger import COUNTERS, FeedState, Ledger
@@ -39,3 +42,17 @@ def test_a_full_ledger_and_a_long_name_are_refused() -> None:
 def test_a_counter_that_is_none_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         Ledger.create(rows=1).row("binance.0", 0).add("framez")
+
+
+def test_others_read_a_named_ledger_and_only_its_maker_counts() -> None:
+    name = f"test-{os.getpid()}.ledger"
+    with contextlib.closing(Ledger.create(name, rows=4)) as ledger:
+        other = Ledger.open(name)
+        ledger.row("binance.0", 0).add("gaps", 2)
+        (row,) = other.rows()
+        assert (row.name, row["gaps"]) == ("binance.0", 2)
+        for forbidden in (lambda: row.add("gaps"), lambda: other.row("new", 0), lambda: row.set_state(1, 1)):
+            with pytest.raises(RegionError, match="belongs to another"):
+                forbidden()
+    with pytest.raises(RegionError):
+        Ledger.open(name)
