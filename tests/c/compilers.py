@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,10 +15,13 @@ WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 
 
-def standard(source: Path) -> str:
-    """c11, or gnu11 where the file's first comment says that it needs that."""
-    first_comment = source.read_text().partition("*/")[0]
-    return "-std=gnu11" if "gnu11" in first_comment else "-std=c11"
+def standard(header: Path) -> str:
+    """c11, or gnu11 where the first comment of a header, or of one it includes, says that it needs that."""
+    text = header.read_text()
+    if "gnu11" in text.partition("*/")[0]:
+        return "-std=gnu11"
+    included = (header.parent / name for name in re.findall(r'#include "mantra/([\w.]+)"', text))
+    return "-std=gnu11" if any(standard(other) == "-std=gnu11" for other in included) else "-std=c11"
 
 
 def compile_c(compiler: str, source: Path, target: Path, *flags: str) -> None:
