@@ -33,7 +33,7 @@ from mantra.venues.venue import Listing, Venue
 USUAL_DECIMALS = 8
 DIGITS = 18             # any number of so many digits fits an int64
 MARGIN = 2              # digits above the largest value known: a level sums many orders
-NAME_BYTES = 32         # mantra_instrument.name
+NAME_BYTES = 31         # mantra_instrument.name, which ends with a NUL
 VERSION = "# mantra instruments 1\n"
 HEADER = VERSION + "# id name generation price_decimals size_decimals\n"
 
