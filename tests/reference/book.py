@@ -22,7 +22,7 @@ class Book:
 
     def replace(self, bids: list[Level], asks: list[Level]) -> None:
         for side, levels in (("bid", bids), ("ask", asks)):
-            self.sides[side] = SortedDict((price, size) for price, size in levels if size and price > 0)
+            self.sides[side] = SortedDict((price, size) for price, size in levels if size)
 
     def bids(self, depth: int | None = None) -> list[Level]:
         """Best first."""

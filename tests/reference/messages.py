@@ -46,7 +46,8 @@ class Ticker:
 
 
 def levels(rows: list[list[str]]) -> list[Level]:
-    return [(Decimal(price), Decimal(size)) for price, size, *_ in rows]
+    """Without those of price 0: Bitstamp has sent a bid of such (section 11 of its page)."""
+    return [(Decimal(price), Decimal(size)) for price, size, *_ in rows if Decimal(price) > 0]
 
 
 def changes(bids: list[list[str]], asks: list[list[str]]) -> list[tuple[str, Decimal, Decimal]]:

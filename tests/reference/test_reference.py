@@ -125,6 +125,11 @@ def test_a_step_shows_the_book_just_after_its_message():
                 assert step.book.sides[side].get(price, Decimal(0)) == size
 
 
+def test_a_level_of_price_zero_is_left_out():
+    text = b'{"timestamp":"1","microtimestamp":"2","bids":[["1.5","2"],["0.00","9"]],"asks":[]}'
+    assert bitstamp.decode(text) == Image(None, 2, 2000, [(Decimal("1.5"), Decimal(2))], [])
+
+
 @pytest.mark.parametrize(("decode", "text", "message"), [
     (binance.decode, b'{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,'
                      b'"m":true,"M":true}',
