@@ -58,7 +58,7 @@ RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "venues": ("one or more " + NAMES[0], lambda value: _is_names(value) and value != ()),
     "instruments": NAMES,
     "mode": _one_of("book", "top"),
-    "depth": _whole(1, 20),
+    "depth": _whole(1, 10),
     "trades": ("true or false", lambda value: isinstance(value, bool)),
     "endpoints": PATH,
     "topology": ("a name or a path ending in .toml", lambda value: isinstance(value, str) and value != ""),

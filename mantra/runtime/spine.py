@@ -14,21 +14,27 @@ process of the same user attaches by name, reads, and leaves without the run not
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from mantra.core.book import Book
 from mantra.core.clock import Clock
 from mantra.core.doorbell import Doorbell
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import Ledger
+from mantra.core.merge import Merge
 from mantra.core.messages import InstrumentRow
 from mantra.core.queue import Queue
 from mantra.core.region import Region
 from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, RegionError
 
+MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queues by family; all others carry worlds
 CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048}
 MOST_INSTRUMENTS = 8_192
 MOST_BOOKS = 8_192
@@ -83,10 +89,10 @@ class Spine:
 
     @classmethod
     def create(cls, run: str | None = None, *, clock: Clock | None = None) -> Spine:
-        """Own a run. A name that is given must be free; without one "live" is taken, or "live-2", ..."""
+        """Own a run. A name that is given must be free; without one "mantra" is taken, or "mantra-2", ..."""
         taken = set(running())
         if run is None:
-            run = next(name for name in ["live", *(f"live-{n}" for n in range(2, 10_000))] if name not in taken)
+            run = next(name for name in ["mantra", *(f"mantra-{n}" for n in range(2, 10_000))] if name not in taken)
         elif run in taken:
             raise ConfigurationError(f"the run {run!r} is already there: choose another --run, or attach to it")
         Region.remove_stale(f"{run}.")
@@ -198,6 +204,41 @@ class Spine:
         """Every latency histogram by name ("socket_to_top.binance-0")."""
         return {name.removeprefix("latency."): self.histogram(name.removeprefix("latency."))
                 for name in self.names("latency.")}
+
+    # Reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, family: str, timeout: float | None = None) -> Iterator[Any]:
+        """Messages of a family of queues ("tops", "updates.binance", "trades", "world") as typed objects, in the order
+        in which they were published, from now on. Ends when nothing came for `timeout` seconds (None: never).
+        Lapped when this reader was overtaken; iterate again to go on."""
+        merge = Merge(self._family(family), doorbell=self.doorbell)
+        while merge.wait(timeout):
+            for _, message in merge:
+                yield message
+
+    def batches(self, family: str, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
+        """The same as numpy structured arrays (dtypes: mantra.core.messages.DTYPES), each of one queue's waiting
+        messages, at most 1024."""
+        consumers = [queue.consumer(doorbell=self.doorbell) for queue in self._family(family)]
+        heard = time.monotonic()
+        while True:
+            seen, empty = self.doorbell.seen(), True
+            for consumer in consumers:
+                if len(batch := consumer.batch()):
+                    empty, heard = False, time.monotonic()
+                    yield batch
+            if empty:
+                if timeout is not None and time.monotonic() - heard > timeout:
+                    return
+                self.doorbell.wait(0.001, seen)
+
+    def _family(self, family: str) -> list[Queue]:
+        queues = self.queues(family, MESSAGES.get(family.split(".")[0], "world"))
+        if not queues:
+            there = sorted({name.split(".")[0] for name in self.names("") if name.split(".")[0] in (*MESSAGES, "world",
+                                                                                                 "liquidity")})
+            raise ConfigurationError(f"run {self.run!r} has no queue {family!r}; it has {', '.join(there) or 'none'}")
+        return queues
 
     # Life ------------------------------------------------------------------------------------------------------
 

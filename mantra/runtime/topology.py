@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from mantra.errors import ConfigurationError
+from mantra.runtime.spine import MESSAGES
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of a listener's queues; all others carry worlds
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,6 @@ class Node:
     @classmethod
     def listener(cls, name: str, **options: Any) -> Node:
         return cls(name, "listener", (), tuple(f"{family}.{name}" for family in MESSAGES), options)
-
-
-def message_of(queue: str) -> str:
-    """The message that a queue of this name carries."""
-    return MESSAGES.get(queue.split(".")[0], "world")
 
 
 def within(queue: str, family: str) -> bool:
@@ -107,7 +101,7 @@ class Topology:
                 if not any(within(queue, family) for queue in writers):
                     raise ConfigurationError(f"{node.name} reads {family}, which nobody writes; there are "
                                              f"{', '.join(sorted(writers)) or 'no queues'}")
-                messages = {message_of(queue) for queue in writers if within(queue, family)}
+                messages = {MESSAGES.get(queue.split(".")[0], "world") for queue in writers if within(queue, family)}
                 if len(messages) > 1:
                     raise ConfigurationError(f"{node.name} reads {family}, which mixes {' and '.join(sorted(messages))}")
         return self._ordered(list(nodes))

@@ -6,7 +6,7 @@ for a URL is subscribed by frames. Books: diffs are numbered without holes, a RE
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -29,7 +29,9 @@ from mantra.venues.venue import (
     Venue,
     decimal_text,
     in_batches,
+    loads,
     parse,
+    rows,
 )
 
 BOOK_CHANNEL = {"book": "@depth@100ms", "top": "@depth20@100ms"}
@@ -58,6 +60,7 @@ class Binance(Venue):
     )
     # The venue pings every 20 s; with ours every 10 s two lost answers are noticed well within its minute.
     heartbeat, silence_s, max_age_s = Heartbeat(None, 10.0), 25.0, 23.5 * 3600
+    dense_trade_ids = True
     when_refused = ("Binance refuses this address or region; its market-data hosts may not: give --endpoints a file "
                     'with [binance] websocket = "wss://data-stream.binance.vision", '
                     'rest = "https://data-api.binance.vision"')
@@ -146,6 +149,18 @@ class Binance(Venue):
             status=row["status"],
             tradable=row["status"] == "TRADING" and bool(row.get("isSpotTradingAllowed", True)),
         )
+
+    def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
+        frame = loads(text)
+        data = frame.get("data", frame)
+        if isinstance(data, dict):
+            symbol = str(data.get("s") or str(frame.get("stream", "")).split("@")[0].upper())
+            if data.get("e") == "depthUpdate":
+                yield from rows(symbol, data.get("b"), data.get("a"))
+            elif "lastUpdateId" in data:
+                yield from rows(symbol, data.get("bids"), data.get("asks"))
+            elif data.get("e") in ("trade", "aggTrade"):
+                yield symbol, str(data.get("p")), str(data.get("q"))
 
     def spellings(self, symbol: str) -> list[str]:
         """Stream names spell it in lower case, the `s` of an event in upper case."""

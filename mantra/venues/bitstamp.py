@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -29,7 +29,9 @@ from mantra.venues.venue import (
     Restart,
     Venue,
     decimal_text,
+    loads,
     parse,
+    rows,
 )
 
 BOOK_CHANNEL = {"book": "diff_order_book_", "top": "order_book_"}
@@ -53,6 +55,7 @@ class Bitstamp(Venue):
     )
     # Quiet markets are silent for a minute; only the heartbeat, answered within a round trip, tells life.
     heartbeat, silence_s, max_age_s = Heartbeat('{"event":"bts:heartbeat"}', 15.0), 25.0, 89 * 86400.0
+    dense_trade_ids = False
     when_refused = "Bitstamp refuses this address or region, and offers no other public host"
 
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
@@ -127,6 +130,16 @@ class Bitstamp(Venue):
             status=row["trading"],
             tradable=row["trading"] == "Enabled",
         )
+
+    def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
+        frame = loads(text)
+        channel, data = str(frame.get("channel", "")), frame.get("data", frame)
+        if isinstance(data, dict):
+            symbol = channel.rsplit("_", 1)[-1]
+            if "price_str" in data:
+                yield symbol, str(data["price_str"]), str(data.get("amount_str"))
+            else:
+                yield from rows(symbol, data.get("bids"), data.get("asks"))
 
     def spellings(self, symbol: str) -> list[str]:
         return [symbol]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Literal
@@ -127,6 +127,7 @@ class Venue(ABC):
     live_trust: ClassVar[Mapping[Mode, int]]        # of a synchronised book
     home: ClassVar[Endpoints]                       # the real venue
     limits: ClassVar[Limits]
+    dense_trade_ids: ClassVar[bool]                 # ids of one symbol's trades rise by one: a jump is a loss
     when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
     modes: ClassVar[tuple[Mode, ...]] = ("book", "top")
 
@@ -185,6 +186,11 @@ class Venue(ABC):
         """Spot instruments in the answer to `instruments_request`; VenueError when it is something else."""
 
     @abstractmethod
+    def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
+        """(symbol, price, size) of every level and trade in a message or a REST book (whose symbol is ""): what a scale
+        must hold. Nothing for text that has none."""
+
+    @abstractmethod
     def spellings(self, symbol: str) -> list[str]:
         """Every way the decoder may meet this symbol in a frame."""
 
@@ -195,6 +201,23 @@ def parse(venue: str, what: str, body: bytes) -> Any:
         return json.loads(body)
     except ValueError as error:
         raise VenueError(f"{venue} sent {what} that is not JSON ({error}): {body[:80]!r}") from None
+
+
+def loads(text: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def rows(symbol: str, *sides: Any) -> Iterator[tuple[str, str, str]]:
+    """(symbol, price, size) of every [price, size, ...] in `sides`."""
+    for side in sides:
+        for row in side if isinstance(side, list) else ():
+            if isinstance(row, list) and len(row) >= 2:
+                yield symbol, str(row[0]), str(row[1])
 
 
 def decimal_text(value: object) -> str:

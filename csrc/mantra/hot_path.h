@@ -1,0 +1,791 @@
+/* hot_path.h - bytes become published updates in one call, without the GIL.
+ *
+ *   recv -> origin -> frames -> decode -> may this be applied? -> book -> top changed? -> publish, ring
+ *
+ * A feed is one connection: its transport, its frames, its venue's decoder, its books and its queues. One thread runs it and
+ * is the only writer of all of them. Nothing here allocates, locks or calls Python; what needs Python (connecting, an
+ * acknowledgement, a snapshot) comes back as an event.
+ *
+ * A message is decoded whole before any of it is applied. Then a book's scheme decides:
+ *
+ *   BY_IDS    (Binance)  first <= sequence + 1 <= last, else messages were lost
+ *   BY_TIME   (Bitstamp) newer than the last one; losses can not be seen
+ *   BY_IMAGE  every message is the whole top; nothing to splice
+ *
+ * A book without a snapshot holds its messages back (bounded, as received); mantra_feed_splice() loads the snapshot and
+ * runs the held messages through the same rules, so there is one path into a book. */
+#ifndef MANTRA_HOT_PATH_H
+#define MANTRA_HOT_PATH_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* transport.h: ppoll */
+#endif
+
+#include "mantra/book.h"
+#include "mantra/clock.h"
+#include "mantra/decode.h"
+#include "mantra/doorbell.h"
+#include "mantra/frame.h"
+#include "mantra/histogram.h"
+#include "mantra/ledger.h"
+#include "mantra/poller.h"
+#include "mantra/queue.h"
+#include "mantra/top.h"
+#include "mantra/transport.h"
+#include "mantra/vector.h"
+
+enum { MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE };
+
+/* State of a book in its feed; trust, which others see, follows from it. */
+enum {
+    MANTRA_BOOK_IDLE,    /* not connected or not asked for: messages are of no use */
+    MANTRA_BOOK_HOLDING, /* waits for a snapshot; messages are held back */
+    MANTRA_BOOK_LIVE,
+};
+
+/* What a book wants from Python (mantra_feed_book.wants). */
+enum { MANTRA_WANTS_SNAPSHOT = 1, MANTRA_WANTS_SCALE = 2 };
+
+/* Why mantra_feed_run() came back. */
+enum {
+    MANTRA_EVENT_NONE = 0,
+    MANTRA_EVENT_TEXT = 1,     /* feed->text is for the subscriber: acknowledgement, error, restart notice */
+    MANTRA_EVENT_WANTS = 2,    /* some book wants something */
+    MANTRA_EVENT_WOKEN = 3,    /* another thread called mantra_transport_wake() */
+    MANTRA_EVENT_DEADLINE = 4,
+    MANTRA_EVENT_CLOSED = 5,   /* the venue closed: feed->close_code, 0 without a close frame */
+    MANTRA_EVENT_FAILED = 6,   /* the transport failed */
+    MANTRA_EVENT_PROTOCOL = 7, /* not WebSocket: feed->protocol_error of frame.h */
+    MANTRA_EVENT_SILENT = 8,   /* nothing received for longer than the venue's rule allows */
+};
+
+typedef struct mantra_feed_book {
+    mantra_book book;
+    uint32_t instrument;
+    uint32_t slot;             /* in the run's vector of tops */
+    uint8_t state, wants;
+    uint8_t trust, reason;
+    uint64_t sequence;         /* the last message applied */
+    uint64_t needed;           /* a snapshot older than this leaves a hole before the first held message */
+    uint32_t held;             /* messages held back */
+    uint64_t last_trade_id;    /* 0: none yet */
+    uint64_t crossed_at;       /* cycles; 0: not crossed */
+    int64_t trust_since_ns;
+} mantra_feed_book;
+
+/* Held back: `size` bytes of text follow this, then padding to 8. */
+typedef struct mantra_held {
+    uint32_t size, book;
+    uint64_t origin;
+} mantra_held;
+
+#define MANTRA_HELD_DONE UINT32_MAX
+
+typedef struct mantra_feed {
+    /* given */
+    const mantra_clock *clock;
+    mantra_transport *transport;       /* NULL for a recording */
+    mantra_frames frames;
+    mantra_decode decode, decode_snapshot;
+    mantra_decoder decoder;
+    mantra_feed_book *books;
+    uint32_t book_count;
+    mantra_producer *updates, *trades, *tops;
+    mantra_vector *latest_tops;
+    mantra_doorbell *doorbell;
+    mantra_ledger_row *ledger;
+    mantra_histogram *socket_to_top;   /* NULL: not measured */
+    uint8_t *held;
+    size_t held_size, held_capacity;
+    uint32_t index;                    /* among the feeds of a poller */
+    uint16_t publisher;
+    uint8_t venue, scheme, live_trust;
+    bool dense_trades;                 /* trade ids rise by one per instrument: a jump is a loss */
+    uint64_t cross_limit;              /* cycles a cross may last before the book is resynchronised */
+    /* liveness, in cycles */
+    uint64_t heartbeat_every, stale_after, silent_after;
+    uint8_t heartbeat_opcode;
+    uint16_t heartbeat_size;
+    uint8_t heartbeat[128];
+    /* running */
+    uint64_t origin;                   /* of the bytes being read */
+    uint64_t split_origin;             /* of the first bytes of a message that is not complete yet; 0: none */
+    uint64_t heard, next_heartbeat;
+    bool stale, replaying;
+    const uint8_t *text;
+    size_t text_size;
+    uint16_t close_code;
+    int protocol_error;
+    uint32_t wanting;                  /* books whose wants are not zero */
+} mantra_feed;
+
+#define MANTRA_COUNT(feed, counter, n) mantra_ledger_add((feed)->ledger, MANTRA_COUNT_##counter, (n))
+
+static inline void
+mantra_feed_want(mantra_feed *feed, mantra_feed_book *book, uint8_t what)
+{
+    feed->wanting += book->wants == 0;
+    book->wants |= what;
+}
+
+static inline void
+mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue_time_ns, uint64_t origin, uint64_t now)
+{
+    mantra_top top;
+    mantra_top_fill(&top, &book->book);
+    top.origin = origin;
+    top.published = mantra_pack_published(now - origin, feed->publisher);
+    top.sequence = book->sequence;
+    top.venue_time_ns = venue_time_ns;
+    top.trust_since_ns = book->trust_since_ns;
+    top.instrument = book->instrument;
+    top.venue = feed->venue;
+    top.trust = book->trust;
+    top.reason = book->reason;
+    top.flags = 0;
+    top.generation = (uint32_t)MANTRA_BOOK_GET(&book->book, generation);
+    mantra_vector_write(feed->latest_tops, book->slot, &top);
+    mantra_produce(feed->tops, &top);
+    MANTRA_COUNT(feed, tops, 1);
+    mantra_doorbell_ring(feed->doorbell);
+}
+
+static inline mantra_update
+mantra_feed_update(const mantra_feed *feed, const mantra_feed_book *book, uint8_t kind, int64_t price, int64_t size,
+                   int64_t venue_time_ns, uint64_t origin, uint64_t now)
+{
+    return (mantra_update){
+        .origin = origin,
+        .published = mantra_pack_published(now - origin, feed->publisher),
+        .price = price,
+        .size = size,
+        .sequence = book->sequence,
+        .venue_time_ns = venue_time_ns,
+        .instrument = book->instrument,
+        .venue = feed->venue,
+        .kind = kind,
+        .trust = book->trust,
+    };
+}
+
+/* The header fields that go with the levels; inside the book's write section. */
+static inline void
+mantra_feed_describe(mantra_feed *feed, mantra_feed_book *book, int64_t venue_time_ns, uint64_t updates_to_come)
+{
+    mantra_book_stamp(&book->book, book->sequence, venue_time_ns, feed->updates->position + updates_to_come);
+    mantra_book_judge(&book->book, book->trust, book->reason, book->trust_since_ns);
+}
+
+/* Trust changes without a level changing: everybody is told at once. */
+static inline void
+mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint8_t reason, uint64_t origin)
+{
+    if (book->trust == trust && book->reason == reason)
+        return;
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    if (book->trust != trust)
+        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, now);
+    book->trust = trust;
+    book->reason = reason;
+    const int64_t venue_time_ns = MANTRA_BOOK_GET(&book->book, venue_time_ns);
+    mantra_book_begin(&book->book);
+    mantra_feed_describe(feed, book, venue_time_ns, 1);
+    mantra_book_end(&book->book);
+    const mantra_update update = mantra_feed_update(feed, book, MANTRA_TRUST, 0, 0, venue_time_ns, origin, now);
+    mantra_produce(feed->updates, &update);
+    MANTRA_COUNT(feed, updates, 1);
+    mantra_feed_publish_top(feed, book, venue_time_ns, origin, now);
+}
+
+/* Lose faith in a book: it needs a snapshot (or, BY_IMAGE, the next message) to be believed again. */
+static inline void
+mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
+{
+    if (book->state == MANTRA_BOOK_IDLE)
+        return;
+    mantra_feed_trust(feed, book, MANTRA_SUSPECT, reason, origin);
+    book->crossed_at = 0;
+    if (feed->scheme == MANTRA_BY_IMAGE)
+        return;
+    if (book->state == MANTRA_BOOK_LIVE) {
+        MANTRA_COUNT(feed, resyncs, 1);
+        book->state = MANTRA_BOOK_HOLDING;
+        book->needed = 0;
+    }
+    mantra_feed_want(feed, book, MANTRA_WANTS_SNAPSHOT);
+}
+
+/* After levels changed: how far is the book to be believed now? Returns whether trust itself changed. */
+static inline bool
+mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    uint8_t trust = feed->live_trust, reason = MANTRA_REASON_NONE;
+    if (MANTRA_UNLIKELY(mantra_book_crossed(&book->book))) {
+        trust = MANTRA_SUSPECT;
+        reason = MANTRA_REASON_CROSSED;
+        if (!book->crossed_at) {
+            book->crossed_at = origin;
+            MANTRA_COUNT(feed, crosses, 1);
+        }
+    } else {
+        book->crossed_at = 0;
+    }
+    if (MANTRA_LIKELY(trust == book->trust && reason == book->reason))
+        return false;
+    if (trust != book->trust)
+        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, mantra_clock_cycles(feed->clock));
+    book->trust = trust;
+    book->reason = reason;
+    return true;
+}
+
+/* Apply a decoded diff to a live book and publish what it changed. */
+static inline void
+mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    mantra_change *changes = decoder->changes;
+    const uint32_t count = decoder->change_count;
+    if (MANTRA_UNLIKELY(mantra_book_room(&book->book, count) != 0)) {
+        MANTRA_COUNT(feed, full, 1);
+        mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
+        return;
+    }
+    uint32_t changed = 0, absent = 0;
+    int best = MANTRA_DEPTH;
+    book->sequence = decoder->last;
+    mantra_book_begin(&book->book);
+    for (uint32_t i = 0; i < count; i++) {
+        const mantra_change change = changes[i];
+        const int rank = mantra_book_apply(&book->book, change.kind, change.price, change.size);
+        if (MANTRA_LIKELY(rank >= 0)) {
+            changes[changed++] = change;
+            best = rank < best ? rank : best;
+        } else {
+            absent += rank == MANTRA_BOOK_ABSENT;
+        }
+    }
+    const bool retrusted = mantra_feed_judge(feed, book, origin);
+    mantra_feed_describe(feed, book, decoder->venue_time_ns, changed);
+    mantra_book_end(&book->book);
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    if (best < MANTRA_DEPTH || retrusted) {
+        mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
+        if (feed->socket_to_top && !feed->replaying)
+            mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
+    }
+    mantra_update update = mantra_feed_update(feed, book, 0, 0, 0, decoder->venue_time_ns, origin, now);
+    for (uint32_t i = 0; i < changed; i++) {
+        update.price = changes[i].price;
+        update.size = changes[i].size;
+        update.kind = changes[i].kind;
+        update.flags = i + 1 < changed ? MANTRA_MORE : 0;
+        mantra_produce(feed->updates, &update);
+    }
+    MANTRA_COUNT(feed, updates, changed);
+    if (MANTRA_UNLIKELY(absent))
+        MANTRA_COUNT(feed, unknown_deletes, absent);
+    if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_limit))
+        mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
+}
+
+/* Replace the book by what was decoded. `reset`: a snapshot, announced as a new generation for readers of updates. */
+static inline bool
+mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t origin)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    mantra_book_begin(&book->book);
+    if (mantra_book_load(&book->book, decoder->changes, decoder->change_count) != 0) {
+        mantra_book_end(&book->book);
+        MANTRA_COUNT(feed, full, 1);
+        mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
+        return false;
+    }
+    book->state = MANTRA_BOOK_LIVE;
+    book->sequence = decoder->last;
+    if (reset)
+        MANTRA_BOOK_SET(&book->book, generation, MANTRA_BOOK_GET(&book->book, generation) + 1);
+    mantra_feed_judge(feed, book, origin);
+    mantra_feed_describe(feed, book, decoder->venue_time_ns, reset);
+    mantra_book_end(&book->book);
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
+    if (reset) {
+        const int64_t generation = (int64_t)MANTRA_BOOK_GET(&book->book, generation);
+        const mantra_update update =
+            mantra_feed_update(feed, book, MANTRA_RESET, generation, 0, decoder->venue_time_ns, origin, now);
+        mantra_produce(feed->updates, &update);
+        MANTRA_COUNT(feed, updates, 1);
+    } else if (feed->socket_to_top && !feed->replaying) {
+        mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
+    }
+    return true;
+}
+
+/* Keep a message until the snapshot comes. When there is no room everything held is dropped, counted, and only a snapshot
+ * that covers what was dropped will do. */
+static inline void
+mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size, uint64_t origin)
+{
+    const size_t need = mantra_round_up(sizeof(mantra_held) + size, 8);
+    if (feed->held_size + need + MANTRA_PADDING > feed->held_capacity) {
+        for (uint32_t i = 0; i < feed->book_count; i++) {
+            mantra_feed_book *other = &feed->books[i];
+            if (other->held) {
+                MANTRA_COUNT(feed, overflowed, other->held);
+                other->held = 0;
+                other->needed = UINT64_MAX;   /* until a message comes that says how new the snapshot must be */
+            }
+        }
+        feed->held_size = 0;
+        if (sizeof(mantra_held) + size + MANTRA_PADDING > feed->held_capacity) {
+            MANTRA_COUNT(feed, overflowed, 1);
+            book->needed = feed->decoder.last;
+            return;
+        }
+    }
+    if (!book->held++)
+        book->needed = feed->scheme == MANTRA_BY_IDS ? feed->decoder.first - 1 : feed->decoder.first;
+    const mantra_held entry = {(uint32_t)size, feed->decoder.book, origin};
+    memcpy(feed->held + feed->held_size, &entry, sizeof entry);
+    memcpy(feed->held + feed->held_size + sizeof entry, text, size);
+    feed->held_size += need;
+    MANTRA_COUNT(feed, buffered, 1);
+}
+
+/* One decoded diff against the rules of its book. False: it revealed a loss and was not applied. */
+static inline bool
+mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    if (decoder->last <= book->sequence) {
+        MANTRA_COUNT(feed, old_dropped, 1);
+        return true;
+    }
+    if (feed->scheme == MANTRA_BY_IDS && MANTRA_UNLIKELY(decoder->first > book->sequence + 1)) {
+        MANTRA_COUNT(feed, gaps, 1);
+        mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+        return false;
+    }
+    mantra_feed_apply(feed, book, origin);
+    return true;
+}
+
+static inline void
+mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    mantra_trade trade = {
+        .origin = origin,
+        .published = mantra_pack_published(mantra_clock_cycles(feed->clock) - origin, feed->publisher),
+        .instrument = book->instrument,
+        .venue = feed->venue,
+        .trust = feed->live_trust,
+    };
+    uint32_t published = 0;
+    for (uint32_t i = 0; i < decoder->trade_count; i++) {
+        const mantra_print *print = &decoder->trades[i];
+        if (feed->dense_trades && book->last_trade_id) {
+            if (print->trade_id <= book->last_trade_id) {
+                MANTRA_COUNT(feed, old_dropped, 1);
+                continue;
+            }
+            if (print->trade_id > book->last_trade_id + 1)
+                MANTRA_COUNT(feed, trade_gaps, print->trade_id - book->last_trade_id - 1);
+        }
+        book->last_trade_id = print->trade_id;
+        trade.price = print->price;
+        trade.size = print->size;
+        trade.trade_id = print->trade_id;
+        trade.venue_time_ns = print->venue_time_ns;
+        trade.side = print->side;
+        trade.flags = i + 1 < decoder->trade_count ? MANTRA_MORE : 0;
+        mantra_produce(feed->trades, &trade);
+        published++;
+    }
+    MANTRA_COUNT(feed, trades, published);
+    mantra_doorbell_ring(feed->doorbell);
+}
+
+/* One venue message, complete; MANTRA_PADDING readable bytes follow it. Returns the kind it was (decode.h). */
+static inline int
+mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
+{
+    MANTRA_COUNT(feed, messages, 1);
+    feed->decoder.book = UINT32_MAX;
+    const int kind = feed->decode(&feed->decoder, text, size);
+    mantra_feed_book *book = feed->decoder.book < feed->book_count ? &feed->books[feed->decoder.book] : NULL;
+    switch (kind) {
+    case MANTRA_DIFF:
+        if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE)) {
+            if (MANTRA_LIKELY(mantra_feed_diff(feed, book, origin)))
+                break;
+            mantra_feed_hold(feed, book, text, size, origin);   /* it comes after the snapshot that heals the loss */
+        } else if (book->state == MANTRA_BOOK_HOLDING) {
+            mantra_feed_hold(feed, book, text, size, origin);
+        }
+        break;
+    case MANTRA_IMAGE:
+        if (feed->scheme != MANTRA_BY_IMAGE || book->state == MANTRA_BOOK_IDLE) {
+            MANTRA_COUNT(feed, old_dropped, 1);
+            break;
+        }
+        if (MANTRA_UNLIKELY(feed->decoder.last < book->sequence && book->state == MANTRA_BOOK_LIVE)) {
+            MANTRA_COUNT(feed, old_dropped, 1);
+            break;
+        }
+        mantra_feed_load(feed, book, false, origin);
+        break;
+    case MANTRA_UNCHANGED:
+        MANTRA_COUNT(feed, unchanged, 1);
+        if (book->trust < MANTRA_UNVERIFIED && book->state == MANTRA_BOOK_LIVE && mantra_feed_judge(feed, book, origin))
+            mantra_feed_publish_top(feed, book, feed->decoder.venue_time_ns, origin, mantra_clock_cycles(feed->clock));
+        break;
+    case MANTRA_TRADES:
+        mantra_feed_trades(feed, book, origin);
+        break;
+    case MANTRA_CONTROL:
+        MANTRA_COUNT(feed, control, 1);
+        break;
+    case MANTRA_IGNORED:
+        break;
+    case MANTRA_UNKNOWN:
+        MANTRA_COUNT(feed, unknown_symbols, 1);
+        break;
+    case MANTRA_FINER:
+        MANTRA_COUNT(feed, finer, 1);
+        feed->text = (const uint8_t *)text;   /* what the next scale must hold */
+        feed->text_size = size;
+        if (book) {
+            mantra_feed_suspect(feed, book, MANTRA_REASON_SCALE, origin);
+            mantra_feed_want(feed, book, MANTRA_WANTS_SCALE);
+        }
+        break;
+    default:
+        /* Malformed. Where losses show in the sequence the next message tells which book it was; where they do not,
+         * any book of this connection may have missed a change. */
+        MANTRA_COUNT(feed, malformed, 1);
+        if (book)
+            mantra_feed_suspect(feed, book, MANTRA_REASON_MALFORMED, origin);
+        else if (feed->scheme == MANTRA_BY_TIME)
+            for (uint32_t i = 0; i < feed->book_count; i++)
+                mantra_feed_suspect(feed, &feed->books[i], MANTRA_REASON_MALFORMED, origin);
+    }
+    return kind;
+}
+
+/* What became of a snapshot. */
+enum { MANTRA_SPLICED = 0, MANTRA_SPLICE_OLD = 1 }; /* or MANTRA_MALFORMED, MANTRA_FINER, MANTRA_TOO_MANY */
+
+/* Load a snapshot (the venue's REST answer) into book `index`, then the messages held for it. MANTRA_SPLICE_OLD: it does
+ * not reach the first held message; ask again. */
+static inline int
+mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, uint64_t origin)
+{
+    mantra_feed_book *book = &feed->books[index];
+    const uint32_t depth = feed->decoder.depth;
+    feed->decoder.book = index;
+    feed->decoder.depth = 0;
+    const int kind = feed->decode_snapshot(&feed->decoder, text, size);
+    feed->decoder.depth = depth;
+    if (kind != MANTRA_IMAGE) {
+        if (kind == MANTRA_FINER) {
+            MANTRA_COUNT(feed, finer, 1);
+            mantra_feed_want(feed, book, MANTRA_WANTS_SCALE);
+        } else {
+            MANTRA_COUNT(feed, malformed, 1);
+        }
+        return kind < 0 ? kind : MANTRA_MALFORMED;
+    }
+    if (feed->decoder.last < book->needed)
+        return MANTRA_SPLICE_OLD;
+    if (!mantra_feed_load(feed, book, true, origin))
+        return MANTRA_TOO_MANY;
+    feed->replaying = true;
+    size_t kept = 0;
+    for (size_t at = 0; at < feed->held_size;) {
+        mantra_held entry;
+        memcpy(&entry, feed->held + at, sizeof entry);
+        const size_t span = mantra_round_up(sizeof entry + entry.size, 8);
+        bool keep = entry.book != index;
+        if (!keep && book->state == MANTRA_BOOK_LIVE) {
+            feed->decoder.book = UINT32_MAX;
+            /* It was decoded once before it was held, so only the scale can be at fault now. */
+            const int again = feed->decode(&feed->decoder, (const char *)feed->held + at + sizeof entry, entry.size);
+            keep = again == MANTRA_DIFF && !mantra_feed_diff(feed, book, entry.origin);
+            if (again != MANTRA_DIFF)
+                mantra_feed_suspect(feed, book, MANTRA_REASON_MALFORMED, entry.origin);
+            if (keep)
+                book->needed = feed->decoder.first - 1;
+        } else if (!keep) {
+            keep = true;
+        }
+        if (keep) {
+            memmove(feed->held + kept, feed->held + at, span);
+            kept += span;
+        } else {
+            book->held--;
+        }
+        at += span;
+    }
+    feed->held_size = kept;
+    feed->replaying = false;
+    return MANTRA_SPLICED;
+}
+
+/* Begin (connected, asked for) or end (not connected) the life of every book on this connection. */
+static inline void
+mantra_feed_begin(mantra_feed *feed)
+{
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    feed->held_size = 0;
+    feed->split_origin = 0;
+    feed->stale = false;
+    feed->heard = now;
+    feed->next_heartbeat = now + feed->heartbeat_every;
+    for (uint32_t i = 0; i < feed->book_count; i++) {
+        mantra_feed_book *book = &feed->books[i];
+        book->held = 0;
+        book->needed = 0;
+        book->crossed_at = 0;
+        book->wants = 0;
+        book->state = feed->scheme == MANTRA_BY_IMAGE ? MANTRA_BOOK_LIVE : MANTRA_BOOK_HOLDING;
+        book->sequence = 0;
+        if (feed->decoder.images)
+            feed->decoder.images[i] = (mantra_image_text){0};
+        mantra_feed_trust(feed, book, MANTRA_SUSPECT, MANTRA_REASON_SYNCHRONISING, now);
+    }
+    feed->wanting = 0;
+}
+
+static inline void
+mantra_feed_end(mantra_feed *feed, uint8_t reason)
+{
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    for (uint32_t i = 0; i < feed->book_count; i++) {
+        feed->books[i].state = MANTRA_BOOK_IDLE;
+        mantra_feed_trust(feed, &feed->books[i], MANTRA_DOWN, reason, now);
+    }
+}
+
+/* Book `index` goes on, empty, as another scale generation of its instrument; a snapshot fills it. */
+static inline void
+mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
+{
+    mantra_feed_book *book = &feed->books[index];
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    /* The old generation must not be left standing in anybody's view. */
+    const uint8_t trust = book->trust, reason = book->reason;
+    mantra_feed_trust(feed, book, MANTRA_DOWN, MANTRA_REASON_SCALE, now);
+    mantra_book_begin(&book->book);
+    mantra_book_clear(&book->book);
+    MANTRA_BOOK_SET(&book->book, instrument, instrument);
+    mantra_book_end(&book->book);
+    book->instrument = instrument;
+    book->sequence = 0;
+    if (feed->decoder.images)
+        feed->decoder.images[index] = (mantra_image_text){0};
+    if (book->state == MANTRA_BOOK_LIVE && feed->scheme != MANTRA_BY_IMAGE) {
+        book->state = MANTRA_BOOK_HOLDING;
+        book->needed = 0;
+    }
+    if (trust != MANTRA_DOWN)
+        mantra_feed_trust(feed, book, MANTRA_SUSPECT, trust == MANTRA_SUSPECT ? reason : MANTRA_REASON_SCALE, now);
+}
+
+static inline bool
+mantra_feed_send(mantra_feed *feed, uint8_t opcode, const uint8_t *payload, size_t size)
+{
+    uint8_t out[MANTRA_FRAME_HEADER + 128];
+    if (size > 128)
+        return false;
+    const size_t length = mantra_frame_write(out, opcode, payload, size, mantra_random_mask());
+    return mantra_transport_send(feed->transport, out, length) == (ptrdiff_t)length;
+}
+
+/* Heartbeats and silence. Returns an event or MANTRA_EVENT_NONE; *wake_at: when to look again at the latest. */
+static inline int
+mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
+{
+    const uint64_t quiet = now > feed->heard ? now - feed->heard : 0;
+    if (feed->silent_after && quiet >= feed->silent_after)
+        return MANTRA_EVENT_SILENT;
+    if (feed->stale_after && quiet >= feed->stale_after && !feed->stale) {
+        feed->stale = true;
+        for (uint32_t i = 0; i < feed->book_count; i++)
+            if (feed->books[i].trust >= MANTRA_UNVERIFIED)
+                mantra_feed_trust(feed, &feed->books[i], MANTRA_STALE, MANTRA_REASON_SILENT, now);
+    }
+    if (feed->heartbeat_every && now >= feed->next_heartbeat) {
+        feed->next_heartbeat = now + feed->heartbeat_every;
+        if (!mantra_feed_send(feed, feed->heartbeat_opcode, feed->heartbeat, feed->heartbeat_size))
+            return MANTRA_EVENT_FAILED;
+    }
+    if (feed->heartbeat_every)
+        *wake_at = mantra_min_u64(*wake_at, feed->next_heartbeat);
+    if (feed->silent_after)
+        *wake_at = mantra_min_u64(*wake_at, feed->heard + feed->silent_after);
+    if (feed->stale_after && !feed->stale)
+        *wake_at = mantra_min_u64(*wake_at, feed->heard + feed->stale_after);
+    return MANTRA_EVENT_NONE;
+}
+
+/* Bytes were heard again: what was only stale is what it was before. */
+static inline void
+mantra_feed_fresh(mantra_feed *feed, uint64_t now)
+{
+    feed->stale = false;
+    for (uint32_t i = 0; i < feed->book_count; i++)
+        if (feed->books[i].trust == MANTRA_STALE)
+            mantra_feed_trust(feed, &feed->books[i], feed->live_trust, MANTRA_REASON_NONE, now);
+}
+
+/* All complete frames in the buffer. */
+static inline int
+mantra_feed_frames(mantra_feed *feed)
+{
+    for (;;) {
+        mantra_frame frame;
+        const int got = mantra_frames_next(&feed->frames, &frame);
+        if (got == 0)
+            return MANTRA_EVENT_NONE;
+        if (MANTRA_UNLIKELY(got < 0)) {
+            MANTRA_COUNT(feed, protocol_errors, 1);
+            feed->protocol_error = got;
+            return MANTRA_EVENT_PROTOCOL;
+        }
+        MANTRA_COUNT(feed, frames, 1);
+        if (MANTRA_LIKELY(frame.opcode == MANTRA_FRAME_TEXT || frame.opcode == MANTRA_FRAME_BINARY)) {
+            const uint64_t origin = feed->split_origin ? feed->split_origin : feed->origin;
+            feed->split_origin = 0;
+            const int kind = mantra_feed_message(feed, (const char *)frame.payload, frame.size, origin);
+            if (MANTRA_UNLIKELY(kind == MANTRA_CONTROL)) {
+                feed->text = frame.payload;
+                feed->text_size = frame.size;
+                return MANTRA_EVENT_TEXT;
+            }
+            if (MANTRA_UNLIKELY(feed->wanting))
+                return MANTRA_EVENT_WANTS;
+        } else if (frame.opcode == MANTRA_FRAME_PING) {
+            if (!mantra_feed_send(feed, MANTRA_FRAME_PONG, frame.payload, frame.size))
+                return MANTRA_EVENT_FAILED;
+        } else if (frame.opcode == MANTRA_FRAME_CLOSE) {
+            feed->close_code = frame.size >= 2 ? (uint16_t)(frame.payload[0] << 8 | frame.payload[1]) : 0;
+            return MANTRA_EVENT_CLOSED;
+        }
+    }
+}
+
+/* Read what has arrived, once, and work through it; transport->more says whether to come back at once. */
+static inline int
+mantra_feed_service(mantra_feed *feed)
+{
+    /* An event may have left complete frames behind. */
+    int event = mantra_feed_frames(feed);
+    if (event)
+        return event;
+    uint8_t *room;
+    const size_t size = mantra_frames_room(&feed->frames, &room);
+    if (MANTRA_UNLIKELY(size == 0)) {
+        mantra_transport_fail(feed->transport, ENOMEM, "no memory for a message of this size");
+        return MANTRA_EVENT_FAILED;
+    }
+    const bool split = feed->frames.head != feed->frames.tail || feed->frames.fragmented;
+    const ptrdiff_t got = mantra_transport_receive(feed->transport, room, size);
+    if (got > 0) {
+        const uint64_t origin = mantra_clock_cycles(feed->clock);
+        if (!split)
+            feed->split_origin = 0;
+        else if (!feed->split_origin)
+            feed->split_origin = feed->origin;
+        feed->origin = feed->heard = origin;
+        mantra_frames_received(&feed->frames, (size_t)got);
+        MANTRA_COUNT(feed, bytes, (uint64_t)got);
+        if (MANTRA_UNLIKELY(feed->stale))
+            mantra_feed_fresh(feed, origin);
+        return mantra_feed_frames(feed);
+    }
+    if (got == MANTRA_AGAIN)
+        return MANTRA_EVENT_NONE;
+    feed->close_code = 0;
+    return got == 0 ? MANTRA_EVENT_CLOSED : MANTRA_EVENT_FAILED;
+}
+
+/* Run until something needs Python, or `deadline` (cycles). */
+static inline int
+mantra_feed_run(mantra_feed *feed, uint64_t deadline)
+{
+    uint64_t timer_at = 0;
+    for (;;) {
+        int event = mantra_feed_service(feed);
+        if (event)
+            return event;
+        const uint64_t now = mantra_clock_cycles(feed->clock);
+        if (now >= timer_at) {
+            timer_at = deadline;
+            event = mantra_feed_timers(feed, now, &timer_at);
+            if (event)
+                return event;
+            if (now >= deadline)
+                return MANTRA_EVENT_DEADLINE;
+        }
+        const uint64_t wait_ns = timer_at > now ? mantra_clock_ns(feed->clock, timer_at - now) : 0;
+        if (mantra_transport_wait(feed->transport, (int64_t)wait_ns) == 2)
+            return MANTRA_EVENT_WOKEN;
+    }
+}
+
+/* Many feeds on one thread: a poller tile. */
+typedef struct mantra_feeds {
+    mantra_poller poller;
+    mantra_feed **feeds;   /* NULL where there is none (any more) */
+    uint32_t count;
+    uint64_t timer_at;     /* when some feed has to be looked at although nothing arrived */
+} mantra_feeds;
+
+#define MANTRA_FEEDS_TURN 16 /* receives of one feed before the others have their turn */
+
+/* Serve all feeds until one needs Python: its event, *which its index. MANTRA_EVENT_DEADLINE and MANTRA_EVENT_WOKEN are
+ * nobody's in particular. */
+static inline int
+mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
+{
+    for (;;) {
+        void *ready[MANTRA_POLLER_BATCH];
+        const uint64_t now = mantra_clock_cycles(clock);
+        if (now >= all->timer_at) {
+            all->timer_at = deadline;
+            for (uint32_t i = 0; i < all->count; i++) {
+                const int event = all->feeds[i] ? mantra_feed_timers(all->feeds[i], now, &all->timer_at) : 0;
+                if (event) {
+                    all->timer_at = 0;
+                    *which = i;
+                    return event;
+                }
+            }
+        }
+        if (now >= deadline)
+            return MANTRA_EVENT_DEADLINE;
+        const uint64_t until = mantra_min_u64(all->timer_at, deadline);
+        const uint64_t wait_ns = until > now ? mantra_clock_ns(clock, until - now) : 0;
+        const int count = mantra_poller_wait(&all->poller, ready, MANTRA_POLLER_BATCH, (int64_t)wait_ns);
+        if (count == 0 && mantra_clock_cycles(clock) < until)
+            return MANTRA_EVENT_WOKEN;
+        for (int i = 0; i < count; i++) {
+            mantra_feed *feed = ready[i];
+            /* Level-triggered epoll comes back to what stays in the socket; what TLS has already read out of it, only
+             * `more` knows. */
+            for (int turn = 0; turn < MANTRA_FEEDS_TURN || feed->transport->session != NULL; turn++) {
+                const int event = mantra_feed_service(feed);
+                if (event) {
+                    *which = feed->index;
+                    return event;
+                }
+                if (!feed->transport->more)
+                    break;
+            }
+        }
+    }
+}
+
+#endif

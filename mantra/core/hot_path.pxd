@@ -1,0 +1,131 @@
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from mantra.core.book cimport mantra_book
+from mantra.core.clock cimport Clock, mantra_clock
+from mantra.core.decode cimport mantra_decode, mantra_decoder
+from mantra.core.doorbell cimport mantra_doorbell
+from mantra.core.frame cimport mantra_frames
+from mantra.core.histogram cimport mantra_histogram
+from mantra.core.ledger cimport mantra_ledger_row
+from mantra.core.poller cimport mantra_poller
+from mantra.core.queue cimport mantra_producer
+from mantra.core.transport cimport Transport, mantra_transport
+from mantra.core.vector cimport mantra_vector
+
+
+cdef extern from "mantra/hot_path.h" nogil:
+    enum:
+        MANTRA_BY_IDS
+        MANTRA_BY_TIME
+        MANTRA_BY_IMAGE
+        MANTRA_BOOK_IDLE
+        MANTRA_BOOK_HOLDING
+        MANTRA_BOOK_LIVE
+        MANTRA_WANTS_SNAPSHOT
+        MANTRA_WANTS_SCALE
+        MANTRA_EVENT_NONE
+        MANTRA_EVENT_TEXT
+        MANTRA_EVENT_WANTS
+        MANTRA_EVENT_WOKEN
+        MANTRA_EVENT_DEADLINE
+        MANTRA_EVENT_CLOSED
+        MANTRA_EVENT_FAILED
+        MANTRA_EVENT_PROTOCOL
+        MANTRA_EVENT_SILENT
+        MANTRA_SPLICED
+        MANTRA_SPLICE_OLD
+
+    ctypedef struct mantra_feed_book:
+        mantra_book book
+        uint32_t instrument
+        uint32_t slot
+        uint8_t state
+        uint8_t wants
+        uint8_t trust
+        uint8_t reason
+        uint64_t sequence
+        uint64_t needed
+        uint32_t held
+        uint64_t last_trade_id
+
+    ctypedef struct mantra_feed:
+        const mantra_clock *clock
+        mantra_transport *transport
+        mantra_frames frames
+        mantra_decode decode
+        mantra_decode decode_snapshot
+        mantra_decoder decoder
+        mantra_feed_book *books
+        uint32_t book_count
+        mantra_producer *updates
+        mantra_producer *trades
+        mantra_producer *tops
+        mantra_vector *latest_tops
+        mantra_doorbell *doorbell
+        mantra_ledger_row *ledger
+        mantra_histogram *socket_to_top
+        uint8_t *held
+        size_t held_size
+        size_t held_capacity
+        uint32_t index
+        uint16_t publisher
+        uint8_t venue
+        uint8_t scheme
+        uint8_t live_trust
+        bint dense_trades
+        uint64_t cross_limit
+        uint64_t heartbeat_every
+        uint64_t stale_after
+        uint64_t silent_after
+        uint8_t heartbeat_opcode
+        uint16_t heartbeat_size
+        uint8_t *heartbeat
+        uint64_t heard
+        const uint8_t *text
+        size_t text_size
+        uint16_t close_code
+        int protocol_error
+        uint32_t wanting
+
+    void mantra_feed_begin(mantra_feed *feed)
+    void mantra_feed_end(mantra_feed *feed, uint8_t reason)
+    int mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
+    int mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, uint64_t origin)
+    int mantra_feed_run(mantra_feed *feed, uint64_t deadline)
+    int mantra_feed_service(mantra_feed *feed)
+    int mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
+    void mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
+    void mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
+    bint mantra_feed_send(mantra_feed *feed, uint8_t opcode, const uint8_t *payload, size_t size)
+
+    ctypedef struct mantra_feeds:
+        mantra_poller poller
+        mantra_feed **feeds
+        uint32_t count
+        uint64_t timer_at
+
+    int mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
+
+
+cdef class Feed:
+    cdef mantra_feed feed
+    cdef readonly str name
+    cdef readonly Clock clock
+    cdef Transport transport
+    cdef list kept                  # Python owners of everything the feed points to
+    cdef list books_
+    cdef uint32_t most_books
+    cdef void *image_texts
+    cdef void *symbol_slots
+    cdef void *scales
+    cdef void *symbols
+    cdef uint64_t cycles_of(self, double seconds)
+    cdef _set_scale(self, uint32_t index, int price_decimals, int size_decimals)
+    cdef _check(self, uint32_t index)
+
+
+cdef class FeedPoller:
+    cdef mantra_feeds all
+    cdef readonly Clock clock
+    cdef list attached              # Feed or None, by index

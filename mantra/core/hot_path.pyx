@@ -1,0 +1,372 @@
+"""hot_path: one connection's way from received bytes to published updates, in one call without the GIL."""
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from mantra.core.book cimport Book
+from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns
+from mantra.core.decode cimport (
+    mantra_change, mantra_decode, mantra_decode_binance, mantra_decode_binance_snapshot,
+    mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, mantra_image_text, mantra_print,
+    mantra_symbol, mantra_symbols, mantra_symbols_add, mantra_symbols_init,
+)
+from mantra.core.doorbell cimport Doorbell
+from mantra.core.frame cimport (
+    MANTRA_FRAME_PING, MANTRA_FRAME_TEXT, mantra_frame_error, mantra_frames_free, mantra_frames_init, mantra_frames_reset,
+)
+from mantra.core.histogram cimport Histogram
+from mantra.core.ledger cimport Row
+from mantra.core.queue cimport Producer
+from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove, mantra_poller_wake
+from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
+from mantra.core.transport cimport Transport, mantra_transport_enter, mantra_transport_leave
+from mantra.core.vector cimport Vector
+
+from enum import IntEnum
+
+from mantra.core.frame import frame_bytes
+from mantra.errors import Closed, ConfigurationError, RegionError
+
+cdef enum:
+    DEF_MOST_CHANGES = 131_072      # levels of one message: the largest snapshot seen has 69,300
+    DEF_MOST_TRADES = 4_096
+PADDING = MANTRA_PADDING            # bytes that must be readable behind a message
+SCHEMES = {"ids": MANTRA_BY_IDS, "time": MANTRA_BY_TIME, "image": MANTRA_BY_IMAGE}
+
+
+class Event(IntEnum):
+    """Why `Feed.run` came back."""
+
+    NONE = MANTRA_EVENT_NONE
+    TEXT = MANTRA_EVENT_TEXT            # `Feed.text` is for the subscriber
+    WANTS = MANTRA_EVENT_WANTS          # `Feed.wants()` is not empty
+    WOKEN = MANTRA_EVENT_WOKEN
+    DEADLINE = MANTRA_EVENT_DEADLINE
+    CLOSED = MANTRA_EVENT_CLOSED        # by the venue; `Feed.close_code`
+    FAILED = MANTRA_EVENT_FAILED
+    PROTOCOL = MANTRA_EVENT_PROTOCOL    # not WebSocket; `Feed.protocol_text`
+    SILENT = MANTRA_EVENT_SILENT
+
+
+class Splice(IntEnum):
+    """What became of a snapshot."""
+
+    SPLICED = MANTRA_SPLICED
+    OLD = MANTRA_SPLICE_OLD             # older than the first message held back: ask again
+    MALFORMED = -1
+    FINER = -2                          # the scale must grow first
+    TOO_MANY = -4
+
+
+cdef mantra_decode decoder_of(str name) except NULL:
+    if name == "binance":
+        return mantra_decode_binance
+    if name == "bitstamp":
+        return mantra_decode_bitstamp
+    raise ConfigurationError(f"there is no decoder {name!r}")
+
+
+cdef mantra_decode snapshot_decoder_of(str name) except NULL:
+    if name == "binance":
+        return mantra_decode_binance_snapshot
+    if name == "bitstamp":
+        return mantra_decode_bitstamp_snapshot
+    raise ConfigurationError(f"there is no decoder {name!r}")
+
+
+cdef class Feed:
+    """The hot path of one connection (or recording). One thread at a time may call it.
+
+    `scheme` "ids", "time" or "image" says how its books are kept right (hot_path.h); `depth` levels a side are read of
+    images (0: all). Books are added before the first message.
+    """
+
+    def __cinit__(self, str name not None, *, int venue, str decoder not None, str scheme not None, int live_trust,
+                  int publisher, Clock clock not None, Doorbell doorbell not None, Row ledger not None,
+                  Producer updates not None, Producer trades not None, Producer tops not None,
+                  Vector latest_tops not None, Histogram socket_to_top=None, int depth=0, bint dense_trades=False,
+                  int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
+                  double cross_seconds=1.0):
+        cdef mantra_feed *feed = &self.feed
+        cdef uint32_t slots = 16
+        if scheme not in SCHEMES:
+            raise ConfigurationError(f"scheme {scheme!r}: choose one of {', '.join(SCHEMES)}")
+        self.name = name
+        self.clock = clock
+        self.books_ = []
+        self.kept = [doorbell, ledger, updates, trades, tops, latest_tops, socket_to_top]
+        self.most_books = most_books
+        feed.clock = clock.clock
+        feed.decode = decoder_of(decoder)
+        feed.decode_snapshot = snapshot_decoder_of(decoder)
+        feed.updates = &updates.producer
+        feed.trades = &trades.producer
+        feed.tops = &tops.producer
+        feed.latest_tops = &latest_tops.vector
+        feed.doorbell = doorbell.doorbell
+        feed.ledger = ledger.row
+        feed.socket_to_top = NULL if socket_to_top is None else socket_to_top.histogram
+        feed.publisher = publisher
+        feed.venue = venue
+        feed.scheme = SCHEMES[scheme]
+        feed.live_trust = live_trust
+        feed.dense_trades = dense_trades
+        feed.cross_limit = self.cycles_of(cross_seconds)
+        feed.held_capacity = held_bytes
+        # Large and mostly untouched: pages become real only when a message needs them.
+        feed.held = <uint8_t *>malloc(held_bytes)
+        feed.decoder.changes = <mantra_change *>malloc(DEF_MOST_CHANGES * sizeof(mantra_change))
+        feed.decoder.change_capacity = DEF_MOST_CHANGES
+        feed.decoder.trades = <mantra_print *>malloc(DEF_MOST_TRADES * sizeof(mantra_print))
+        feed.decoder.trade_capacity = DEF_MOST_TRADES
+        feed.decoder.depth = depth
+        while slots < 4 * self.most_books:
+            slots *= 2
+        feed.books = <mantra_feed_book *>calloc(self.most_books, sizeof(mantra_feed_book))
+        self.image_texts = calloc(self.most_books if depth else 1, sizeof(mantra_image_text))
+        self.scales = calloc(self.most_books, sizeof(mantra_scale))
+        self.symbol_slots = malloc(slots * sizeof(mantra_symbol))
+        self.symbols = calloc(1, sizeof(mantra_symbols))
+        if not (feed.held and feed.decoder.changes and feed.decoder.trades and feed.books and self.image_texts
+                and self.scales and self.symbol_slots and self.symbols):
+            raise MemoryError(f"no memory for the feed {name}")
+        mantra_symbols_init(<mantra_symbols *>self.symbols, <mantra_symbol *>self.symbol_slots, slots)
+        feed.decoder.images = <mantra_image_text *>self.image_texts if depth else NULL
+        feed.decoder.scales = <const mantra_scale *>self.scales
+        feed.decoder.symbols = <const mantra_symbols *>self.symbols
+        if mantra_frames_init(&feed.frames, 1 << 16, most_message_bytes) != 0:
+            raise MemoryError(f"no memory for the feed {name}")
+
+    def __dealloc__(self):
+        free(self.feed.held)
+        free(self.feed.decoder.changes)
+        free(self.feed.decoder.trades)
+        free(self.feed.books)
+        free(self.image_texts)
+        free(self.scales)
+        free(self.symbol_slots)
+        free(self.symbols)
+        mantra_frames_free(&self.feed.frames)
+
+    cdef uint64_t cycles_of(self, double seconds):
+        cdef uint64_t ns_of_a_gigacycle = mantra_clock_ns(self.clock.clock, 1_000_000_000)
+        return <uint64_t>(seconds * 1e18 / ns_of_a_gigacycle)
+
+    def add_book(self, Book book not None, int slot, spellings, int instrument, int price_decimals, int size_decimals):
+        """Keep `book` from messages that name one of `spellings`; `slot` is its place in the vector of tops. Returns its
+        index. ConfigurationError when the feed is full or a spelling is taken."""
+        cdef uint32_t index = self.feed.book_count
+        cdef mantra_feed_book *mine
+        cdef bytes text
+        if index == self.most_books:
+            raise ConfigurationError(f"{self.name}: at most {self.most_books} instruments on one connection")
+        for spelling in spellings:
+            text = spelling.encode()
+            if mantra_symbols_add(<mantra_symbols *>self.symbols, text, len(text), index) != 0:
+                raise ConfigurationError(f"{self.name}: cannot route {spelling!r} (longer than 31 bytes, or given twice)")
+        mine = &self.feed.books[index]
+        memset(mine, 0, sizeof(mantra_feed_book))
+        mine.book = book.book
+        mine.slot = slot
+        self.books_.append(book)
+        self.feed.book_count += 1
+        mine.instrument = instrument
+        self._set_scale(index, price_decimals, size_decimals)
+        return index
+
+    cdef _set_scale(self, uint32_t index, int price_decimals, int size_decimals):
+        cdef mantra_scale *scale = <mantra_scale *>self.scales + index
+        scale.price_decimals = price_decimals
+        scale.size_decimals = size_decimals
+
+    def rescale(self, uint32_t index, int instrument, int price_decimals, int size_decimals):
+        """Book `index` goes on as a new generation of its instrument, on a finer scale, from a fresh snapshot."""
+        self._check(index)
+        mantra_feed_rescale(&self.feed, index, instrument)
+        self._set_scale(index, price_decimals, size_decimals)
+
+    cdef _check(self, uint32_t index):
+        if index >= self.feed.book_count:
+            raise IndexError(f"{self.name} has {self.feed.book_count} books, not {index + 1}")
+
+    def liveness(self, heartbeat, double every, double stale_after, double silent_after):
+        """Send `heartbeat` (text, or None for a WebSocket ping) every `every` seconds; after `stale_after` seconds
+        without a byte the books are stale, after `silent_after` `run` gives SILENT. 0: never."""
+        cdef bytes text = b"" if heartbeat is None else heartbeat.encode()
+        if len(text) > <Py_ssize_t>sizeof(self.feed.heartbeat):
+            raise ConfigurationError(f"{self.name}: a heartbeat of {len(text)} bytes; at most 128")
+        memcpy(self.feed.heartbeat, <const char *>text, len(text))
+        self.feed.heartbeat_size = len(text)
+        self.feed.heartbeat_opcode = MANTRA_FRAME_PING if heartbeat is None else MANTRA_FRAME_TEXT
+        self.feed.heartbeat_every = self.cycles_of(every)
+        self.feed.stale_after = self.cycles_of(stale_after)
+        self.feed.silent_after = self.cycles_of(silent_after)
+
+    def attach(self, Transport transport):
+        """Read from this transport, whose handshake is done, from now on."""
+        self.transport = transport
+        self.feed.transport = NULL if transport is None else &transport.transport
+        self.feed.text = NULL
+        mantra_frames_reset(&self.feed.frames)
+
+    def begin(self):
+        """The connection is up: books are synchronising from here."""
+        mantra_feed_begin(&self.feed)
+
+    def end(self, int reason):
+        """The connection is gone: every book is down, and says so."""
+        mantra_feed_end(&self.feed, reason)
+
+    def run(self, double seconds):
+        """Receive, decode, apply and publish without the GIL for up to `seconds`; why it came back is an Event."""
+        cdef uint64_t deadline = mantra_clock_cycles(self.feed.clock) + self.cycles_of(seconds)
+        cdef int event
+        if self.feed.transport == NULL or not mantra_transport_enter(self.feed.transport):
+            raise Closed(f"{self.name} is not connected, or another thread runs it")
+        with nogil:
+            event = mantra_feed_run(&self.feed, deadline)
+        mantra_transport_leave(self.feed.transport)
+        return event
+
+    def send(self, str text not None):
+        """Send a text frame; False when the transport failed."""
+        if self.transport is None:
+            return False
+        try:
+            self.transport.sendall(frame_bytes(MANTRA_FRAME_TEXT, text.encode()))
+        except (OSError, Closed):
+            return False
+        return True
+
+    @property
+    def text(self):
+        """The message of an Event.TEXT, or the one that wants another scale; until the next `run`."""
+        return self.feed.text[:self.feed.text_size] if self.feed.text != NULL else b""
+
+    @property
+    def close_code(self):
+        return self.feed.close_code
+
+    @property
+    def protocol_text(self):
+        """What an Event.PROTOCOL was, in words."""
+        return mantra_frame_error(self.feed.protocol_error).decode()
+
+    @property
+    def failure_text(self):
+        """What an Event.FAILED was, in words."""
+        return "" if self.feed.transport == NULL else self.feed.transport.reason.decode("utf-8", "replace")
+
+    def wants(self):
+        """[(book index, wants snapshot?, wants another scale?)], once each."""
+        cdef uint32_t i
+        cdef list found = []
+        if self.feed.wanting:
+            for i in range(self.feed.book_count):
+                if self.feed.books[i].wants:
+                    found.append((i, bool(self.feed.books[i].wants & MANTRA_WANTS_SNAPSHOT),
+                                  bool(self.feed.books[i].wants & MANTRA_WANTS_SCALE)))
+                    self.feed.books[i].wants = 0
+            self.feed.wanting = 0
+        return found
+
+    def splice(self, uint32_t index, bytes snapshot not None):
+        """Load the venue's REST book and the messages held for it; what became of it is a Splice."""
+        cdef const char *text = snapshot
+        cdef size_t size = len(snapshot)
+        cdef int outcome
+        self._check(index)
+        padded = snapshot + bytes(MANTRA_PADDING)
+        text = padded
+        with nogil:
+            outcome = mantra_feed_splice(&self.feed, index, text, size, mantra_clock_cycles(self.feed.clock))
+        return outcome
+
+    def suspect(self, uint32_t index, int reason):
+        """Lose faith in a book: it is resynchronised."""
+        self._check(index)
+        mantra_feed_suspect(&self.feed, &self.feed.books[index], reason, mantra_clock_cycles(self.feed.clock))
+
+    def message(self, bytes text not None):
+        """One venue message, as received. Returns its kind (decode.h)."""
+        cdef size_t size = len(text)
+        padded = text + bytes(MANTRA_PADDING)
+        return mantra_feed_message(&self.feed, padded, size, mantra_clock_cycles(self.feed.clock))
+
+    def messages(self, const uint8_t[::1] texts not None, const uint64_t[::1] offsets not None, size_t start, size_t stop):
+        """Messages `start` to `stop` of a recording: message i is texts[offsets[i]:offsets[i + 1] - 64], followed by 64
+        bytes of padding. Their origin is one, as of one `recv`. Returns the cycles it took."""
+        cdef uint64_t began
+        cdef size_t i
+        if stop >= <size_t>offsets.shape[0] or start > stop or offsets[stop] > <uint64_t>texts.shape[0]:
+            raise IndexError(f"messages {start}:{stop} of {offsets.shape[0] - 1}")
+        with nogil:
+            began = mantra_clock_cycles(self.feed.clock)
+            for i in range(start, stop):
+                mantra_feed_message(&self.feed, <const char *>&texts[offsets[i]],
+                                    offsets[i + 1] - offsets[i] - MANTRA_PADDING, began)
+            began = mantra_clock_cycles(self.feed.clock) - began
+        return began
+
+    def state(self, uint32_t index):
+        """(synchronised?, trust, reason, sequence, messages held) of a book."""
+        self._check(index)
+        cdef mantra_feed_book *book = &self.feed.books[index]
+        return book.state == MANTRA_BOOK_LIVE, book.trust, book.reason, book.sequence, book.held
+
+    @property
+    def books(self):
+        return list(self.books_)
+
+
+cdef class FeedPoller:
+    """Many feeds on one thread: epoll over their sockets, then the same hot path. `most`: how many at once."""
+
+    def __cinit__(self, Clock clock not None, int most):
+        self.clock = clock
+        self.all.count = most
+        self.attached = [None] * most
+        self.all.feeds = <mantra_feed **>calloc(most, sizeof(mantra_feed *))
+        if self.all.feeds == NULL:
+            raise MemoryError("no memory for a poller")
+        if mantra_poller_init(&self.all.poller) != 0:
+            raise RegionError("no descriptors left for a poller: raise the limit (ulimit -n)")
+
+    def __dealloc__(self):
+        mantra_poller_close(&self.all.poller)
+        free(self.all.feeds)
+
+    def add(self, int index, Feed feed not None):
+        """Serve `feed`, which has a transport, as number `index`."""
+        if not 0 <= index < <int>self.all.count or feed.feed.transport == NULL:
+            raise ConfigurationError(f"{feed.name} cannot be number {index} of this poller")
+        feed.feed.index = index
+        if mantra_poller_add(&self.all.poller, feed.feed.transport.fd, &feed.feed) != 0:
+            raise Closed(f"{feed.name} is not connected any more")
+        self.all.feeds[index] = &feed.feed
+        self.all.timer_at = 0
+        self.attached[index] = feed
+
+    def remove(self, int index):
+        """Serve number `index` no more; before its transport is closed."""
+        cdef Feed feed = self.attached[index]
+        if feed is not None:
+            if feed.feed.transport != NULL:
+                mantra_poller_remove(&self.all.poller, feed.feed.transport.fd)
+            self.all.feeds[index] = NULL
+            self.attached[index] = None
+
+    def run(self, double seconds):
+        """(event, index): serve all for up to `seconds`, without the GIL, until one feed needs Python."""
+        cdef mantra_clock *clock = self.clock.clock
+        cdef uint64_t deadline = mantra_clock_cycles(clock) + <uint64_t>(seconds * 1e18 / mantra_clock_ns(clock, 10**9))
+        cdef uint32_t which = 0
+        cdef int event
+        with nogil:
+            event = mantra_feeds_run(&self.all, clock, deadline, &which)
+        return event, which
+
+    def wake(self):
+        """End a run, this one or the next. Any thread."""
+        mantra_poller_wake(&self.all.poller)

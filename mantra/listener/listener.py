@@ -1,0 +1,465 @@
+"""listener: LAYER 3, bytes of one connection become books, updates, trades and tops.
+
+A `Connection` is what one socket needs from Python: connecting, acknowledgements, snapshots, planned restarts. Between
+those its feed runs compiled, without the GIL, for as long as nothing asks for Python. A `Listener` gives a connection a
+thread of its own (few, fast feeds); a `PollerListener` runs many connections on one thread (capturing hundreds).
+"""
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from mantra.client.client import Client
+from mantra.client.governor import Backoff, Governor
+from mantra.client.websocket import goodbye
+from mantra.core.hot_path import Event, Feed, FeedPoller, Splice
+from mantra.core.ledger import FeedState
+from mantra.core.messages import Reason
+from mantra.core.transport import Transport
+from mantra.errors import Closed, ConfigurationError, ConnectError, MantraError, VenueError
+from mantra.listener.recovery import Recovery, SnapshotDesk
+from mantra.listener.scales import Scales
+from mantra.runtime.actor import Actor
+from mantra.runtime.spine import Spine
+from mantra.subscriber.subscriber import Subscriber
+from mantra.venues.instrument import Instrument
+from mantra.venues.venue import Acknowledged, Mode, Refused, Restart, Venue
+
+log = logging.getLogger("mantra.listener")
+
+CONNECTORS = 4       # handshakes at once on a poller tile
+IDLE_S = 3600.0      # a feed with nothing to do for Python stays compiled this long; `wake` ends it at once
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One book to keep: the venue's symbol, and the instrument it is."""
+
+    symbol: str
+    instrument: Instrument
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One connection: what it carries and what it is made of."""
+
+    name: str                                   # of the feed: "binance-0"
+    venue: Venue
+    mode: Mode
+    depth: int                                  # levels a side read in mode "top"
+    wanted: Sequence[Wanted]
+    client: Callable[[str], Client]             # url -> an unconnected client
+    subscriber: Subscriber
+    governor: Governor
+    desk: SnapshotDesk
+    scales: Scales
+    backoff: Callable[[], Backoff]
+    snapshot_levels: int
+
+
+def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
+    """The compiled hot path of a connection, with its queues and books in the spine."""
+    venue = plan.venue
+    feed = Feed(
+        plan.name, venue=venue.id, decoder=venue.decoder, scheme="image" if plan.mode == "top" else venue.scheme,
+        live_trust=venue.live_trust[plan.mode], publisher=publisher, clock=spine.clock, doorbell=spine.doorbell,
+        ledger=spine.ledger.row(plan.name, venue.id),
+        updates=spine.queue(f"updates.{plan.name}", "update").producer(publisher),
+        trades=spine.queue(f"trades.{plan.name}", "trade").producer(publisher),
+        tops=spine.queue(f"tops.{plan.name}", "top").producer(publisher),
+        latest_tops=spine.tops, socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"),
+        depth=plan.depth if plan.mode == "top" else 0, dense_trades=venue.dense_trade_ids,
+        most_books=len(plan.wanted),
+    )
+    for wanted in plan.wanted:
+        book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
+        feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,
+                      wanted.instrument.price_decimals, wanted.instrument.size_decimals)
+    feed.liveness(venue.heartbeat.text, venue.heartbeat.interval_s, venue.heartbeat.interval_s * 1.5, venue.silence_s)
+    return feed
+
+
+class Connection:
+    """Everything about one connection that is not the hot path. Its methods run on one thread, the one that runs its
+    feed, except `post`, `wake` and `cancel`. `wake` ends the wait of whoever runs the feed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.feed: Feed
+        self.transport: Transport | None = None
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._instruments = [wanted.instrument for wanted in plan.wanted]
+        self._book_of = {channel: index for index, wanted in enumerate(plan.wanted)
+                         for channel in plan.venue.channels([wanted.symbol], plan.mode, False)}
+        self.wake: Callable[[], None] = self._wake_transport
+        self.released: Callable[[], None] = lambda: None    # the transport is about to be closed
+        self._unsynchronised: set[int] = set()
+        self._client: Client | None = None
+        self._backoff = plan.backoff()
+        self._connected_at = 0
+        self._lost_at: int | None = None
+        self._proof = 0
+
+    def setup(self, spine: Spine, publisher: int) -> None:
+        self._spine = spine
+        self.clock = spine.clock
+        self.feed = make_feed(self.plan, spine, publisher)
+        self.row = spine.ledger.row(self.plan.name, self.plan.venue.id)
+        self.recovery = Recovery(self.plan.desk, self._deliver, self.plan.snapshot_levels, self.plan.backoff)
+        for index, wanted in enumerate(self.plan.wanted):
+            current = self.plan.scales.follow(
+                wanted.instrument, lambda new, index=index: self.post(lambda: self._move(index, new)))
+            if current.id != wanted.instrument.id:
+                self._move(index, current)
+
+    # From other threads ----------------------------------------------------------------------------------------
+
+    def post(self, task: Callable[[], None]) -> None:
+        """Have `task` run on the connection's thread, soon."""
+        self._inbox.put(task)
+        self.wake()
+
+    def _wake_transport(self) -> None:
+        if (transport := self.transport) is not None:
+            transport.wake()
+
+    def cancel(self) -> None:
+        """End an attempt to connect."""
+        if (client := self._client) is not None and self.transport is None:
+            client.close()
+
+    def _deliver(self, session: int, index: int, answer: bytes | MantraError) -> None:
+        self.post(lambda: self._snapshot(session, index, answer))
+
+    def tasks(self) -> None:
+        """Run what was posted; on the connection's own thread."""
+        while not self._inbox.empty():
+            self._inbox.get()()
+
+    # Connecting and losing -------------------------------------------------------------------------------------
+
+    def connect(self) -> float:
+        """Connect and ask for the feeds. Returns 0.0, or after a failure the seconds to wait before the next try."""
+        plan = self.plan
+        self._state(FeedState.CONNECTING)
+        client = self._client = plan.client(plan.subscriber.url())
+        try:
+            transport = self.transport = client.connect()
+        except ConnectError as error:
+            self.row.add("refused")
+            return self._wait_after(str(error))
+        except Closed:
+            return 0.0                  # by `cancel`
+        now = self.clock.cycles()
+        self.row.add("connects")
+        if self._lost_at is not None:
+            self.row.add("reconnects")
+            self.row.add("down_ns", self.clock.ns(now - self._lost_at))
+        self._connected_at = now
+        self._proof = self._data_messages()
+        self._state(FeedState.SUBSCRIBING)
+        self.feed.attach(transport)
+        self.feed.begin()
+        self.recovery.restart()
+        self._unsynchronised = set(range(len(plan.wanted))) if plan.mode == "book" else set()
+        plan.subscriber.begin(self.feed.send)
+        plan.subscriber.pump()
+        if plan.subscriber.granted:
+            self._granted()
+        return 0.0
+
+    def lose(self, why: str, reason: int = Reason.DISCONNECTED, *, planned: bool = False) -> float:
+        """The connection is of no more use. Seconds to wait before the next try."""
+        self.released()
+        self.feed.end(reason)
+        self.recovery.restart()
+        self.feed.attach(None)
+        transport, self._client, self.transport = self.transport, None, None
+        if transport is not None:
+            goodbye(transport)
+        self._lost_at = self.clock.cycles()
+        if planned:
+            log.info("%s: reconnecting: %s", self.name, why)
+            return 0.0
+        if self._data_messages() > self._proof:
+            self._backoff.reset()       # it did deliver: this is a new trouble, not the old one
+        return self._wait_after(why)
+
+    def _wait_after(self, why: str) -> float:
+        if self._lost_at is None:
+            self._lost_at = self.clock.cycles()
+        delay = self._backoff.next()
+        self._state(FeedState.WAITING)
+        log.warning("%s: %s; next try in %.1f s", self.name, why, delay)
+        return delay
+
+    def teardown(self) -> None:
+        if self.transport is not None:
+            self.lose("stopping", planned=True)
+        self._state(FeedState.OFF)
+
+    # What a feed's run came back with --------------------------------------------------------------------------
+
+    def handle(self, event: int) -> float | None:
+        """Do what `event` asks for. None: go on; else the connection is lost, and the seconds to wait before the next."""
+        if event == Event.TEXT:
+            return self._control(self.feed.text)
+        if event == Event.WANTS:
+            for index, snapshot, scale in self.feed.wants():
+                if scale:
+                    self._outgrown(index, self.feed.text)
+                elif snapshot:
+                    self._want(index)
+            return None
+        if event == Event.WOKEN:
+            self.tasks()
+            return None
+        if event == Event.DEADLINE or event == Event.NONE:
+            return self._tick()
+        if event == Event.SILENT:
+            return self.lose(f"nothing heard for {self.plan.venue.silence_s:.0f} s", Reason.SILENT)
+        if event == Event.CLOSED:
+            code = self.feed.close_code
+            return self.lose(f"closed by the venue{f' with code {code}' if code else ''}")
+        if event == Event.PROTOCOL:
+            return self.lose(f"broke the WebSocket protocol: {self.feed.protocol_text}")
+        return self.lose(f"the connection failed: {self.feed.failure_text}")
+
+    def patience(self) -> float:
+        """Seconds until Python has something to do by itself."""
+        left = self.plan.venue.max_age_s - self._age()
+        wait = self.plan.subscriber.pump()
+        return max(0.0, min(IDLE_S, left, IDLE_S if wait is None else wait))
+
+    def _age(self) -> float:
+        return self.clock.ns(self.clock.cycles() - self._connected_at) / 1e9
+
+    def _tick(self) -> float | None:
+        missing = self.plan.subscriber.missing()
+        if missing:
+            return self.lose(f"no answer to the subscription of {', '.join(missing[:3])}"
+                             f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}")
+        if self._age() >= self.plan.venue.max_age_s:
+            return self.lose("as old as the venue lets a connection become", planned=True)
+        return None
+
+    def _control(self, text: bytes) -> float | None:
+        try:
+            answer = self.plan.subscriber.control(text)
+        except VenueError as error:
+            self.row.add("malformed")
+            log.warning("%s: %s", self.name, error)
+            return None
+        if isinstance(answer, Refused):
+            self.row.add("refused")
+            log.error("%s: the venue refused %s: %s", self.name, ", ".join(answer.keys) or "a request", answer.why)
+        elif isinstance(answer, Restart):
+            return self.lose("the venue announced a restart", planned=True)
+        elif isinstance(answer, Acknowledged) and self.plan.mode == "book":
+            for key in answer.keys:
+                if key in self._book_of:
+                    self._want(self._book_of[key])
+        if self.plan.subscriber.granted:
+            self._granted()
+        return None
+
+    def _granted(self) -> None:
+        self._state(FeedState.SYNCHRONISING if self._unsynchronised else FeedState.LIVE)
+        for index in self._unsynchronised:
+            self._want(index)
+
+    # Snapshots and scales --------------------------------------------------------------------------------------
+
+    def _want(self, index: int, *, again: bool = False) -> None:
+        if self.plan.mode == "top":
+            return                      # the next message is whole
+        self._unsynchronised.add(index)
+        self.recovery.want(index, self.plan.wanted[index].symbol, again=again)
+
+    def _snapshot(self, session: int, index: int, answer: bytes | MantraError) -> None:
+        if self.transport is None or not self.recovery.arrived(session, index):
+            return
+        if isinstance(answer, MantraError):
+            self.row.add("refused")
+            log.warning("%s: no snapshot of %s: %s", self.name, self.plan.wanted[index].symbol, answer)
+            self._want(index, again=True)
+            return
+        outcome = self.feed.splice(index, answer)
+        if outcome == Splice.FINER:
+            self.feed.wants()
+            if self._outgrown(index, answer):
+                outcome = self.feed.splice(index, answer)
+        if outcome == Splice.SPLICED:
+            self._unsynchronised.discard(index)
+            self.recovery.spliced(index)
+            if not self._unsynchronised and self.plan.subscriber.granted:
+                self._state(FeedState.LIVE)
+            for other, snapshot, scale in self.feed.wants():    # what was held back may have revealed
+                if scale:
+                    self._outgrown(other, self.feed.text)
+                elif snapshot:
+                    self._want(other)
+            return
+        if outcome != Splice.OLD:
+            log.warning("%s: the snapshot of %s cannot be used (%s)", self.name, self.plan.wanted[index].symbol,
+                        Splice(outcome).name.lower())
+        self._want(index, again=True)
+
+    def _outgrown(self, index: int, text: bytes) -> bool:
+        new = self.plan.scales.outgrown(self._instruments[index], self.plan.venue, text, self._spine)
+        if new is None:
+            return False
+        self._move(index, new)
+        return True
+
+    def _move(self, index: int, new: Instrument) -> None:
+        """Book `index` goes on as generation `new`."""
+        if self._instruments[index].id == new.id:
+            return
+        self._instruments[index] = new
+        self.feed.rescale(index, new.id, new.price_decimals, new.size_decimals)
+        if self.transport is not None:
+            self._want(index)
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _data_messages(self) -> int:
+        return self.row["messages"] - self.row["control"]
+
+    def _state(self, state: FeedState) -> None:
+        self.row.set_state(state, self.clock.utc_ns())
+
+
+class Listener(Actor):
+    """One connection on one thread."""
+
+    def __init__(self, plan: Plan, publisher: int) -> None:
+        self.name = plan.name
+        self.writes = (f"updates.{plan.name}", f"trades.{plan.name}", f"tops.{plan.name}")
+        self.connection = Connection(plan)
+        self._publisher = publisher
+
+    @property
+    def publishers(self) -> int:
+        return 1
+
+    def setup(self, spine: Spine) -> None:
+        self.connection.setup(spine, self._publisher)
+
+    def step(self, spine: Spine) -> int:
+        connection = self.connection
+        connection.tasks()
+        if connection.transport is None:
+            if not connection.plan.governor.acquire("connect", cancel=self.stopping):
+                return 1
+            delay: float | None = connection.connect()
+        else:
+            delay = connection.handle(connection.feed.run(connection.patience()))
+        if delay:
+            spine.clock.wait(self.stopping, delay)
+        return 1
+
+    def wake(self) -> None:
+        if self.stopping.is_set():
+            self.connection.cancel()
+        self.connection.wake()
+
+    def teardown(self, spine: Spine) -> None:
+        self.connection.teardown()
+
+
+class PollerListener(Actor):
+    """Many connections on one thread, a poller tile. Connecting happens on a few helper threads, so that a slow handshake
+    keeps nobody's messages waiting."""
+
+    def __init__(self, name: str, plans: Sequence[Plan], publisher: int) -> None:
+        self.name = name
+        self.writes = tuple(f"{family}.{name}" for family in ("updates", "trades", "tops"))
+        self.connections = [Connection(plan) for plan in plans]
+        self._publisher = publisher
+        self._connecting = ThreadPoolExecutor(CONNECTORS, thread_name_prefix=f"mantra-{name}-connect")
+        self._connected: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
+        self._due = dict.fromkeys(range(len(plans)), 0.0)       # not connected: when to try, seconds of the clock
+        self._tick_at: dict[int, float] = {}                    # connected: when Python has something to do
+
+    @property
+    def publishers(self) -> int:
+        return len(self.connections)
+
+    def setup(self, spine: Spine) -> None:
+        self._clock = spine.clock
+        self._poller = FeedPoller(spine.clock, len(self.connections))
+        for index, connection in enumerate(self.connections):
+            connection.setup(spine, self._publisher + index)
+            connection.wake = self._poller.wake
+            connection.released = lambda index=index: self._poller.remove(index)
+
+    def step(self, spine: Spine) -> int:
+        now = self._now()
+        for index in [index for index, due in self._due.items() if due <= now]:
+            del self._due[index]
+            self._connecting.submit(self._connect, index)
+        while not self._connected.empty():
+            index, delay = self._connected.get()
+            if self.connections[index].transport is None:
+                self._due[index] = now + delay
+            else:
+                self._poller.add(index, self.connections[index].feed)
+                self._tick_at[index] = 0.0
+        for index in list(self._tick_at):
+            self.connections[index].tasks()
+            if self._tick_at[index] <= now:
+                self._after(index, self.connections[index].handle(Event.DEADLINE))
+        wait = min([*self._due.values(), *self._tick_at.values(), now + IDLE_S]) - now
+        event, index = self._poller.run(max(0.0, wait))
+        if event not in (Event.DEADLINE, Event.WOKEN):
+            self._after(index, self.connections[index].handle(event))
+        return 1
+
+    def _after(self, index: int, delay: float | None) -> None:
+        if delay is None:
+            self._tick_at[index] = self._now() + self.connections[index].patience()
+        else:
+            del self._tick_at[index]
+            self._due[index] = self._now() + delay
+
+    def _connect(self, index: int) -> None:
+        """On a helper thread; until it is done nobody else touches this connection."""
+        connection, delay = self.connections[index], 1.0
+        try:
+            if connection.plan.governor.acquire("connect", cancel=self.stopping):
+                delay = connection.connect()
+        except Exception:
+            log.exception("%s: connecting failed", connection.name)
+        self._connected.put((index, delay))
+        self._poller.wake()
+
+    def _now(self) -> float:
+        return self._clock.utc_ns() / 1e9
+
+    def wake(self) -> None:
+        if self.stopping.is_set():
+            for connection in self.connections:
+                connection.cancel()
+        self._poller.wake()
+
+    def teardown(self, spine: Spine) -> None:
+        self._connecting.shutdown(wait=True, cancel_futures=True)
+        for connection in self.connections:
+            connection.teardown()
+
+
+def plan_connections(symbols: Sequence[Wanted], venue: Venue, mode: Mode, trades: bool,
+                     most: int | None = None) -> list[Sequence[Wanted]]:
+    """Spread instruments over as few connections as the venue's limit on channels allows, `most` instruments each."""
+    per_symbol = len(venue.channels([symbols[0].symbol], mode, trades)) if symbols else 1
+    limit = venue.limits.channels // per_symbol
+    if most is not None:
+        if most < 1:
+            raise ConfigurationError("at least one instrument per connection")
+        limit = min(limit, most)
+    return [symbols[start:start + limit] for start in range(0, len(symbols), limit)]

@@ -1,0 +1,257 @@
+"""replay: recorded bytes through the production path, no sockets. `python -m mantra.replay --help`."""
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from mantra import venues
+from mantra.client.recorded import Recorded
+from mantra.core import ticks
+from mantra.core.clock import Clock
+from mantra.core.hot_path import Feed, Splice
+from mantra.core.messages import Trust
+from mantra.core.queue import Consumer
+from mantra.errors import ConfigurationError, MantraError
+from mantra.runtime.spine import Spine
+from mantra.tape import lines
+from mantra.venues.instrument import ObservedScale, listed_scale
+from mantra.venues.venue import Mode, Venue
+
+CHUNK = 4096            # messages between two looks at what was published
+TRACKED = ("origin", "published", "trust_since_ns", "generation")     # differ from pass to pass by their nature
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """An instrument of the recording, and its scale."""
+
+    name: str
+    price_decimals: int
+    size_decimals: int
+
+
+def symbols_of(venue: Venue, recorded: Recorded) -> list[Symbol]:
+    """Every symbol that the recording has messages of: with the scale of the instrument list in it, or in a first pass
+    over all numbers what they need."""
+    seen: dict[str, ObservedScale] = {}
+    for text in recorded:
+        for symbol, price, size in venue.numbers(text):
+            seen.setdefault(symbol, ObservedScale()).level(price, size)
+    only = next(iter(seen)) if len(seen) == 1 else ""
+    for snapshot in recorded.snapshots:
+        if symbol := snapshot.symbol or only:       # a quiet market may have a snapshot and no messages
+            for _, price, size in venue.numbers(snapshot.body):
+                seen.setdefault(symbol, ObservedScale()).level(price, size)
+    listed = {listing.symbol: listing for listing in recorded.listings}
+    found = []
+    for symbol, observed in seen.items():
+        price, size = observed.scale()
+        if symbol in listed:
+            wide, deep = listed_scale([listed[symbol]])
+            price, size = max(price, wide), max(size, deep)
+        found.append(Symbol(symbol, price, size))
+    return found
+
+
+class Replay:
+    """One recording through one feed, in memory of this process. `mode` "book" or "top"."""
+
+    def __init__(self, venue: Venue, recorded: Recorded, mode: Mode = "book") -> None:
+        self.recorded = recorded
+        self.symbols = symbols_of(venue, recorded)
+        if not self.symbols:
+            raise ConfigurationError(f"no message of the recording is {venue.name}'s book or trade: is --venue right?")
+        only = self.symbols[0].name if len(self.symbols) == 1 else ""
+        index_of = {symbol.name: index for index, symbol in enumerate(self.symbols)}
+        self._snapshots = [(snapshot.before, index_of[snapshot.symbol or only], snapshot.body)
+                           for snapshot in recorded.snapshots if (snapshot.symbol or only) in index_of]
+        self.spine = Spine.private(clock=Clock())
+        self.row = self.spine.ledger.row(venue.name, venue.id)
+        queues = {name: self.spine.queue(f"{name}.{venue.name}", message, 1 << 18)
+                  for name, message in (("updates", "update"), ("trades", "trade"), ("tops", "top"))}
+        self.feed = Feed(
+            venue.name, venue=venue.id, decoder=venue.decoder, scheme="image" if mode == "top" else venue.scheme,
+            live_trust=venue.live_trust[mode], publisher=0, clock=self.spine.clock, doorbell=self.spine.doorbell,
+            ledger=self.row, updates=queues["updates"].producer(), trades=queues["trades"].producer(),
+            tops=queues["tops"].producer(), latest_tops=self.spine.tops, depth=10 if mode == "top" else 0,
+            dense_trades=venue.dense_trade_ids, most_books=len(self.symbols), held_bytes=64 << 20)
+        self.books = []
+        for number, symbol in enumerate(self.symbols):
+            book, slot = self.spine.make_book(venue.name, venue.id, symbol.name, number)
+            self.feed.add_book(book, slot, venue.spellings(symbol.name), number, symbol.price_decimals,
+                               symbol.size_decimals)
+            self.books.append(book)
+        self._published = {name: queue.consumer() for name, queue in queues.items()}
+
+    def once(self) -> None:
+        """The recording as it happened: snapshots where they arrived."""
+        self.feed.begin()
+        at = 0
+        for before, index, body in self._snapshots:
+            self._run(at, max(at, before))
+            at = max(at, before)
+            if not self.feed.state(index)[0]:               # a live book needs none
+                self.feed.splice(index, body)
+            self._skip()
+        self._run(at, len(self.recorded))
+
+    def timed(self) -> tuple[int, str]:
+        """A pass from the restored initial state (first snapshots loaded, nothing else): nanoseconds that the messages
+        took, and a digest of the updates, trades and tops they published and the books they left."""
+        self.feed.begin()
+        loaded: set[int] = set()
+        later: list[tuple[int, int, bytes]] = []
+        for before, index, body in self._snapshots:
+            if index not in loaded and self.feed.splice(index, body) == Splice.SPLICED:
+                loaded.add(index)
+            else:
+                later.append((before, index, body))
+        self._skip()
+        digest, cycles, at = hashlib.blake2b(digest_size=16), 0, 0
+        for before, index, body in [*later, (len(self.recorded), -1, b"")]:
+            while at < before:
+                until = min(at + CHUNK, before)
+                cycles += self.feed.messages(self.recorded.texts, self.recorded.offsets, at, until)
+                at = until
+                self._digest(digest)
+            if index >= 0 and not self.feed.state(index)[0]:
+                self.feed.splice(index, body)
+                self._skip()
+        for book in self.books:
+            for side in (book.bids(), book.asks()):
+                digest.update(np.ascontiguousarray(side).tobytes())
+                digest.update(b"|")
+        return self.spine.clock.ns(cycles), digest.hexdigest()
+
+    def _run(self, start: int, stop: int) -> None:
+        for at in range(start, stop, CHUNK):
+            self.feed.messages(self.recorded.texts, self.recorded.offsets, at, min(at + CHUNK, stop))
+
+    def _arrived(self, consumer: Consumer) -> Iterator[np.ndarray[Any, Any]]:
+        while len(batch := consumer.batch(limit=8192)):
+            yield batch
+
+    def _skip(self) -> None:
+        for name, consumer in self._published.items():
+            self._published[name] = consumer.queue.consumer()
+
+    def _digest(self, digest: Any) -> None:
+        for consumer in self._published.values():
+            for batch in self._arrived(consumer):
+                for name in TRACKED:
+                    if name in (batch.dtype.names or ()):
+                        batch[name] = 0
+                digest.update(batch.tobytes())
+
+    def result(self, *, books: bool) -> dict[str, Any]:
+        """What the first pass counted, and with `books` every level of every book."""
+        counts = self.row.counts()
+        return {
+            "frames": len(self.recorded),
+            "messages": counts["messages"],
+            "updates": counts["updates"],
+            "trades": counts["trades"],
+            "tops": counts["tops"],
+            "malformed": counts["malformed"],
+            "gaps": counts["gaps"],
+            "trade_gaps": counts["trade_gaps"],
+            "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]},
+            "ledger": counts,
+            "books": {symbol.name: self._book(index) for index, symbol in enumerate(self.symbols)} if books else {},
+        }
+
+    def _book(self, index: int) -> dict[str, Any]:
+        symbol, book = self.symbols[index], self.books[index]
+        live, trust, reason, sequence, held = self.feed.state(index)
+
+        def rows(side: np.ndarray[Any, Any]) -> list[list[str]]:
+            return [[ticks.text(int(price), symbol.price_decimals, True), ticks.text(int(size), symbol.size_decimals, True)]
+                    for price, size in side]
+
+        return {"trust": Trust(trust).name.lower(), "sequence": sequence, "waiting": held,
+                "bids": rows(book.bids()), "asks": rows(book.asks())}
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m mantra.replay", description="Run a recording through the production path, without sockets.",
+        epilog="PATH is a recording (.zst too), or a folder of files named after the venue. Formats: cryptofeed's, "
+               "hftbacktest's, and plain frames, one a line.")
+    made.add_argument("paths", nargs="+", metavar="PATH", help="stream and REST files of one venue, in any order")
+    made.add_argument("--venue", required=True, help=f"whose bytes they are: {', '.join(venues.VENUES)}")
+    made.add_argument("--mode", choices=("book", "top"), default="book", help="book: diffs and snapshots; top: the "
+                      "partial-depth streams (default: %(default)s)")
+    made.add_argument("--books", action="store_true", help="show every book at the end, all its levels in --json")
+    made.add_argument("--repeat", type=int, default=0, metavar="N", help="time N further passes, whose results must be "
+                      "equal, and give the median time per message")
+    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    if options.repeat < 0:
+        parser().error("--repeat: a number of passes, 1 or more")
+    try:
+        venue = venues.get(options.venue)
+        replay = Replay(venue, Recorded(venue, lines.read(options.paths, venue.name)), options.mode)
+        replay.once()
+        result = replay.result(books=options.books)
+        if options.repeat:
+            result |= repeated(replay, options.repeat)
+    except MantraError as error:
+        print(f"mantra replay: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 1
+    if options.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+    return 0
+
+
+def repeated(replay: Replay, passes: int) -> dict[str, Any]:
+    """Time `passes` passes. MantraError when one gives another result than the first."""
+    times: list[float] = []
+    first = ""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        for number in progress.track(range(passes), description="passes"):
+            ns, digest = replay.timed()
+            first = first or digest
+            if digest != first:
+                raise MantraError(f"pass {number + 1} published or left something else than the first: {digest} "
+                                  f"instead of {first}")
+            times.append(ns / len(replay.recorded))
+    return {"ns_per_message": round(statistics.median(times), 1), "passes": passes, "digest": first}
+
+
+def show(result: dict[str, Any]) -> None:
+    """The same for people."""
+    console = Console()
+    counts = Table("frames", "updates", "trades", "tops", "malformed", "gaps", title="replay")
+    counts.add_row(*(f"{result[name]:,}" for name in ("frames", "updates", "trades", "tops", "malformed", "gaps")))
+    console.print(counts)
+    if "ns_per_message" in result:
+        console.print(f"{result['ns_per_message']:,} ns per message (median of {result['passes']} equal passes)")
+    if result["books"]:
+        books = Table("book", "trust", "bids", "asks", "best bid", "best ask")
+        for name, book in result["books"].items():
+            best = [" x ".join(reversed(book[side][0])) if book[side] else "-" for side in ("bids", "asks")]
+            books.add_row(name, book["trust"], str(len(book["bids"])), str(len(book["asks"])), *best)
+        console.print(books)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""system: a topology brought to life: venues asked what they list, queues made, tiles started, services spawned.
+
+    with mantra.start(["binance", "bitstamp"], ["ETH-BTC"]) as system:
+        for top in system.read("tops", timeout=10):
+            print(top)
+"""
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mantra import venues as venue_room
+from mantra.aggregator.bbo import Bbo
+from mantra.aggregator.conflate import Conflate
+from mantra.aggregator.liquidity import Liquidity
+from mantra.client.client import client
+from mantra.client.governor import Backoff, Governor
+from mantra.client.https import Rest
+from mantra.core.clock import Clock
+from mantra.errors import ConfigurationError, MantraError, VenueError
+from mantra.listener.listener import Listener, Plan, PollerListener, Wanted, plan_connections
+from mantra.listener.recovery import SnapshotDesk
+from mantra.listener.scales import Scales
+from mantra.runtime import child
+from mantra.runtime.actor import Actor
+from mantra.runtime.settings import Settings
+from mantra.runtime.settings import read as read_settings
+from mantra.runtime.spine import Spine
+from mantra.runtime.tile import Tile
+from mantra.runtime.topology import Node, Topology
+from mantra.subscriber.websocket import WebSocketSubscriber
+from mantra.topologies import bbo, depth
+from mantra.venues.instrument import InstrumentTable, load_listings, resolve_all, save_listings
+from mantra.venues.venue import Listing, Mode, Venue
+
+log = logging.getLogger("mantra.system")
+
+SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
+KINDS = ("listener", "bbo", "liquidity", "conflate", "grpc", "terminal")
+SERVICES = ("grpc", "terminal")
+STOP_WITHIN_S = 0.8
+
+
+def load_topology(name: str, venues: Sequence[str]) -> Topology:
+    """A shipped topology ("bbo", "depth") over these venues, or the one in a TOML file."""
+    if name in SHIPPED:
+        return Topology(name, SHIPPED[name](venues), KINDS)
+    if not name.endswith(".toml"):
+        raise ConfigurationError(f"no topology {name!r}: choose {', '.join(SHIPPED)}, or name a .toml file")
+    return Topology.load(name, KINDS)
+
+
+def listed(venue: Venue) -> list[Listing]:
+    """What `venue` lists now; from the copy on disk, with a warning, when it cannot be asked."""
+    request = venue.instruments_request()
+    rest = Rest(venue.endpoints.rest, ca_file=venue.endpoints.ca_file)
+    try:
+        status, _, body = rest.get(request.path)
+        if status in (403, 451):
+            raise VenueError(f"{venue.name} answered HTTP {status}: {venue.when_refused}")
+        if status != 200:
+            raise VenueError(f"{venue.name} answered HTTP {status} to its instrument list: {body[:120]!r}")
+        listings = venue.parse_instruments(body)
+    except MantraError as error:
+        listings, since = load_listings(venue)
+        if not listings or venue.endpoints.rest != venue.home.rest:
+            raise
+        log.warning("%s; going on with its instrument list of %s", error, time.strftime("%F", time.gmtime(since)))
+    else:
+        save_listings(venue, listings)
+    finally:
+        rest.close()
+    return listings
+
+
+class System:
+    """A run of this process. `start` it, read from it, `stop` it (or use it in a `with` block).
+
+    `services`: which of the topology's services to start, and with what arguments: {"grpc": ["--listen", "..."]}.
+    """
+
+    def __init__(self, settings: Settings, *, services: Mapping[str, Sequence[str]] | None = None,
+                 clock: Clock | None = None, table: InstrumentTable | None = None) -> None:
+        if not settings.instruments:
+            raise ConfigurationError("name at least one instrument")
+        self.settings = settings
+        self.topology = load_topology(settings.topology, settings.venues)
+        self.services: dict[str, subprocess.Popen[bytes]] = {}
+        self.addresses: dict[str, str] = {}
+        self.spine: Spine
+        self.tiles: list[Tile] = []
+        self._endpoints = {} if settings.endpoints is None else venue_room.read_endpoints(settings.endpoints)
+        self._wanted_services = dict(services or {})
+        self._clock = clock or Clock()
+        self._table = table
+        self._random = random.Random(settings.seed)
+        self._venues: dict[str, Venue] = {}
+        self._desks: dict[str, SnapshotDesk] = {}
+        self._governors: dict[str, Governor] = {}
+        self._running = False
+        for node in self.topology.nodes:
+            if node.kind == "listener":
+                self._venue(node)                   # wrong names are told before anything is asked of anybody
+
+    # Life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> System:
+        """Ask the venues for their lists, then start everything; readers before those they read from."""
+        listeners = [node for node in self.topology.nodes if node.kind == "listener"]
+        wanted = self._resolve(listeners)
+        self.spine = Spine.create(self.settings.run if "run" in self.settings.named else None, clock=self._clock)
+        self._running = True
+        try:
+            scales = Scales(self._instrument_table())
+            for rows in wanted.values():
+                for row in rows:
+                    i = row.instrument
+                    self.spine.add_instrument(i.id, i.name, i.generation, i.price_decimals, i.size_decimals)
+            for node in self.topology.nodes:        # writers first: a reader finds its queues
+                for actor in self._actors(node, wanted, scales):
+                    self.tiles.append(tile := Tile(actor, self.spine, core=self.settings.pin.get(actor.name)))
+                    tile.setup()
+            for tile in reversed(self.tiles):       # readers first: nothing is missed
+                tile.start()
+            for node in self.topology.nodes:
+                if node.kind in SERVICES and node.kind in self._wanted_services:
+                    self._serve(node)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End everything: services, then feeds, then who reads them; shared memory last. Within a second."""
+        if not self._running:
+            return
+        self._running = False
+        child.stop(list(self.services.values()), 0.5)
+        for tile in self.tiles:
+            tile.stop()
+        for desk in self._desks.values():
+            desk.close()
+        for tile in self.tiles:
+            if not tile.join(STOP_WITHIN_S):
+                log.warning("%s does not end; left behind", tile.actor.name)
+        self.spine.close()
+
+    def __enter__(self) -> System:
+        return self if self._running else self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.stop()
+
+    def failure(self) -> str | None:
+        """What ended that should not have, in one line."""
+        for tile in self.tiles:
+            if tile.error is not None:
+                return f"{tile.actor.name} stopped: {tile.error}"
+        for name, process in self.services.items():
+            if process.poll() is not None:
+                return f"{name} ended with exit code {process.returncode}"
+        return None
+
+    # Reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, family: str, timeout: float | None = None) -> Iterator[Any]:
+        """See `Spine.read`."""
+        return self.spine.read(family, timeout)
+
+    def batches(self, family: str, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
+        """See `Spine.batches`."""
+        return self.spine.batches(family, timeout)
+
+    def book(self, venue: str, symbol: str) -> Any:
+        """The book of `venue`'s `symbol`; see mantra.core.book.Book."""
+        return self.spine.book(venue, symbol)
+
+    # Making ----------------------------------------------------------------------------------------------------
+
+    def _venue(self, node: Node) -> Venue:
+        name = str(node.options.get("venue", node.name))
+        if name not in self._venues:
+            self._venues[name] = venue_room.get(name, self._endpoints.get(name))
+        return self._venues[name]
+
+    def _instrument_table(self) -> InstrumentTable:
+        if self._table is None:
+            home = self.settings.home
+            self._table = InstrumentTable.open(None if home is None else home / "instruments.txt")
+        return self._table
+
+    def _resolve(self, listeners: Sequence[Node]) -> dict[str, list[Wanted]]:
+        """What each listener keeps. UnknownSymbol when a venue does not list an instrument."""
+        venues = {venue.name: venue for venue in map(self._venue, listeners)}
+        with ThreadPoolExecutor(len(venues)) as pool:
+            listings = dict(zip(venues, pool.map(listed, venues.values()), strict=True))
+        table, wanted = self._instrument_table(), {name: [] for name in venues}   # type: dict[str, list[Wanted]]
+        for name in self.settings.instruments:
+            found = resolve_all(name, listings)
+            instrument = table.for_listings(list(found.values()))
+            for venue, listing in found.items():
+                wanted[venue].append(Wanted(listing.symbol, instrument))
+        return {node.name: wanted[self._venue(node).name] for node in listeners}
+
+    def _governor(self, venue: Venue) -> Governor:
+        if venue.name not in self._governors:
+            self._governors[venue.name] = Governor(self._clock, venue.limits.rates)
+        return self._governors[venue.name]
+
+    def _backoff(self) -> Backoff:
+        return Backoff(random.Random(self._random.random()))
+
+    def _actors(self, node: Node, wanted: Mapping[str, Sequence[Wanted]], scales: Scales) -> Iterator[Actor]:
+        options = node.options
+        if node.kind == "bbo":
+            yield Bbo(node.name, node.reads, node.writes[0], **options)
+        elif node.kind == "liquidity":
+            yield Liquidity(node.name, node.reads, node.writes[0], **options)
+        elif node.kind == "conflate":
+            yield Conflate(node.name, node.reads, node.writes[0], **options)
+        elif node.kind == "listener":
+            yield from self._listeners(node, wanted[node.name], scales)
+
+    def _listeners(self, node: Node, wanted: Sequence[Wanted], scales: Scales) -> Iterator[Actor]:
+        venue, options = self._venue(node), node.options
+        mode: Mode = options.get("mode", self.settings.mode)
+        if mode not in venue.modes:
+            raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.modes)}")
+        trades = bool(options.get("trades", self.settings.trades))
+        most = options.get("per_connection", self.settings.per_connection)
+        governor = self._governor(venue)
+        desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._seconds))
+        # Deep snapshots weigh more: with many books a shallower one each keeps the start within a minute.
+        levels = 5000 if len(wanted) <= 20 else 1000 if len(wanted) <= 100 else 100
+        plans = [
+            Plan(name=f"{node.name}.{number}", venue=venue, mode=mode, depth=int(options.get("depth", self.settings.depth)), wanted=part,
+                 client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
+                 subscriber=WebSocketSubscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
+                 governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
+            for number, part in enumerate(plan_connections(wanted, venue, mode, trades, most))]
+        first = sum(len(tile.actor.publishers) for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
+        if options.get("reader", self.settings.reader) == "poller":
+            yield PollerListener(node.name, plans, first)
+        else:
+            for number, plan in enumerate(plans, first):
+                yield Listener(plan, number)
+
+    def _seconds(self) -> float:
+        return self._clock.utc_ns() / 1e9
+
+    def _serve(self, node: Node) -> None:
+        """Start a service in a process of its own and wait until it says where it can be reached."""
+        module = {"grpc": "mantra.service.grpc_server", "terminal": "mantra.ui.terminal"}[node.kind]
+        reader, writer = os.pipe()
+        os.set_inheritable(writer, True)
+        assert self.spine.run is not None
+        try:
+            process = child.spawn(module, ["--run", self.spine.run, "--ready-fd", str(writer),
+                                           *self._wanted_services[node.kind]], pass_fds=(writer,))
+        finally:
+            os.close(writer)
+        self.services[node.name] = process
+        with os.fdopen(reader) as ready:
+            line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
+        if not line:
+            code = process.wait(1.0) if process.poll() is None else process.returncode
+            error = ConfigurationError if code == 2 else MantraError
+            raise error(f"the {node.name} service did not start (see above)")
+        self.addresses[node.name] = line.strip()
+
+
+def start(venues: Sequence[str] | str = ("binance", "bitstamp"), instruments: Sequence[str] | str = ("ETH-BTC",),
+          **options: Any) -> System:
+    """Start feeds of `instruments` at `venues` in this process; `options` are fields of `Settings` (mode="top",
+    endpoints=..., topology="depth", reader="poller", ...). Use it in a `with` block."""
+    return System(read_settings(venues=venues, instruments=instruments, **options)).start()
+
+
+class Simulated:
+    """The simulated venues, on loopback, in a process of their own; `endpoints` is the file of their addresses."""
+
+    def __init__(self, venues: Sequence[str], instruments: Sequence[str], *arguments: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="mantra-")
+        self.endpoints = Path(self._folder.name) / "endpoints.toml"
+        self.process = child.spawn("mantra.simulator.door", [
+            "--venues", ",".join(venues), "--instruments", ",".join(instruments),
+            "--endpoints", str(self.endpoints), "--with-parent", *arguments])
+
+    def wait(self, seconds: float = 15.0) -> Path:
+        """The endpoints file, as soon as everything listens."""
+        for _ in range(int(seconds * 50)):
+            if self.endpoints.exists():
+                return self.endpoints
+            if self.process.poll() is not None:
+                raise MantraError(f"the simulated venues ended with exit code {self.process.returncode} (see above)")
+            time.sleep(0.02)
+        self.stop()
+        raise MantraError(f"the simulated venues did not start within {seconds:.0f} s")
+
+    def stop(self) -> None:
+        child.stop([self.process])
+        self._folder.cleanup()
+
+    def __enter__(self) -> Simulated:
+        self.wait()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.stop()
