@@ -32,7 +32,8 @@ def test_decimal_text_becomes_exact_ticks(number, decimals, expected):
 
 
 @pytest.mark.parametrize("number", [
-    "", "-", "+1", ".5", "5.", "5.e1", "1e", "1e+", "01", "00", "-01.5", "1.2.3", "1,5", " 1", "1 ", "0x10", "NaN", "Infinity",
+    "", "-", "+1", ".5", "5.", "5.e1", "1e", "1e+", "01", "00", "-01.5", "1.2.3", "1,5", " 1", "1 ", "0x10", "NaN",
+    "Infinity",
     "1e5.0", "١", "--1", "1-", "12345678a", "1234567.12345678x", "1\x00", "00000000", "007.5",
 ])
 def test_what_is_no_json_number_is_refused(number):
@@ -81,12 +82,14 @@ def test_a_scale_past_64_bits_is_refused(decimals):
         ticks("1", decimals)
 
 
-@pytest.mark.parametrize("number", ["0", "7", "1641343691580748", "12345678", "123456789012345", "18446744073709551615"])
+@pytest.mark.parametrize("number", ["0", "7", "1641343691580748", "12345678", "123456789012345",
+                                    "18446744073709551615"])
 def test_whole_numbers_are_read_to_64_bits(number):
     assert integer(number) == int(number)
 
 
-@pytest.mark.parametrize("number", ["", "-1", "+1", "01", "1.0", "1e3", "18446744073709551616", "99999999999999999999999", "1 "])
+@pytest.mark.parametrize("number", ["", "-1", "+1", "01", "1.0", "1e3", "18446744073709551616",
+                                    "99999999999999999999999", "1 "])
 def test_what_is_no_whole_number_is_refused(number):
     with pytest.raises(ValueError, match="not an unsigned"):
         integer(number)
