@@ -1,0 +1,135 @@
+"""Build the fuzz targets (fuzz_*.c), make their corpora from the recordings, run them. `scripts/fuzz` is its door.
+
+libFuzzer where clang is, else gcc and the mutating driver of fuzz_driver.c; both with ASan and UBSan.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mantra.tape.lines import read
+
+from ..data import FOLDER
+from .compilers import COMPILERS, WARNINGS, compile_c
+
+HERE = Path(__file__).parent
+TARGETS = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.c") if path.stem != "fuzz_driver")
+FLAGS = ["-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", *WARNINGS]
+SEED_BYTES = 4096      # longer seeds only slow mutation down
+FILES = {
+    "binance": ["cryptofeed/BINANCE.ws.1.0", "cryptofeed/BINANCE.http.0.0.zst",
+                "hftbacktest/spot/btcusdt_20240808.zst"],
+    "bitstamp": ["cryptofeed/BITSTAMP.ws.1.0.zst", "cryptofeed/BITSTAMP.http.0.0.zst"],
+}
+SPELLED = [    # forms that the recordings do not have, and all there is where there are no recordings
+    b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":160,"bids":[["0.5","10"],["0.4","1"],["0.3","2"]],"asks":[["1","2"]]}}',
+    b'{"e":"depthUpdate","E":1633998512068000,"s":"ETHBTC","U":1,"u":2,"b":[["0.1","1"]],"a":[]}',
+    b'{"e":"trade","E":1672515782136,"s":"BTCUSDT","t":12345,"p":"0.25","q":"100","T":1672515782136,"m":true,"M":true}',
+    b'{"result":null,"id":1}', b'{"e":"serverShutdown","E":1770123456789}',
+    b'{"lastUpdateId":1,"bids":[["1.5","2"]],"asks":[[ "1.6" , "0" ]]}',
+    b'{"data":{"timestamp":"1","microtimestamp":"1641343691580748","bids":[["1.5","2"],["1.4","1e-1"],["1.3","3"]],"asks":[]},'
+    b'"channel":"order_book_btcusd","event":"data"}',
+    b'{"data":{"id":1,"timestamp":"1","amount":0.2,"amount_str":"0.24","price":2.2,"price_str":"2.22","type":0,'
+    b'"microtimestamp":"1772723751946000"},"channel":"live_trades_ethbtc","event":"trade"}',
+    b'{"event":"bts:request_reconnect","channel":"","data":null}',
+           b'["\\u00e9\\ud83d\\ude00",-1.5e-3,[[{}]],true,false,null]',
+]
+
+
+def texts(venue: str, limit: int = 300) -> list[bytes]:
+    """A sample of the recordings of a venue, cut where a REST answer is long, in the spelling that the targets know."""
+    paths = [FOLDER / name for name in FILES[venue] if (FOLDER / name).exists()]
+    found = [record.text for record in read(paths) if record.kind in ("message", "rest")]
+    found = random.Random(1).sample(found, min(limit, len(found)))
+    symbol = rb"ethusd|nknusdt|NKNUSDT" if venue == "binance" else rb"(?<=_)[a-z]{6,8}(?=\")"
+    name = {b"NKNUSDT": b"BTCUSDT"} if venue == "binance" else {}
+    default = b"btcusdt" if venue == "binance" else b"btcusd"
+    return [re.sub(symbol, lambda match: name.get(match[0], default), text)[:SEED_BYTES] for text in found]
+
+
+def corpus(target: str) -> Iterator[bytes]:
+    """Seeds for a target."""
+    everything = SPELLED + [text for venue in ("binance", "bitstamp") for text in texts(venue, 100)]
+    if target in FILES:
+        yield from SPELLED + texts(target)
+    elif target == "decimal":
+        numbers = {number for text in everything for number in re.findall(rb"[-0-9][-+.0-9eE]*", text)}
+        yield from (bytes([at % 19]) + number for at, number in enumerate(sorted(numbers)))
+        yield from (b"\x08" + number for number in (b"7e-7", b"-0.5E+3", b"9223372036854775807", b"1" * 30,
+                                                    b"0." + b"0" * 30))
+    elif target == "frame":
+        for text in everything:
+            size = len(text)
+            head = bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size)
+            yield b"\x81" + head + text
+            yield b"\x01" + head + text + b"\x89\x02hi" + b"\x80\x01]" + b"\x88\x02\x03\xe8"
+    else:
+        yield from everything
+
+
+def build(source: Path, folder: Path) -> Path:
+    """The target as a program that takes libFuzzer's arguments. RuntimeError: no compiler here can."""
+    program = folder / source.stem
+    for compiler in sorted(COMPILERS):
+        sanitizers = "fuzzer,address,undefined" if compiler == "clang" else "address,undefined"
+        driver = [] if compiler == "clang" else [str(HERE / "fuzz_driver.c")]
+        try:
+            compile_c(compiler, source, program, *FLAGS, f"-fsanitize={sanitizers}", *driver)
+            return program
+        except AssertionError as reason:
+            failed = reason
+            if "fuzzer" not in str(reason) and "libclang_rt" not in str(reason):
+                break
+    raise RuntimeError(str(failed) if COMPILERS else "no clang, no gcc")
+
+
+def run(target: str, seconds: int, folder: Path, build_target: Callable[[Path, Path], Path] = build,
+        source: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Fuzz one target for `seconds` in `folder`; what it printed, and its exit status (0: nothing found)."""
+    program = build_target(source or HERE / f"fuzz_{target}.c", folder)
+    seeds = folder / f"{target}.corpus"
+    seeds.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(corpus(target)):
+        (seeds / f"seed-{number}").write_bytes(seed)
+    command = [str(program), f"-max_total_time={seconds}", f"-artifact_prefix={folder}/{target}-", "-timeout=20",
+               "-max_len=8192", "-verbosity=0", "-print_final_stats=1", str(seeds)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120,
+                          env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1"})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=120, help="for each target (default 120)")
+    parser.add_argument("--keep", type=Path, help="folder for corpora and crashes (default: a temporary one)")
+    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="target", help=", ".join(TARGETS))
+    options = parser.parse_args(arguments)
+    outcome = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.keep or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        for target in options.targets or TARGETS:
+            done = run(target, options.seconds, folder)
+            outcome[target] = "ok" if done.returncode == 0 else "FAILED"
+            runs = re.findall(r"Done (\d+) runs|number_of_executed_units: (\d+)", done.stdout + done.stderr)
+            print(f"{target}: {outcome[target]}, {max(map(int, filter(None, sum(runs, ()))), default=0):,} runs",
+                  file=sys.stderr)
+            if done.returncode:
+                print(done.stdout + done.stderr, file=sys.stderr)
+                crash = next(iter(sorted(folder.glob(f"{target}-crash*"))), None)
+                if crash:
+                    print(f"input: {crash.read_bytes()!r}", file=sys.stderr)
+    print(json.dumps(outcome))
+    return int("FAILED" in outcome.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
