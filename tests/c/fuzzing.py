@@ -31,13 +31,14 @@ FILES = {
     "bitstamp": ["cryptofeed/BITSTAMP.ws.1.0.zst", "cryptofeed/BITSTAMP.http.0.0.zst"],
 }
 SPELLED = [    # forms that the recordings do not have, and all there is where there are no recordings
-    b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":160,"bids":[["0.5","10"],["0.4","1"],["0.3","2"]],"asks":[["1","2"]]}}',
+    b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":160,"bids":[["0.5","10"],["0.4","1"],["0.3","2"]],'
+    b'"asks":[["1","2"]]}}',
     b'{"e":"depthUpdate","E":1633998512068000,"s":"ETHBTC","U":1,"u":2,"b":[["0.1","1"]],"a":[]}',
     b'{"e":"trade","E":1672515782136,"s":"BTCUSDT","t":12345,"p":"0.25","q":"100","T":1672515782136,"m":true,"M":true}',
     b'{"result":null,"id":1}', b'{"e":"serverShutdown","E":1770123456789}',
     b'{"lastUpdateId":1,"bids":[["1.5","2"]],"asks":[[ "1.6" , "0" ]]}',
-    b'{"data":{"timestamp":"1","microtimestamp":"1641343691580748","bids":[["1.5","2"],["1.4","1e-1"],["1.3","3"]],"asks":[]},'
-    b'"channel":"order_book_btcusd","event":"data"}',
+    b'{"data":{"timestamp":"1","microtimestamp":"1641343691580748","bids":[["1.5","2"],["1.4","1e-1"],["1.3","3"]],'
+    b'"asks":[]},"channel":"order_book_btcusd","event":"data"}',
     b'{"data":{"id":1,"timestamp":"1","amount":0.2,"amount_str":"0.24","price":2.2,"price_str":"2.22","type":0,'
     b'"microtimestamp":"1772723751946000"},"channel":"live_trades_ethbtc","event":"trade"}',
     b'{"event":"bts:request_reconnect","channel":"","data":null}',
