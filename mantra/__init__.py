@@ -1,9 +1,39 @@
-"""mantra: crypto market data and trading from Python, without Python on the hot path."""
+"""mantra: crypto market data and trading from Python, without Python on the hot path.
+
+    import mantra
+
+    with mantra.start(["binance", "bitstamp"], ["ETH-BTC"]) as system:      # feeds in this process
+        for top in system.read("tops", timeout=10):
+            print(top.venue, top.bids[0], top.asks[0])
+
+    with mantra.attach() as run:                                            # or read a run of another process
+        print(run.book("binance", "ETHBTC").bids(10))
+"""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mantra.runtime.spine import Spine
+    from mantra.topologies.system import System
 
 __version__ = "0.1.0"
+__all__ = ["attach", "get_include", "start"]
+
+
+def start(*arguments: Any, **options: Any) -> System:
+    """Start feeds in this process; see mantra.topologies.system.start."""
+    from mantra.topologies.system import start
+
+    return start(*arguments, **options)
+
+
+def attach(run: str | None = None) -> Spine:
+    """Read a running system, this or another process's: `run` by name, or the only one there is."""
+    from mantra.runtime.spine import Spine
+
+    return Spine.attach(run)
 
 
 def get_include() -> str:

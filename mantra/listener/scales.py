@@ -24,6 +24,7 @@ class Scales:
     def __init__(self, table: InstrumentTable) -> None:
         self._table = table
         self._current: dict[str, Instrument] = {}
+        self._seen: dict[str, ObservedScale] = {}
         self._followers: dict[str, list[Moved]] = {}
         self._lock = threading.Lock()
 
@@ -39,7 +40,12 @@ class Scales:
             current = self._current[instrument.name]
             if current.id != instrument.id:
                 return current                      # another venue's text has already moved it
-            price, size = needed(venue, text, current)
+            # All that did not fit so far counts, so that two texts which no one scale holds cannot make it go to and fro.
+            seen = self._seen.setdefault(instrument.name, ObservedScale())
+            for _, price_text, size_text in venue.numbers(text):
+                seen.level(price_text, size_text)
+            price = max(seen.price.fraction, min(current.price_decimals, DIGITS - seen.price.whole))
+            size = max(seen.size.fraction, min(current.size_decimals, DIGITS - seen.size.whole))
             if (price, size) == (current.price_decimals, current.size_decimals):
                 log.error("%s: no 64-bit scale holds %r", instrument.name, text[:200])
                 return None
@@ -51,12 +57,3 @@ class Scales:
         for moved in followers:
             moved(new)
         return new
-
-
-def needed(venue: Venue, text: bytes, current: Instrument) -> tuple[int, int]:
-    """Decimals of price and size that hold every number in `text` and, where there is room, what was held before."""
-    seen = ObservedScale()
-    for _, price, size in venue.numbers(text):
-        seen.level(price, size)
-    return (max(seen.price.fraction, min(current.price_decimals, DIGITS - seen.price.whole)),
-            max(seen.size.fraction, min(current.size_decimals, DIGITS - seen.size.whole)))

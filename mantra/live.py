@@ -1,0 +1,194 @@
+"""live: the main job. Feeds, world view, terminal and gRPC service of a run. `python -m mantra.live --help`."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from mantra import venues
+from mantra.core import ticks
+from mantra.core.histogram import Histogram
+from mantra.core.messages import Trust
+from mantra.errors import MantraError
+from mantra.runtime.settings import read
+from mantra.runtime.spine import RunInstrument, Spine
+from mantra.topologies.system import SHIPPED, Simulated, System, load_topology
+from mantra.venues.instrument import InstrumentTable
+
+SIMULATED = ("eth-btc", "btc-usdt", "eth-usdt")
+PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="mantra live", description="Keep the venues' books, merge them into one world view, show and serve it.",
+        epilog="Without arguments the venues are simulated on loopback. Real ones: "
+               "mantra live --instrument-name ethbtc --venues binance,bitstamp")
+    made.add_argument("--instrument-name", "--instruments", dest="instruments", metavar="NAME[,NAME...]",
+                      help="what to watch: ethbtc, ETH-BTC, eth/btc; the first is what BookSummary serves")
+    made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: all of them)")
+    made.add_argument("--mode", choices=("book", "top"), help="book: whole books from diffs and snapshots (default); "
+                      "top: the venues' partial-depth streams, first levels only")
+    made.add_argument("--topology", metavar="NAME|FILE", help=f"{', '.join(SHIPPED)} (default: bbo), or a TOML file")
+    made.add_argument("--draw", action="store_true", help="print the topology as a Mermaid chart and end")
+    made.add_argument("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")
+    made.add_argument("--reader", choices=("threads", "poller"), help="a thread per connection (default), or one "
+                      "thread for all of a venue's")
+    made.add_argument("--per-connection", type=int, metavar="N", help="instruments on one connection, at most")
+    made.add_argument("--settings", metavar="FILE", help="TOML of settings; the command line wins")
+    made.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
+    made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051, or the next free); "
+                      "'off': do not")
+    made.add_argument("--headless", action="store_true", help="no terminal; a line now and then on standard error")
+    made.add_argument("--duration", type=float, metavar="SECONDS", help="end after that long; default: Ctrl-C")
+    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
+    made.add_argument("--verbose", action="store_true", help="log more to standard error")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s",
+                        handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
+    try:
+        return live(options, stopping)
+    except MantraError as error:
+        print(f"mantra live: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def live(options: argparse.Namespace, stopping: threading.Event) -> int:
+    given = {name: getattr(options, name) for name in ("instruments", "venues", "mode", "topology", "endpoints", "reader",
+                                                       "per_connection", "run")}
+    given["grpc"] = None if options.grpc == "off" else options.grpc
+    settings = read(options.settings, **given)
+    if options.draw:
+        print(load_topology(settings.topology, settings.venues).mermaid(), end="")
+        return 0
+    table = None
+    with contextlib.ExitStack() as stack:
+        banner = ""
+        if not {"instruments", "endpoints"} & settings.named:
+            # Nobody named a market: the simulated ones, and nothing of them is kept on disk.
+            simulated = stack.enter_context(Simulated(settings.venues, SIMULATED))
+            given |= {"instruments": SIMULATED, "endpoints": simulated.endpoints}
+            settings, table = read(options.settings, **given), InstrumentTable()
+            banner = ("SIMULATED venues on loopback. Real ones: "
+                      "mantra live --instrument-name ethbtc --venues binance,bitstamp")
+        services: dict[str, list[str]] = {}
+        if options.grpc != "off":
+            services["grpc"] = ["--listen", settings.grpc] + ["--move"] * ("grpc" not in settings.named)
+        if not options.headless and sys.stdout.isatty():
+            services["terminal"] = ["--banner", banner]
+        system = System(settings, services=services, table=table)
+        started = time.monotonic()
+        with system:
+            failure = watch(system, stopping, options.duration, quiet="terminal" in services, banner=banner)
+            result = summary(system.spine, time.monotonic() - started) if options.json else {}
+            result |= {"run": system.spine.run, "simulated": bool(banner), "services": system.addresses}
+    if failure:
+        print(f"mantra live: {failure}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(result), flush=True)
+    return 1 if failure else 0
+
+
+def watch(system: System, stopping: threading.Event, duration: float | None, *, quiet: bool, banner: str) -> str | None:
+    """Wait for the end, telling now and then how it goes. Returns what failed."""
+    deadline = None if duration is None else time.monotonic() + duration
+    told = time.monotonic()
+    if not quiet:
+        if banner:
+            print(banner, file=sys.stderr)
+        where = ", ".join(f"{name} on {address}" for name, address in system.addresses.items())
+        print(f"run {system.spine.run}{f', {where}' if where else ''}; Ctrl-C ends it", file=sys.stderr)
+    while not stopping.wait(0.1 if deadline is None else max(0.0, min(0.1, deadline - time.monotonic()))):
+        if failure := system.failure():
+            return failure
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+        if not quiet and time.monotonic() - told >= 5.0:
+            told = time.monotonic()
+            print(line(system.spine), file=sys.stderr)
+    return None
+
+
+def line(spine: Spine) -> str:
+    """How it goes, in one line."""
+    rows = spine.ledger.rows()
+    worlds = []
+    for instrument in spine.instruments():
+        if (world := spine.worlds.read(instrument.slot)) is not None and world.bids and world.asks:
+            bid, ask = (ticks.text(side[0][0], instrument.price_decimals, True) for side in (world.bids, world.asks))
+            worlds.append(f"{instrument.name} {bid}/{ask}")
+    counts = {name: sum(row[name] for row in rows) for name in ("messages", "gaps", "resyncs", "reconnects")}
+    return "  ".join([f"{value:,} {name}" for name, value in counts.items()] + worlds)
+
+
+def summary(spine: Spine, seconds: float) -> dict[str, Any]:
+    """What the run did, as `--json` prints it."""
+    return {
+        "seconds": round(seconds, 3),
+        "venues": {name: venue_summary(spine, name) for name in venues.NAMES
+                   if any(row.venue == venues.NAMES.index(name) for row in spine.ledger.rows())},
+        "world": {instrument.name: world_summary(spine, instrument) for instrument in spine.instruments()},
+        "latency_ns": {what: percentiles([histogram for name, histogram in spine.histograms().items()
+                                          if name.split(".")[0] == what])
+                       for what in ("socket_to_top", "socket_to_world")},
+    }
+
+
+def venue_summary(spine: Spine, name: str) -> dict[str, Any]:
+    rows = [row for row in spine.ledger.rows() if row.venue == venues.NAMES.index(name)]
+    counts = {counter: sum(row[counter] for row in rows) for counter in (
+        "frames", "messages", "updates", "trades", "gaps", "resyncs", "reconnects", "malformed", "trade_gaps", "crosses",
+        "finer", "unknown_deletes", "overflowed", "bytes", "down_ns")}
+    names = {instrument.id: instrument.name for instrument in spine.instruments()}
+    trust = {}
+    for slot in range(spine.tops.capacity):
+        if (top := spine.tops.read(slot)) is None:
+            break
+        if top.venue == venues.NAMES.index(name):
+            trust[names[top.instrument]] = Trust(top.trust).name.lower()
+    return {"connections": len(rows), **counts, "trust": trust}
+
+
+def world_summary(spine: Spine, instrument: RunInstrument) -> dict[str, Any]:
+    world = spine.worlds.read(instrument.slot)
+    if world is None:
+        return {"spread": None, "bids": [], "asks": []}
+
+    def rows(side: list[tuple[int, int, int]]) -> list[list[str]]:
+        return [[ticks.text(price, instrument.price_decimals, True), ticks.text(size, instrument.size_decimals, True),
+                 "+".join(name for number, name in enumerate(venues.NAMES) if mask >> number & 1)]
+                for price, size, mask in side]
+
+    spread = None if world.spread is None else ticks.text(world.spread, instrument.price_decimals, True)
+    return {"spread": spread, "bids": rows(world.bids), "asks": rows(world.asks)}
+
+
+def percentiles(histograms: Sequence[Histogram]) -> dict[str, int]:
+    """Of all histograms together; nanoseconds."""
+    merged = Histogram.create()
+    for histogram in histograms:
+        merged.merge(histogram)
+    return {name: merged.percentile(percent) for name, percent in PERCENTILES.items()} | {"count": merged.count}
+
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())
