@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from websockets.http11 import Response
 
 from mantra.simulator.market import ASK, BID, SECOND_NS, Flow, Habits, Instrument, Trade, World
 from mantra.simulator.server import Connection, Venue, Window, answer, rows_json, say_all
-from mantra.simulator.source import Listed, Listing, fixed
+from mantra.simulator.source import Change, Listed, Listing, fixed
 
 # After hftbacktest's recording of BTCUSDT of 2024-08-08.
 HABITS = Habits(
@@ -129,10 +129,39 @@ class Binance(Venue):
             return self.spell("!serverShutdown", event, connection.form)
         say_all(self.connections, text)
 
-    def replay(self, text: str) -> tuple[str, str] | None:
-        # Verbatim: the payload is what stands between the envelope's braces.
+    # Its own recordings
+
+    @classmethod
+    def replay(cls, text: str) -> tuple[str, str] | None:
         match = re.match(r'\{"stream":"([^"]+)","data":', text)
         return (match[1], text[match.end():-1]) if match else None
+
+    @classmethod
+    def symbol_of(cls, channel: str) -> str:
+        return channel.partition("@")[0].upper()
+
+    @classmethod
+    def recorded_change(cls, channel: str, payload: str) -> Change | None:
+        if not payload.startswith('{"e":"depthUpdate"'):
+            return None
+        event = json.loads(payload)
+        return Change(event["s"], event["u"], event["b"], event["a"])
+
+    @classmethod
+    def recorded_snapshot(cls, url: str | None, text: str, symbol: str) -> Change:
+        picture = json.loads(text)
+        named = dict(parse_qsl(urlsplit(url or "").query)).get("symbol", symbol)
+        return Change(named, picture["lastUpdateId"], picture["bids"], picture["asks"])
+
+    @classmethod
+    def recorded_instruments(cls, text: str) -> list[Listed]:
+        found = []
+        for row in json.loads(text)["symbols"] if '"symbols":' in text[:2000] else ():
+            filters = {one["filterType"]: one for one in row["filters"]}
+            steps = filters["PRICE_FILTER"]["tickSize"], filters["LOT_SIZE"]["stepSize"]
+            price_decimals, size_decimals = (len(step.partition(".")[2].rstrip("0")) for step in steps)
+            found.append(Listed(row["symbol"], row["baseAsset"], row["quoteAsset"], price_decimals, size_decimals))
+        return found
 
     # The market's messages
 
@@ -161,7 +190,7 @@ class Binance(Venue):
                 bids, asks = (listing.rows(side) for side in book.top(1))
                 ticker = (f'{{"u":{book.sequence},"s":"{symbol}","b":"{bids[0][0]}","B":"{bids[0][1]}",'
                           f'"a":"{asks[0][0]}","A":"{asks[0][1]}"}}')
-                self.publish(channel, partial(_same, ticker))
+                self.publish_same(channel, ticker)
 
     def _trade(self, listing: Listing, channel: str, trade: Trade, number: int) -> None:
         if self.wanted(channel):
@@ -207,7 +236,7 @@ class Binance(Venue):
                 if self.wanted(channel := f"{stream}@depth{levels}{speed}"):
                     bid_rows, ask_rows = (rows_json(listing.rows(side)) for side in book.top(levels))
                     text = f'{{"lastUpdateId":{book.sequence},"bids":{bid_rows},"asks":{ask_rows}}}'
-                    self.publish(channel, partial(_same, text))
+                    self.publish_same(channel, text)
 
     def _diff(
         self, listing: Listing, channel: str, mark: str, changed: tuple[list[tuple[int, int]], list[tuple[int, int]]]
@@ -305,10 +334,6 @@ def _banned(until_ms: int, now_ms: int) -> Response:
     text = (f"Way too much request weight used; IP banned until {until_ms}. "
             "Please use WebSocket Streams for live updates to avoid bans.")
     return answer(418, _error(-1003, text), Retry_After=str(1 + (until_ms - now_ms) // 1000))
-
-
-def _same(text: str, form: tuple[bool, ...]) -> str:
-    return text
 
 
 def _time(time_ns: int, form: tuple[bool, ...]) -> int:

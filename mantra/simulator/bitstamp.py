@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.http11 import Response
 
 from mantra.simulator.market import Flow, Habits, Instrument, Trade, World
 from mantra.simulator.server import Connection, Venue, Window, answer, rows_json, say_all
-from mantra.simulator.source import Image, Listed, Listing
+from mantra.simulator.source import Change, Image, Listed, Listing
 
 # After cryptofeed's recording of ethusd of January 2022.
 HABITS = Habits(
@@ -50,6 +51,7 @@ class Bitstamp(Venue):
     ping_interval = 54.0
     pong_timeout = 60.0
     connection_life = 90 * 24 * 3600.0
+    compression = "deflate"             # for clients that offer it
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -102,10 +104,37 @@ class Bitstamp(Venue):
     def announce_restart(self) -> None:
         say_all(self.connections, lambda _: '{"event":"bts:request_reconnect","channel":"","data":null}')
 
-    def replay(self, text: str) -> tuple[str, str] | None:
-        # Verbatim: the payload is what `spell` puts its envelope around.
+    # Its own recordings
+
+    @classmethod
+    def replay(cls, text: str) -> tuple[str, str] | None:
         match = re.fullmatch(r'\{"data":(.*),"channel":"([^"]*)","event":"(?:data|trade)"\}', text)
         return (match[2], match[1]) if match else None
+
+    @classmethod
+    def symbol_of(cls, channel: str) -> str:
+        return channel.rpartition("_")[2]
+
+    @classmethod
+    def recorded_change(cls, channel: str, payload: str) -> Change | None:
+        if not channel.startswith("diff_order_book_"):
+            return None
+        return _change(cls.symbol_of(channel), payload)
+
+    @classmethod
+    def recorded_snapshot(cls, url: str | None, text: str, symbol: str) -> Change:
+        return _change(urlsplit(url).path.rstrip("/").rpartition("/")[2].lower() if url else symbol, text)
+
+    @classmethod
+    def recorded_instruments(cls, text: str) -> list[Listed]:
+        if not text.startswith("["):
+            return []
+        found = []
+        for row in json.loads(text):        # markets/ and, until 2024, trading-pairs-info/
+            base, _, quote = row["name"].partition("/")
+            symbol = row.get("market_symbol") or row["url_symbol"]
+            found.append(Listed(symbol, base, quote, row["counter_decimals"], row["base_decimals"]))
+        return found
 
     # The market's messages
 
@@ -132,7 +161,7 @@ class Bitstamp(Venue):
             bids, asks = (rows_json(listing.rows(side)) for side in rows)
             text = (f'{{"timestamp":"{sequence // 1_000_000}","microtimestamp":"{sequence}",'
                     f'"bids":{bids},"asks":{asks}}}')
-            self.publish(channel, lambda form: text)
+            self.publish_same(channel, text)
 
     def _trade(self, listing: Listing, trade: Trade) -> None:
         if self.wanted(channel := f"live_trades_{listing.listed.symbol}"):
@@ -144,7 +173,7 @@ class Bitstamp(Venue):
                     f'"amount":{_number(size)},"amount_str":"{size}",'
                     f'"price":{_number(price)},"price_str":"{price}","type":{int(trade.sell)},'
                     f'"microtimestamp":"{time_ms}000","buy_order_id":{buy},"sell_order_id":{sell}}}')
-            self.publish(channel, lambda form: text)
+            self.publish_same(channel, text)
 
     # REST
 
@@ -202,6 +231,11 @@ def _order_book_json(image: Image) -> str:
     """REST spells with spaces, the stream without."""
     return (f'{{"timestamp": "{image.sequence // 1_000_000}", "microtimestamp": "{image.sequence}", '
             f'"bids": {rows_json(image.bids, " ")}, "asks": {rows_json(image.asks, " ")}}}')
+
+
+def _change(symbol: str, text: str) -> Change:
+    book = json.loads(text)
+    return Change(symbol, int(book["microtimestamp"]), book["bids"], book["asks"])
 
 
 def _number(text: str) -> str:

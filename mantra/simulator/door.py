@@ -20,10 +20,14 @@ from mantra.errors import ConfigurationError, MantraError
 from mantra.simulator import binance, bitstamp
 from mantra.simulator.faults import Faults, seconds
 from mantra.simulator.market import World
+from mantra.simulator.recording import RecordingSource
 from mantra.simulator.server import Venue
 from mantra.simulator.source import MarketSource, Source, instrument
 
-VENUES = {"binance": (binance.Binance, binance.listing), "bitstamp": (bitstamp.Bitstamp, bitstamp.listing)}
+VENUES: dict[str, type[binance.Binance] | type[bitstamp.Bitstamp]] = {
+    kind.name: kind for kind in (binance.Binance, bitstamp.Bitstamp)
+}
+LISTINGS = {"binance": binance.listing, "bitstamp": bitstamp.listing}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 PR_SET_PDEATHSIG = 1
 
@@ -36,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
     made.add_argument("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
     made.add_argument("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
+    made.add_argument("--recording", nargs="+", type=Path, metavar="PATH", help="serve recordings of --venue instead")
+    made.add_argument("--venue", choices=VENUES, help="whose recordings they are")
+    made.add_argument("--speed", type=float, default=1.0, help="of recordings (default: 1); 0: as fast as the reader")
     made.add_argument("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
     made.add_argument("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
     made.add_argument("--faults", default="", metavar="SPEC",
@@ -73,6 +80,8 @@ def follow_parent() -> None:
 
 def venues(options: argparse.Namespace) -> list[Venue]:
     """The venues that the options ask for, each with its source."""
+    if options.recording or options.venue:
+        return [recorded(options)]
     names = [name.strip() for name in options.venues.split(",") if name.strip()]
     if not names or not set(names) <= set(VENUES):
         raise ConfigurationError(f"--venues {options.venues}: choose from {', '.join(VENUES)}")
@@ -86,12 +95,21 @@ def venues(options: argparse.Namespace) -> list[Venue]:
     worlds = [World(one, options.seed) for one in dict.fromkeys(instruments)]
     made: list[Venue] = []
     for name in names:
-        kind, listing = VENUES[name]
-        source: Source = MarketSource(listing(world.instrument, world, seed=options.seed, start_ns=start_ns,
-                                              rate=options.rate) for world in worlds)
-        made.append(kind(source, faults=Faults(options.faults, f"{options.seed}/{name}"), limits=not options.unlimited,
-                         compression=name == "bitstamp"))
+        made.append(venue(name, MarketSource(
+            LISTINGS[name](world.instrument, world, seed=options.seed, start_ns=start_ns, rate=options.rate)
+            for world in worlds), options))
     return made
+
+
+def recorded(options: argparse.Namespace) -> Venue:
+    if not (options.recording and options.venue) or options.speed < 0:
+        raise ConfigurationError("recordings need --recording PATH... --venue VENUE and a --speed of 0 or more")
+    return venue(options.venue, RecordingSource(options.recording, VENUES[options.venue], options.speed), options)
+
+
+def venue(name: str, source: Source, options: argparse.Namespace) -> Venue:
+    faults = Faults(options.faults, f"{options.seed}/{name}")
+    return VENUES[name](source, faults=faults, limits=not options.unlimited)
 
 
 async def simulate(options: argparse.Namespace) -> int:

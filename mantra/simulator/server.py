@@ -37,7 +37,7 @@ from websockets.protocol import State
 from mantra.errors import ConfigurationError
 from mantra.simulator.faults import Faults, parse, seconds
 from mantra.simulator.market import Trade
-from mantra.simulator.source import Image, Listing, Rows, Source
+from mantra.simulator.source import Change, Image, Listed, Listing, Rows, Source
 
 Clock = Callable[[], int]
 SLOW_READER_BYTES = 64 << 20        # what may wait for a client before the venue gives it up
@@ -199,16 +199,15 @@ class Venue(ABC):
     pong_timeout: ClassVar[float]
     connection_life: ClassVar[float]
     inbound_per_second: ClassVar[int] = 0       # no limit
+    compression: ClassVar[str | None] = None
 
     def __init__(
         self, source: Source, *, faults: Faults, clock: Clock = time.time_ns, limits: bool = True,
-        compression: bool = False,
     ) -> None:
         self.source = source
         self.faults = faults
         self.clock = clock
         self.limits = limits
-        self.compression = compression
         self.connections: set[Connection] = set()
         self.subscribers: dict[str, set[Connection]] = {}
         self.counts: Counter[str] = Counter()
@@ -242,16 +241,39 @@ class Venue(ABC):
         """Tell everyone to reconnect soon."""
 
     @abstractmethod
-    def replay(self, text: str) -> tuple[str, str] | None:
-        """(channel, payload) of a recorded frame; None when it is no message of a channel."""
-
-    @abstractmethod
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
         """The market moved: publish what this venue publishes at once."""
 
     @abstractmethod
     def on_window(self, listing: Listing) -> None:
         """A book message is due: publish what changed since the last."""
+
+    # How a dialect reads what it once said itself
+
+    @classmethod
+    @abstractmethod
+    def replay(cls, text: str) -> tuple[str, str] | None:
+        """(channel, payload) of a recorded frame, verbatim; None when it is no message of a channel."""
+
+    @classmethod
+    @abstractmethod
+    def symbol_of(cls, channel: str) -> str:
+        """The symbol a channel is about."""
+
+    @classmethod
+    @abstractmethod
+    def recorded_change(cls, channel: str, payload: str) -> Change | None:
+        """What a recorded message changes in the book; None when it is no such message."""
+
+    @classmethod
+    @abstractmethod
+    def recorded_snapshot(cls, url: str | None, text: str, symbol: str) -> Change:
+        """A recorded REST book; `symbol` where there is no address to tell."""
+
+    @classmethod
+    @abstractmethod
+    def recorded_instruments(cls, text: str) -> list[Listed]:
+        """A recorded instrument list; empty when this REST answer is none."""
 
     # What a source does
 
@@ -265,6 +287,10 @@ class Venue(ABC):
                     text = self.spell(channel, payload(connection.form), connection.form)
                     frame = frames[connection.form] = text_frame(text.encode())
                 connection.deliver(frame, channel)
+
+    def publish_same(self, channel: str, payload: str) -> None:
+        """Send a message that is the same for every form."""
+        self.publish(channel, lambda form: payload)
 
     def wanted(self, channel: str) -> bool:
         return bool(self.subscribers.get(channel))
@@ -290,7 +316,7 @@ class Venue(ABC):
         """Listen; `port` 0 takes a free one. ConfigurationError when the named one is taken."""
         self._listening = {
             "host": host, "ssl": context, "create_connection": partial(Connection, self),
-            "process_request": self._request, "compression": "deflate" if self.compression else None,
+            "process_request": self._request, "compression": self.compression,
             "ping_interval": None, "close_timeout": 0.3, "max_size": 1 << 16, "server_header": None,
         }
         await self._listen(port)
@@ -441,6 +467,7 @@ class Venue(ABC):
             "open": len(self.connections),
             "channels": sum(len(connection.channels) for connection in self.connections),
             **{name: self.counts[name] for name in ("connections", "messages", "rest", "slow readers")},
+            **self.source.state(),
             "faults": self.faults.rates,
             "ordered": +self.faults.ordered,
             "injected": self.faults.counts,

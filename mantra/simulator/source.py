@@ -9,7 +9,7 @@ import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mantra.simulator.market import ASK, BID, Flow, Instrument
 
@@ -23,6 +23,15 @@ LATE_NS = 1_000_000_000
 @dataclass(frozen=True)
 class Image:
     """A book in the venue's own spelling, best level first."""
+
+    symbol: str
+    sequence: int
+    bids: Rows
+    asks: Rows
+
+
+class Change(NamedTuple):
+    """What a recorded book message or snapshot says, as its venue spelt it."""
 
     symbol: str
     sequence: int
@@ -44,6 +53,10 @@ class Source(ABC):
     @abstractmethod
     def listed(self) -> Iterable[Listed]:
         """What the venue's instrument list shows."""
+
+    def state(self) -> dict[str, int]:
+        """What the state of the venue tells of this source."""
+        return {}
 
     def restarted(self) -> None:  # noqa: B027 - most have nothing to do
         """The venue's engine came back."""
@@ -120,6 +133,10 @@ class MarketSource(Source):
             return Image(symbol, book.sequence, listing.rows(bids), listing.rows(asks))
         past = book.past(sequence=sequence, time_ns=book.time_ns - age_ns if sequence is None else None)
         return past and Image(symbol, past[0], listing.rows(past[1]), listing.rows(past[2]))
+
+    def state(self) -> dict[str, int]:
+        """What the state of the venue tells of this source."""
+        return {}
 
     def restarted(self) -> None:
         """Counted sequences jump when an engine restarts, and nothing before can be asked for."""

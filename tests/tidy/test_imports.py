@@ -22,7 +22,7 @@ TIERS: list[set[str]] = [
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms}
 DOORS = len(TIERS)   # live.py, replay.py, __main__.py, the library's own face: they may use everything
 # The simulated venues are an independent reading of the venues' documents: what both ends share, both get wrong.
-FORBIDDEN = {"simulator": {"core", "venues", "client", "tape"}}
+FORBIDDEN = {"simulator": {"core", "venues", "client"}}
 CIMPORT = re.compile(r"^\s*(?:from\s+(mantra[\w.]*)\s+c?import\s+([\w, ]+)|c?import\s+(mantra[\w.]*))", re.MULTILINE)
 
 
