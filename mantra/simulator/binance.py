@@ -20,7 +20,7 @@ from mantra.simulator.source import Change, Listed, Listing, fixed
 # After hftbacktest's recording of BTCUSDT of 2024-08-08.
 HABITS = Habits(
     levels=1500, changes=15.0, burst=1.3, removals=0.47, nearness=((1, 0.07), (10, 0.19), (100, 0.53), (1500, 1.0)),
-    trades=12.0, window_ns=100_000_000, window_tail_ns=0, counted=True, gap=5e-6,
+    trades=7.0, window_ns=100_000_000, window_tail_ns=0, counted=True, gap=5e-6,
 )
 # (price, size) decimals of the steps
 STEPS = {
@@ -183,9 +183,9 @@ class Binance(Venue):
             marks["aggregate"] = marks.get("aggregate", number // 2) + 1
             self._aggregate(listing, f"{stream}@aggTrade", trade, size, marks["aggregate"], first_id, last_id)
         bid, ask = book.keys[BID][0], book.keys[ASK][0]
-        best = hash((bid, book.sizes[BID][bid], ask, book.sizes[ASK][ask]))
-        if best != marks.get("best"):
-            marks["best"] = best
+        best = (bid, book.sizes[BID][bid], ask, book.sizes[ASK][ask])
+        if best != listing.best:
+            listing.best = best
             if self.wanted(channel := f"{stream}@bookTicker"):
                 bids, asks = (listing.rows(side) for side in book.top(1))
                 ticker = (f'{{"u":{book.sequence},"s":"{symbol}","b":"{bids[0][0]}","B":"{bids[0][1]}",'
@@ -306,7 +306,11 @@ class Binance(Venue):
                 f'"asks":{rows_json(image.asks[:levels])}}}')
 
     def _exchange_info(self, query: dict[str, str]) -> str | Response:
-        names = json.loads(query["symbols"]) if "symbols" in query else [query["symbol"]] if "symbol" in query else None
+        names = [query["symbol"]] if "symbol" in query else None
+        try:
+            names = json.loads(query["symbols"]) if "symbols" in query else names
+        except ValueError:
+            return answer(400, _error(-1100, "Illegal characters found in parameter 'symbols'."))
         # A venue also lists what does not trade.
         rows = [*((listed, "TRADING") for listed in self.source.listed()), (UNTRADED, "BREAK")]
         symbols = [_symbol(listed, status) for listed, status in rows if names is None or listed.symbol in names]

@@ -19,7 +19,7 @@ from mantra.simulator.source import Change, Image, Listed, Listing
 
 # After cryptofeed's recording of ethusd of January 2022.
 HABITS = Habits(
-    levels=1000, changes=3.5, burst=0.8, removals=0.42, nearness=((1, 0.05), (10, 0.5), (100, 1.0)),
+    levels=1000, changes=5.0, burst=0.8, removals=0.42, nearness=((1, 0.01), (10, 0.44), (100, 1.0)),
     trades=0.3, window_ns=200_000_000, window_tail_ns=120_000_000, counted=False, gap=1e-4,
 )
 # (price, size) decimals, and how a zero is spelt there

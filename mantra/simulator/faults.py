@@ -46,7 +46,10 @@ def parse(spec: str) -> dict[str, float]:
             if not 0.0 <= found[name] <= 1.0:
                 raise ConfigurationError(f"fault {part!r}: write a chance from 0 to 1, for example {name}=0.001")
         elif name in TIMES:
-            found[name] = seconds(value)
+            try:
+                found[name] = seconds(value)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"fault {part!r}: {error}") from None
         elif name in SWITCHES and value in ("", "0", "1"):
             found[name] = float(value or 1)
         else:

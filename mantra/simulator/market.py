@@ -21,7 +21,7 @@ from typing import NamedTuple
 BID, ASK = 0, 1
 SECOND_NS = 1_000_000_000
 WORLD_STEP_NS = 25_000_000
-HISTORY_CHANGES = 50_000
+HISTORY_CHANGES = 20_000        # a minute of Binance's BTC-USDT, 4 MB
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class Flow:
         now = self.book.time_ns = self.due_ns
         fair, mood = self.world.at((now - self.start_ns) // WORLD_STEP_NS)
         activity = self.liveliness * math.exp(self.habits.burst * mood)
-        self.noise = 0.95 * self.noise + self.dice.gauss(0.0, 0.05 * self.gap)
+        self.noise = 0.95 * self.noise + self.dice.gauss(0.0, 0.02 * self.gap)
         centre = fair / self.price_step + self.noise
         trades: list[Trade] = []
         self._chase(centre, trades)
@@ -250,7 +250,7 @@ class Flow:
             if through <= 0:
                 continue
             self.orders += 1
-            taken = dice.randint(0, min(through, 8))
+            taken = dice.randint(0, min(through, 4))
             for key in keys[:through]:
                 if taken > 0:
                     taken -= 1
@@ -282,7 +282,7 @@ class Flow:
         """Market makers close a spread that has opened further than the market is used to."""
         for side in (BID, ASK):
             for _ in range(3):
-                if self.book.keys[side][0] - (-centre if side == BID else centre) <= self.gap:
+                if self.book.keys[side][0] - (-centre if side == BID else centre) <= 1.5 * self.gap:
                     break
                 key = self._place(side, 0, centre)
                 if key is not None and self.dice.random() < 0.7:
@@ -326,7 +326,7 @@ class Flow:
             # Better than the best, short of the other side and of what the price is worth.
             nearest = max(1 - self.book.keys[1 - side][0], math.ceil(-centre if side == BID else centre))
             room = keys[0] - nearest
-            return nearest + min(int(dice.expovariate(10.0 / self.gap)), room - 1) if room > 0 else None
+            return nearest + min(int(dice.expovariate(5.0 / self.gap)), room - 1) if room > 0 else None
         for at in range(rank, min(rank + 12, len(keys))):
             room = keys[at] - keys[at - 1]
             if room > 1:

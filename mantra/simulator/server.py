@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import ssl
 import time
 from abc import ABC, abstractmethod
@@ -27,6 +28,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from websockets import http11
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -40,7 +42,12 @@ from mantra.simulator.market import Trade
 from mantra.simulator.source import Change, Image, Listed, Listing, Rows, Source
 
 Clock = Callable[[], int]
+http11.MAX_LINE_LENGTH = 1 << 16    # up to 1,024 streams stand in a request's first line; the library stops at 8 kB
 SLOW_READER_BYTES = 64 << 20        # what may wait for a client before the venue gives it up
+
+LOG = logging.getLogger("mantra.simulator")
+# Clients that leave in the middle of a handshake are their own business; a handler that fails is ours.
+LOG.addFilter(lambda record: record.getMessage() != "opening handshake failed")
 
 
 class Window:
@@ -156,7 +163,7 @@ class Connection(ServerConnection):
         """One byte a write; long frames in some 2,000 writes, or they would take seconds."""
         while True:
             frame = await trickle.get()
-            size = 1 + len(frame) // 2048
+            size = 1 + len(frame) // 2048 if "bytewise" in self.venue.faults.rates else len(frame)
             for at in range(0, len(frame), size):
                 self.transport.write(frame[at:at + size])
                 await asyncio.sleep(0)
@@ -318,6 +325,7 @@ class Venue(ABC):
             "host": host, "ssl": context, "create_connection": partial(Connection, self),
             "process_request": self._request, "compression": self.compression,
             "ping_interval": None, "close_timeout": 0.3, "max_size": 1 << 16, "server_header": None,
+            "logger": LOG,
         }
         await self._listen(port)
         self._tasks = [asyncio.create_task(self.source.run(self)), asyncio.create_task(self._misbehave())]

@@ -82,6 +82,7 @@ class Listing:
     pad_to: int = 0             # decimals printed at least (Binance prints eight, whatever the step)
     zero: str = ""              # how a removal is spelt; as any other size when empty
     marks: dict[str, int] = field(default_factory=dict)     # the dialect's own counters
+    best: tuple[int, int, int, int] | None = None           # published last
     slow: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))     # touched, for slower streams
 
     def __post_init__(self) -> None:

@@ -1,27 +1,220 @@
-"""The simulated venues, seen through a client that shares no code with them."""
+"""The simulated venues, seen through a client that shares no code with them or with mantra's client."""
+import json
+import time
+from pathlib import Path
+
 import pytest
+import websocket
 
 from mantra.simulator.child import Child
-from tests.end_to_end.slow_client import CLIENTS
+from tests.data import data
+from tests.end_to_end.slow_client import CLIENTS, BinanceClient, Gap, get
 
 SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc"}
+FAST = ("--rate", "40", "--instruments", "eth-btc", "--unlimited")
 
 
 @pytest.fixture(scope="module")
 def venues():
-    with Child("--rate", "40", "--instruments", "eth-btc", "--unlimited") as child:
+    with Child(*FAST) as child:
         yield child.endpoints
 
 
-def client(endpoints, venue):
-    return CLIENTS[venue](endpoints[venue], SYMBOLS[venue])
+@pytest.fixture
+def order(venues):
+    """Steer a venue, and leave it faultless."""
+    def steer(venue, what):
+        status, _, body = get(f"{venues[venue]['rest']}/simulator/{what}")
+        assert status == 200, body
+        return json.loads(body)
+    yield steer
+    for venue in CLIENTS:
+        steer(venue, "faults?bytewise=0")
+
+
+@pytest.fixture
+def client(venues):
+    made = []
+
+    def connect(venue, symbol=None):
+        made.append(CLIENTS[venue](venues[venue], symbol or SYMBOLS[venue]))
+        return made[-1]
+    yield connect
+    for one in made:
+        one.close()
 
 
 @pytest.mark.parametrize("venue", CLIENTS)
-def test_a_book_spliced_as_documented_equals_the_true_book(venues, venue):
-    reader = client(venues, venue)
+def test_a_book_spliced_as_documented_equals_the_true_book(client, venue):
+    reader = client(venue)
     for _ in range(4):
         reader.pump(10)
         assert reader.equals_truth()
         assert not reader.book.crossed()
-    reader.close()
+
+
+@pytest.mark.parametrize("venue", CLIENTS)
+@pytest.mark.parametrize("fault", ["duplicate=0.3", "fragment=0.5", "bytewise=1"])
+def test_faults_that_lose_nothing_leave_the_book_true(client, order, venue, fault):
+    order(venue, f"faults?{fault}")
+    reader = client(venue)
+    reader.pump(30)
+    assert reader.equals_truth()
+
+
+@pytest.mark.parametrize("fault", ["drop", "reorder"])
+def test_a_lost_or_late_binance_message_shows_as_a_gap(client, order, fault):
+    reader = client("binance")
+    reader.pump(5)
+    assert order("binance", f"now?{fault}=1")["ordered"] == {fault: 1}
+    with pytest.raises(Gap):
+        reader.pump(20)
+    assert order("binance", "state")["injected"][fault] >= 1
+    reader.book = None          # begin again, as documented
+    reader.waiting.clear()
+    reader.pump(5)
+    assert reader.equals_truth()
+
+
+def test_a_lost_bitstamp_message_is_noticed_by_nobody_and_the_book_is_wrong(client, order):
+    reader = client("bitstamp")
+    reader.pump(5)
+    order("bitstamp", "now?drop=20")
+    reader.pump(3)
+    assert not reader.equals_truth()
+
+
+@pytest.mark.parametrize("venue", CLIENTS)
+def test_a_cut_ends_the_connection_and_a_new_one_works(client, order, venue):
+    reader = client(venue)
+    reader.pump(5)
+    order(venue, "faults?cut=300ms")        # on average
+    with pytest.raises((websocket.WebSocketException, OSError)):
+        reader.pump(1000)
+    order(venue, "faults?cut=1h")
+    reader = client(venue)
+    reader.pump(5)
+    assert reader.equals_truth()
+
+
+@pytest.mark.parametrize("venue", CLIENTS)
+def test_a_stall_is_silence_on_an_open_socket_and_nothing_is_lost(client, order, venue):
+    reader = client(venue)
+    reader.pump(5)
+    order(venue, "now?stall=1s")
+    reader.socket.settimeout(0.3)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        reader.pump(1000)
+    reader.socket.settimeout(5)
+    reader.pump(20)
+    assert reader.equals_truth()
+
+
+@pytest.mark.parametrize(("venue", "symbol"), SYMBOLS.items())
+def test_a_restart_drops_everybody_refuses_and_comes_back(client, order, venues, venue, symbol):
+    reader = client(venue)
+    before = reader.pump(5).sequence
+    order(venue, "now?restart=500ms")
+    with pytest.raises((websocket.WebSocketException, OSError)):
+        reader.pump(1000)
+    with pytest.raises(OSError, match="refused"):
+        client(venue)
+    time.sleep(0.7)
+    reader = client(venue)
+    after = reader.pump(5).sequence
+    assert reader.equals_truth()
+    assert after > before + (900_000 if venue == "binance" else 0)
+
+
+def test_planned_restarts_are_announced_in_the_words_of_the_venue(venues, order):
+    raw = websocket.create_connection(venues["binance"]["websocket"] + "/ws", timeout=5)
+    combined = websocket.create_connection(venues["binance"]["websocket"] + "/stream", timeout=5)
+    bitstamp = websocket.create_connection(venues["bitstamp"]["websocket"], timeout=5)
+    for venue in CLIENTS:
+        order(venue, "now?reconnect=100ms")
+    assert raw.recv().startswith('{"e":"serverShutdown","E":')
+    assert combined.recv().startswith('{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":')
+    assert bitstamp.recv() == '{"event":"bts:request_reconnect","channel":"","data":null}'
+    for one in (raw, combined, bitstamp):
+        assert one.recv_data(control_frame=True)[0] == websocket.ABNF.OPCODE_CLOSE
+
+
+@pytest.mark.parametrize(("venue", "path"), [
+    ("binance", "/api/v3/depth?symbol=ETHBTC&limit=5000"), ("bitstamp", "/api/v2/order_book/ethbtc/?_=")])
+def test_rest_can_refuse_and_can_be_wrong(venues, order, venue, path):
+    def ask(number):
+        status, headers, body = get(f"{venues[venue]['rest']}{path}&n={number}")
+        return status, headers, json.loads(body) if body.startswith("{") else body
+    order(venue, "now?refuse=1")
+    assert ask(1)[0] == 503
+    order(venue, "now?limit=1")
+    status, headers, body = ask(2)
+    if venue == "binance":
+        assert (status, body["code"]) == (429, -1003)
+        assert int(headers["Retry-After"]) <= 60
+    else:
+        assert (status, body["response_code"]) == (400, "400.002")
+    order(venue, "now?snapshot=12")
+    kinds = set()
+    for number in range(3, 15):
+        assert ask(number)[0] == 200
+    kinds = {name for name in order(venue, "state")["injected"] if name.startswith("snapshot ")}
+    assert kinds == {"snapshot crossed", "snapshot old", "snapshot ghost"}
+
+
+def test_both_venues_speak_tls_with_a_certificate_that_can_be_checked():
+    with Child(*FAST, "--tls") as child:
+        assert Path(child.endpoints["binance"]["ca_file"]).exists()
+        for venue, symbol in SYMBOLS.items():
+            reader = CLIENTS[venue](child.endpoints[venue], symbol)
+            reader.pump(5)
+            assert reader.equals_truth()
+            with pytest.raises(OSError, match="certificate verify failed"):
+                websocket.create_connection(child.endpoints[venue]["websocket"], timeout=5)
+            reader.close()
+    assert not Path(child.endpoints["binance"]["ca_file"]).exists()
+
+
+def test_a_client_that_offers_compression_gets_it_from_bitstamp_only(venues):
+    from websockets.sync.client import connect
+
+    for venue, extensions in (("bitstamp", 1), ("binance", 0)):
+        with connect(venues[venue]["websocket"] + ("/ws/ethbtc@depth@100ms" if venue == "binance" else "")) as socket:
+            assert len(socket.protocol.extensions) == extensions
+            socket.send('{"event":"bts:subscribe","data":{"channel":"diff_order_book_ethbtc"}}')
+            for _ in range(5):
+                json.loads(socket.recv(timeout=5))
+
+
+RECORDINGS = {
+    "binance": (("cryptofeed/BINANCE.ws.1.0", "cryptofeed/BINANCE.http.0.0", "cryptofeed/BINANCE.0"), "NKNUSDT", 150),
+    "bitstamp": (("cryptofeed/BITSTAMP.ws.1.0", "cryptofeed/BITSTAMP.http.0.0", "cryptofeed/BITSTAMP.0"), "ethusd", 85),
+}
+
+
+@pytest.mark.parametrize("speed", ["0", "40"])
+@pytest.mark.parametrize("venue", RECORDINGS)
+def test_a_recording_is_a_venue_at_any_speed(venue, speed):
+    files, symbol, messages = RECORDINGS[venue]
+    with Child("--venue", venue, "--speed", speed, "--recording", *(str(data(file)) for file in files)) as child:
+        reader = CLIENTS[venue](child.endpoints[venue], symbol)
+        reader.socket.settimeout(1.5)
+        with pytest.raises(websocket.WebSocketTimeoutException):
+            reader.pump(10**6)
+        assert reader.seen == messages
+        assert reader.equals_truth()
+        state = reader.rest("/simulator/state")
+        assert state["played"] == state["of"] > messages
+        reader.close()
+
+
+def test_a_recorded_snapshot_in_the_stream_belongs_to_its_symbol():
+    file = data("hftbacktest/spot/btcusdt_20240808")
+    with Child("--venue", "binance", "--speed", "50", "--recording", str(file)) as child:
+        reader = BinanceClient(child.endpoints["binance"], "BTCUSDT")
+        reader.pump(200)
+        assert not reader.book.crossed()
+        listed = reader.rest("/api/v3/exchangeInfo?symbol=BTCUSDT")["symbols"][0]
+        assert (listed["baseAsset"], listed["quoteAsset"]) == ("BTC", "USDT")
+        assert listed["filters"][0]["tickSize"] == "0.01000000"
+        reader.close()

@@ -1,0 +1,328 @@
+"""What the venues' documents say of limits, acknowledgements, errors and lists, asked of the simulated venues."""
+import asyncio
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+import websocket
+
+from mantra.simulator.binance import Binance
+from mantra.simulator.child import Child
+from mantra.simulator.faults import Faults
+from mantra.simulator.source import MarketSource
+from tests.end_to_end.slow_client import get
+
+
+@pytest.fixture(scope="module")
+def venues():
+    with Child("--rate", "20") as child:
+        yield child.endpoints
+
+
+@pytest.fixture
+def binance(venues):
+    socket = websocket.create_connection(venues["binance"]["websocket"] + "/ws", timeout=5)
+    yield socket
+    socket.close()
+
+
+@pytest.fixture
+def bitstamp(venues):
+    socket = websocket.create_connection(venues["bitstamp"]["websocket"], timeout=5)
+    yield socket
+    socket.close()
+
+
+def asked(socket, text):
+    socket.send(text if isinstance(text, str) else json.dumps(text))
+    return socket.recv()
+
+
+def closed(socket):
+    """(code, reason) of the close frame; other frames before it are passed over."""
+    while True:
+        opcode, payload = socket.recv_data(control_frame=True)
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
+
+
+def subscribe(channel):
+    return {"event": "bts:subscribe", "data": {"channel": channel}}
+
+
+# Binance
+
+def test_binance_acknowledges_lists_and_unsubscribes(binance):
+    names = ["ethbtc@depth20", "nosuchthing@trade"]     # slow or silent, so that the answers come first
+    assert asked(binance, {"method": "SUBSCRIBE", "params": names, "id": 1}) == '{"result":null,"id":1}'
+    assert asked(binance, {"method": "UNSUBSCRIBE", "params": names[:1], "id": "x"}) == '{"result":null,"id":"x"}'
+    assert asked(binance, {"method": "LIST_SUBSCRIPTIONS", "id": 3}) == '{"result":["nosuchthing@trade"],"id":3}'
+    assert asked(binance, {"method": "GET_PROPERTY", "params": ["combined"], "id": 4}) == '{"result":false,"id":4}'
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ('{"method":"SUSCRIBE","params":[],"id":1}', 2), ("nonsense", 3), ('{"id":1}', 2),
+    ('{"method":"SET_PROPERTY","params":["colour",true],"id":5}', 0),
+    ('{"method":"SET_PROPERTY","params":["combined","yes"],"id":5}', 1),
+])
+def test_binance_says_what_was_wrong_with_a_request(binance, text, code):
+    answer = json.loads(asked(binance, text))
+    assert answer["code"] == code
+    assert answer["msg"]
+
+
+def test_binance_frames_have_the_documented_shape(venues):
+    names = [f"btcusdt@{kind}" for kind in ("depth@100ms", "depth", "bookTicker", "trade", "aggTrade", "depth5@100ms")]
+    socket = websocket.create_connection(
+        f"{venues['binance']['websocket']}/stream?timeUnit=MICROSECOND&streams={'/'.join(names)}", timeout=5)
+    number, level = r'"\d+\.\d{8}"', r'\["\d+\.\d{8}","\d+\.\d{8}"\]'
+    levels, micros = rf"\[(?:{level}(?:,{level})*)?\]", r"\d{16}"
+    diff = rf'{{"e":"depthUpdate","E":{micros},"s":"BTCUSDT","U":\d+,"u":\d+,"b":{levels},"a":{levels}}}'
+    shapes = dict(zip(names, (
+        diff, diff, rf'{{"u":\d+,"s":"BTCUSDT","b":{number},"B":{number},"a":{number},"A":{number}}}',
+        rf'{{"e":"trade","E":{micros},"s":"BTCUSDT","t":\d+,"p":{number},"q":{number},"T":{micros},'
+        r'"m":(?:true|false),"M":true}',
+        rf'{{"e":"aggTrade","E":{micros},"s":"BTCUSDT","a":\d+,"p":{number},"q":{number},"f":\d+,"l":\d+,'
+        rf'"T":{micros},"m":(?:true|false),"M":true}}',
+        rf'{{"lastUpdateId":\d+,"bids":{levels},"asks":{levels}}}',
+    ), strict=True))
+    seen, trades = set(), []
+    while seen != set(names):
+        text = socket.recv()
+        name = json.loads(text)["stream"]
+        seen.add(name)
+        assert re.fullmatch(rf'{{"stream":"{name}","data":{shapes[name]}}}', text)
+        if name.endswith("@trade"):
+            trades.append(json.loads(text)["data"]["t"])
+    assert trades == list(range(trades[0], trades[0] + len(trades)))
+    socket.close()
+
+
+def test_binance_closes_who_talks_too_much(binance):
+    for number in range(6):
+        binance.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+    assert closed(binance) == (1008, "Too many requests")
+
+
+def test_binance_takes_1024_streams_in_a_url_and_no_more(venues):
+    def url(count):
+        return venues["binance"]["websocket"] + "/stream?streams=" + "/".join(f"s{n}@trade" for n in range(count))
+    websocket.create_connection(url(1024), timeout=5).close()
+    with pytest.raises(websocket.WebSocketException, match="400"):
+        websocket.create_connection(url(1025), timeout=5)
+
+
+def test_binance_rest_names_what_is_wrong(venues):
+    rest = venues["binance"]["rest"]
+    wrong = {"": -1102, "symbol=NOSUCH": -1121, "symbol=ethbtc": -1100, "symbol=ETHBTC&limit=x": -1100}
+    for query, code in wrong.items():
+        status, _, body = get(f"{rest}/api/v3/depth?{query}")
+        assert (status, json.loads(body)["code"]) == (400, code)
+    status, headers, body = get(f"{rest}/api/v3/depth?symbol=ETHBTC&limit=7")
+    assert (status, len(json.loads(body)["bids"]), len(json.loads(body)["asks"])) == (200, 7, 7)
+    assert int(headers["X-MBX-USED-WEIGHT-1M"]) >= 5
+    listed = {row["symbol"]: row for row in json.loads(get(f"{rest}/api/v3/exchangeInfo")[2])["symbols"]}
+    assert listed["ETHBTC"]["status"] == "TRADING"
+    assert listed["LUNABTC"]["status"] == "BREAK"
+    assert get(f"{rest}/api/v4/depth")[0] == 404
+
+
+def test_binance_refuses_beyond_its_weights_and_bans_who_goes_on():
+    with Child("--venues", "binance", "--instruments", "eth-btc") as child:
+        statuses = []
+        for _ in range(70):     # 24 a minute are allowed; a new minute may begin on the way
+            status, headers, body = get(child.endpoints["binance"]["rest"] + "/api/v3/depth?symbol=ETHBTC&limit=5000")
+            statuses.append(status)
+            if status == 418:
+                break
+        assert 24 <= statuses.count(200) <= 48
+        assert 429 in statuses
+        assert json.loads(body)["msg"].startswith("Way too much request weight used; IP banned until ")
+        assert 0 < int(headers["Retry-After"]) <= 121
+
+
+# Bitstamp
+
+def test_bitstamp_acknowledges_even_what_it_does_not_list(bitstamp):
+    for channel in ("order_book_fooxyz", "live_trades_ethbtc"):
+        assert asked(bitstamp, subscribe(channel)) == (
+            f'{{"event":"bts:subscription_succeeded","channel":"{channel}","data":{{}}}}')
+    answer = asked(bitstamp, {"event": "bts:unsubscribe", "data": {"channel": "order_book_fooxyz"}})
+    assert answer == '{"event":"bts:unsubscription_succeeded","channel":"order_book_fooxyz","data":{}}'
+    assert asked(bitstamp, {"event": "bts:heartbeat"}) == (
+        '{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}')
+
+
+@pytest.mark.parametrize(("text", "data"), [
+    ("nonsense", '{"code":null,"message":"Incorrect JSON format."}'),
+    ('{"event":"bts:subscribe","data":{}}', '{"code":null,"message":"Bad subscription string."}'),
+    ('{"event":"bts:subscribe","data":{"channel":"prices_btcusd"}}',
+     '{"code":null,"message":"Invalid channel provided."}'),
+    ('{"event":"bts:subscribe","data":{"channel":"private-my_orders_ethusd-1"}}',
+     '{"code":4009,"message":"Connection is unauthorized."}'),
+])
+def test_bitstamp_errors_are_its_own_and_name_no_channel(bitstamp, text, data):
+    assert asked(bitstamp, text) == f'{{"event":"bts:error","channel":"","data":{data}}}'
+
+
+def test_bitstamp_reads_no_frame_beyond_512_bytes(bitstamp):
+    bitstamp.send(json.dumps(subscribe("order_book_" + "x" * 700)))
+    assert closed(bitstamp) == (1009, "read limited at 513 bytes")
+
+
+def test_bitstamp_closes_silently_at_the_1025th_channel(bitstamp):
+    for number in range(1025):
+        bitstamp.send(json.dumps(subscribe(f"order_book_m{number}")))
+    for _ in range(1024):
+        assert "bts:subscription_succeeded" in bitstamp.recv()
+    with pytest.raises((websocket.WebSocketConnectionClosedException, ConnectionError)):
+        bitstamp.recv()
+
+
+def test_bitstamp_frames_have_the_documented_shape(bitstamp):
+    shapes = {}
+    level = r'\["\d+\.\d{2}","\d+\.\d{6,8}"\]'
+    levels = rf"\[(?:{level}(?:,{level})*)?\]"
+    book = rf'{{"timestamp":"\d{{10}}","microtimestamp":"\d{{16}}","bids":{levels},"asks":{levels}}}'
+    trade = (r'{"id":\d+,"timestamp":"\d{10}","amount":[\d.]+,"amount_str":"\d+\.\d{6}","price":[\d.]+,'
+             r'"price_str":"\d+\.\d{2}","type":[01],"microtimestamp":"\d{13}000","buy_order_id":\d+,"sell_order_id":\d+}')
+    for channel, payload, event in (("diff_order_book_ethusdt", book, "data"), ("order_book_ethusdt", book, "data"),
+                                    ("live_trades_ethusdt", trade, "trade")):
+        bitstamp.send(json.dumps(subscribe(channel)))
+        shapes[channel] = rf'{{"data":{payload},"channel":"{channel}","event":"{event}"}}'
+    seen, zeros = set(), set()
+    while seen != set(shapes) or not zeros:
+        text = bitstamp.recv()
+        message = json.loads(text)
+        if message["event"] == "bts:subscription_succeeded":
+            continue
+        seen.add(message["channel"])
+        assert re.fullmatch(shapes[message["channel"]], text), text
+        if message["channel"].startswith("diff"):
+            zeros |= {size for rows in (message["data"]["bids"], message["data"]["asks"]) for _, size in rows
+                      if not float(size)}
+        elif message["channel"].startswith("order"):
+            assert len(message["data"]["bids"]) == len(message["data"]["asks"]) == 100
+    assert zeros == {"0.00000000"}      # eight decimals, where live sizes have six
+
+
+def test_bitstamp_rest_is_cached_unless_the_address_is_new(venues):
+    rest = venues["bitstamp"]["rest"]
+    url = rest + "/api/v2/order_book/ETHUSDT/?group=1"
+    first, again = get(url)[2], get(url)[2]
+    time.sleep(0.3)
+    fresh = get(url + "&_=1")[2]
+    assert first == again != fresh
+    assert first.startswith('{"timestamp": "')
+    assert get(rest + "/api/v2/order_book/nosuch/")[0] == 404
+    rows = {row["market_symbol"]: row for row in json.loads(get(rest + "/api/v2/markets/")[2])}
+    assert (rows["ethusdt"]["counter_decimals"], rows["ethusdt"]["base_decimals"]) == (2, 6)
+    assert rows["lunausd"]["trading"] == "Disabled"
+    assert rows["btcusd-perp"]["market_type"] == "PERPETUAL"
+
+
+# Both
+
+class Impatient(Binance):
+    ping_interval = 0.05
+    pong_timeout = 0.2
+
+
+async def frames_without_pong(port, key=b"dGhlIHNhbXBsZSBub25jZQ=="):
+    """(opcode, payload) of all frames to a client that never answers; server frames are short and unmasked here."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    data = await asyncio.wait_for(reader.read(), 3)
+    writer.close()
+    found = []
+    while data:
+        found.append((data[0] & 15, data[2:2 + data[1]]))
+        data = data[2 + data[1]:]
+    return found
+
+
+def test_who_answers_no_ping_is_closed():
+    async def run():
+        venue = Impatient(MarketSource([]), faults=Faults())
+        await venue.start("127.0.0.1", 0)
+        try:
+            return await frames_without_pong(venue.port)
+        finally:
+            await venue.stop()
+    frames = asyncio.run(run())
+    assert frames[0][0] == 9
+    assert re.fullmatch(rb"\d{13}", frames[0][1])       # the time in milliseconds
+    assert frames[-1] == (8, struct.pack("!H", 1008) + b"Pong timeout")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_within_a_second_and_leaves_nothing(number):
+    child = Child("--tls")
+    socket = websocket.create_connection(child.endpoints["binance"]["websocket"] + "/ws/btcusdt@trade", timeout=5,
+                                         sslopt={"ca_certs": child.endpoints["binance"]["ca_file"]})
+    ca_file = child.endpoints["binance"]["ca_file"]
+    assert get(child.endpoints["binance"]["rest"] + "/simulator/now?stall=60", ca_file)[0] == 200
+    began = time.monotonic()
+    child.process.send_signal(number)
+    assert child.process.wait(5) == 0
+    assert time.monotonic() - began < 1.0
+    assert not child.path.exists()
+    assert not os.path.exists(ca_file)
+    socket.close()
+    child.stop()
+
+
+def test_it_dies_with_its_parent():
+    code = ("import os\nfrom mantra.simulator.child import Child\n"
+            "child = Child('--venues', 'bitstamp')\nprint(child.process.pid, flush=True)\nos._exit(0)")
+    orphan = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        try:
+            with open(f"/proc/{orphan}/stat") as file:
+                if file.read().rpartition(")")[2].split()[0] == "Z":
+                    return
+        except FileNotFoundError:
+            return
+        time.sleep(0.02)
+    os.kill(orphan, signal.SIGKILL)
+    pytest.fail("the simulator outlived its parent")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--venues", "mtgox"], "choose from binance, bitstamp"), (["--instruments", "ethbtc"], "write BASE-QUOTE"),
+    (["--faults", "drop=7"], "write a chance"), (["--venue", "binance"], "--recording PATH"),
+    (["--rate", "0"], "positive"), (["--endpoints", "/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
+    (["--recording", "/nowhere", "--venue", "binance"], "no such recording"),
+])
+def test_a_bad_option_is_one_line_and_exit_2(arguments, words):
+    done = subprocess.run([sys.executable, "-m", "mantra.simulator.door", *arguments], capture_output=True, text=True,
+                          timeout=10, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_named_port_that_is_taken_is_exit_2(venues):
+    port = venues["binance"]["rest"].rpartition(":")[2]
+    done = subprocess.run([sys.executable, "-m", "mantra.simulator.door", "--port", port], capture_output=True,
+                          text=True, timeout=10, check=False)
+    assert done.returncode == 2
+    assert f"{port}" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_json_is_the_last_line_of_standard_output():
+    done = subprocess.run([sys.executable, "-m", "mantra.simulator.door", "--duration", "0.3", "--json"],
+                          capture_output=True, text=True, timeout=10, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told["venues"]) == {"binance", "bitstamp"}
+    assert told["seconds"] >= 0.3

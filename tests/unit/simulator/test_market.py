@@ -1,0 +1,141 @@
+"""The market model: it repeats itself exactly, is always a market, and looks like the recordings."""
+from bisect import bisect_left
+from collections import Counter
+from itertools import pairwise
+from statistics import median, quantiles
+
+import pytest
+
+from mantra.simulator import binance, bitstamp
+from mantra.simulator.market import ASK, BID, World
+from mantra.simulator.source import instrument
+
+START_NS = 1_723_161_253_000_000_000
+LISTINGS = {"binance": binance.listing, "bitstamp": bitstamp.listing}
+
+
+def listing(venue, name="btc-usdt", seed="7", world=None, rate=None):
+    world = world or World(instrument(name), seed)
+    return LISTINGS[venue](world.instrument, world, seed=seed, start_ns=START_NS, rate=rate)
+
+
+def windows(flow, count):
+    """(time, sequence, trades, (bids, asks) changed) of each book message."""
+    for _ in range(count):
+        trades = []
+        while not flow.window_over:
+            trades += flow.step()
+        yield flow.book.time_ns, flow.book.sequence, trades, flow.book.take()
+        flow.published()
+
+
+@pytest.mark.parametrize("venue", LISTINGS)
+def test_a_seed_gives_the_same_market_again_and_another_seed_another(venue):
+    first, again, other = (list(windows(listing(venue, seed=seed).flow, 100)) for seed in ("7", "7", "8"))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("venue", LISTINGS)
+@pytest.mark.parametrize("name", ["btc-usdt", "eth-btc", "doge-eur"])
+def test_the_book_is_never_crossed_empty_or_disordered(venue, name):
+    flow = listing(venue, name).flow
+    for _ in windows(flow, 600):
+        keys, sizes = flow.book.keys, flow.book.sizes
+        assert -keys[BID][0] < keys[ASK][0]
+        for side in (BID, ASK):
+            assert keys[side] == sorted(sizes[side])
+            assert len(keys[side]) > 100
+            assert min(sizes[side].values()) > 0
+
+
+@pytest.mark.parametrize("venue", LISTINGS)
+def test_the_changes_of_all_messages_make_the_book(venue):
+    flow = listing(venue).flow
+    bids, asks = (dict(side) for side in flow.book.top(10**6))
+    for *_, changed in windows(flow, 200):
+        for book, rows in zip((bids, asks), changed, strict=True):
+            for price, size in rows:
+                book[price] = size
+    for book, rows in zip((bids, asks), flow.book.top(10**6), strict=True):
+        assert {price: size for price, size in book.items() if size} == dict(rows)
+
+
+@pytest.mark.parametrize("venue", LISTINGS)
+def test_the_past_can_be_asked_for_by_sequence_and_by_time(venue):
+    flow = listing(venue).flow
+    kept = [(flow.book.sequence, at, *flow.book.top(10**6)) for at, *_ in windows(flow, 30)]
+    for sequence, at, bids, asks in kept[5:]:
+        assert flow.book.past(sequence=sequence) == (sequence, bids, asks)
+        assert flow.book.past(time_ns=at) == (sequence, bids, asks)
+    assert flow.book.past(sequence=1) is None
+
+
+def test_trades_take_what_the_book_loses():
+    flow = listing("binance").flow
+    seen = 0
+    for _ in range(2000):
+        flow.book.history.clear()
+        traded = Counter()
+        for trade in flow.step():
+            traded[BID if trade.sell else ASK, -trade.price if trade.sell else trade.price] += trade.size
+            seen += 1
+        for (side, key), size in traded.items():
+            held = [before for *_, changed, at, before in flow.book.history if (changed, at) == (side, key)]
+            held.append(flow.book.sizes[side].get(key, 0))
+            assert size <= sum(max(0, one - after) for one, after in pairwise(held))
+        if flow.window_over:
+            flow.published()
+    assert seen > 100
+
+
+def test_venues_of_one_world_move_together():
+    world = World(instrument("btc-usdt"), "3")
+    flows = [listing(venue, seed="3", world=world).flow for venue in LISTINGS]
+    mids = {BID: [], ASK: []}
+    for moment in range(1, 200):
+        for place, flow in enumerate(flows):
+            while flow.due_ns < START_NS + moment * 1_000_000_000:
+                flow.step()
+                if flow.window_over:
+                    flow.published()
+            bid, ask = flow.book.keys[BID][0], flow.book.keys[ASK][0]
+            mids[place].append((ask - bid) / 2 * flow.price_step)
+    apart = [abs(one - two) for one, two in zip(*mids.values(), strict=True)]
+    assert median(apart) < 10 < max(mids[0]) - min(mids[0])
+    assert mids[0] != mids[1]
+
+
+# (levels a message p50, p90), share of removals, share of levels inside the best 1, 10, 100: shared/data/README.md
+RECORDED = {
+    ("binance", "btc-usdt"): ((16, 70), 0.48, (0.07, 0.19, 0.53)),
+    ("bitstamp", "eth-usd"): ((5, 12), 0.45, (0.09, 0.54, 1.00)),
+}
+
+
+@pytest.mark.parametrize(("venue", "name"), RECORDED)
+def test_messages_look_like_those_of_the_recordings(venue, name):
+    (typical, large), removals, near = RECORDED[venue, name]
+    flow = listing(venue, name).flow
+    counts, removed, ranks = [], 0, []
+    for *_, changed in windows(flow, 2000):
+        counts.append(len(changed[0]) + len(changed[1]))
+        for side, rows in enumerate(changed):
+            for price, size in rows:
+                removed += size == 0
+                ranks.append(bisect_left(flow.book.keys[side], price if side == ASK else -price))
+    assert typical / 1.5 <= median(counts) <= typical * 1.5
+    assert large / 1.6 <= quantiles(counts, n=10)[-1] <= large * 1.6
+    assert abs(removed / len(ranks) - removals) < 0.08
+    for best, share in zip((1, 10, 100), near, strict=True):
+        assert abs(sum(rank < best for rank in ranks) / len(ranks) - share) < 0.15
+
+
+def test_a_rate_changes_how_often_and_not_how_much():
+    slow, fast = (listing("binance", rate=rate).flow for rate in (10, 1000))
+    sizes = []
+    for flow in (slow, fast):
+        made = list(windows(flow, 1000))
+        sizes.append(sum(len(bids) + len(asks) for *_, (bids, asks) in made) / len(made))
+    assert fast.book.time_ns - START_NS < (slow.book.time_ns - START_NS) / 50
+    assert 0.4 < sizes[0] / sizes[1] < 2.5
