@@ -1,0 +1,270 @@
+"""The hot path fed by hand: sequence rules, holding back, trust, scales, trades."""
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mantra import venues
+from mantra.core.hot_path import Feed, Splice
+from mantra.core.messages import Kind, Reason, Side, Trust
+from mantra.errors import ConfigurationError
+from mantra.runtime.spine import Spine
+
+
+class Bench:
+    """One feed with one or two books, and readers of what it publishes."""
+
+    def __init__(self, venue_name="binance", *, symbols=("ETHBTC",), mode="book", held_bytes=1 << 20, depth=10, **options):
+        venue = venues.get(venue_name)
+        self.spine = Spine.private()
+        self.row = self.spine.ledger.row("feed", venue.id)
+        queues = {name: self.spine.queue(f"{name}.feed", message)
+                  for name, message in (("updates", "update"), ("trades", "trade"), ("tops", "top"))}
+        self.feed = Feed("feed", venue=venue.id, decoder=venue.decoder, scheme="image" if mode == "top" else venue.scheme,
+                         live_trust=venue.live_trust[mode], publisher=7, clock=self.spine.clock,
+                         doorbell=self.spine.doorbell, ledger=self.row, updates=queues["updates"].producer(),
+                         trades=queues["trades"].producer(), tops=queues["tops"].producer(), latest_tops=self.spine.tops,
+                         depth=depth if mode == "top" else 0, dense_trades=venue.dense_trade_ids, held_bytes=held_bytes,
+                         **options)
+        self.books = []
+        for number, symbol in enumerate(symbols):
+            book, slot = self.spine.make_book(venue_name, venue.id, symbol, 10 + number)
+            self.feed.add_book(book, slot, venue.spellings(symbol), 10 + number, 4, 3)
+            self.books.append(book)
+        self.updates, self.trades, self.tops = (queue.consumer() for queue in queues.values())
+        self.feed.begin()
+        self.drain()
+
+    def drain(self):
+        return list(self.updates), list(self.trades), list(self.tops)
+
+    def send(self, **fields):
+        return self.feed.message(json.dumps(fields).encode())
+
+    def diff(self, first, last, bids=(), asks=(), symbol="ETHBTC"):
+        return self.send(e="depthUpdate", E=1700000000000, s=symbol, U=first, u=last, b=list(bids), a=list(asks))
+
+    def snapshot(self, last, bids=(("1.0", "5"),), asks=(("1.1", "6"),), index=0):
+        return self.feed.splice(index, json.dumps({"lastUpdateId": last, "bids": list(bids), "asks": list(asks)}).encode())
+
+    @property
+    def trust(self):
+        return Trust(self.feed.state(0)[1])
+
+    @property
+    def reason(self):
+        return Reason(self.feed.state(0)[2])
+
+
+def test_messages_are_held_until_a_snapshot_and_then_applied_in_order():
+    bench = Bench()
+    bench.diff(8, 9, [("1.0", "9")])
+    bench.diff(10, 12, [("0.9", "1")])
+    bench.diff(13, 13, [("1.0", "2")])
+    assert bench.drain() == ([], [], [])
+    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SYNCHRONISING
+    assert bench.snapshot(10) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+    assert bench.books[0].bids().tolist() == [[10000, 2000], [9000, 1000]]
+    updates, _, tops = bench.drain()
+    assert [update.kind for update in updates] == [Kind.RESET, Kind.BID, Kind.BID]
+    assert [update.sequence for update in updates] == [10, 12, 13]
+    assert tops[-1].bids[0] == (10000, 2000) and tops[-1].sequence == 13
+    assert bench.row["old_dropped"] == 1 and bench.row["buffered"] == 3
+
+
+def test_a_snapshot_older_than_the_first_held_message_is_refused():
+    bench = Bench()
+    bench.diff(20, 21, [("1.0", "9")])
+    assert bench.snapshot(18) == Splice.OLD
+    assert bench.trust == Trust.SUSPECT
+    assert bench.snapshot(19) == Splice.SPLICED
+    assert bench.feed.state(0)[3] == 21
+
+
+def test_a_gap_makes_the_book_suspect_at_once_and_a_newer_snapshot_heals_it():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.drain()
+    bench.diff(13, 14, [("1.0", "9")])
+    updates, _, tops = bench.drain()
+    assert bench.row["gaps"] == bench.row["resyncs"] == 1
+    assert tops[-1].trust == Trust.SUSPECT and tops[-1].reason == Reason.GAP
+    assert updates[-1].kind == Kind.TRUST
+    assert bench.feed.wants() == [(0, True, False)]
+    assert bench.feed.wants() == []
+    assert bench.snapshot(11) == Splice.OLD, "11 does not reach the first message after the gap"
+    assert bench.snapshot(12) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+    assert bench.books[0].bids().tolist() == [[10000, 9000]]
+
+
+def test_a_gap_inside_what_was_held_asks_for_another_snapshot_and_keeps_the_rest():
+    bench = Bench()
+    bench.diff(11, 12, [("0.9", "1")])
+    bench.diff(15, 16, [("0.8", "1")])
+    bench.diff(17, 17, [("0.7", "1")])
+    assert bench.snapshot(10) == Splice.SPLICED
+    assert bench.trust == Trust.SUSPECT
+    assert bench.feed.wants() == [(0, True, False)]
+    assert bench.snapshot(13) == Splice.OLD
+    assert bench.snapshot(14) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+    assert [price for price, _ in bench.books[0].bids().tolist()] == [10000, 8000, 7000]
+
+
+def test_duplicates_and_old_messages_change_nothing():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.diff(11, 12, [("0.9", "1")])
+    bench.drain()
+    bench.diff(11, 12, [("0.9", "3")])
+    bench.diff(5, 10, [("0.9", "4")])
+    assert bench.drain() == ([], [], [])
+    assert bench.row["old_dropped"] == 2
+
+
+def test_only_changes_are_published_and_only_a_new_top_makes_a_top():
+    bench = Bench()
+    bench.snapshot(10, [(f"{1 - n / 100:.2f}", "1") for n in range(20)])
+    bench.drain()
+    bench.diff(11, 11, [("1.00", "1"), ("0.81", "7")])     # the first is as it was, the second is the 20th level
+    updates, _, tops = bench.drain()
+    assert [(update.price, update.size, update.more) for update in updates] == [(8100, 7000, False)]
+    assert tops == []
+    bench.diff(12, 12, [("1.00", "0"), ("0.5", "0")], [("1.1", "0")])
+    updates, _, tops = bench.drain()
+    assert [(update.kind, update.price, update.more) for update in updates] == [
+        (Kind.BID, 10000, True), (Kind.ASK, 11000, False)]
+    assert tops[-1].bids[0] == (9900, 1000) and tops[-1].asks == []
+    assert bench.row["unknown_deletes"] == 1
+
+
+def test_a_crossed_book_is_suspect_only_while_it_is_crossed():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.diff(11, 11, [("1.2", "1")])
+    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.CROSSED
+    assert bench.drain()[2][-1].trust == Trust.SUSPECT
+    bench.diff(12, 12, [("1.2", "0")])
+    assert bench.trust == Trust.VERIFIED
+    assert bench.row["crosses"] == 1
+
+
+def test_a_cross_that_lasts_is_resynchronised():
+    bench = Bench(cross_seconds=0.0)
+    bench.snapshot(10)
+    bench.diff(11, 11, [("1.2", "1")])
+    bench.diff(12, 12, [("1.3", "1")])
+    assert bench.feed.wants() == [(0, True, False)]
+    assert bench.row["resyncs"] == 1
+
+
+@pytest.mark.parametrize(("venue", "trust"), [("binance", Trust.VERIFIED), ("bitstamp", Trust.SUSPECT)])
+def test_malformed_text_is_counted_and_doubted_where_a_loss_would_not_show(venue, trust):
+    bench = Bench(venue)
+    if venue == "binance":
+        bench.snapshot(10)
+    else:
+        body = {"timestamp": "1", "microtimestamp": "10", "bids": [["1.0", "5"]], "asks": [["1.1", "6"]]}
+        assert bench.feed.splice(0, json.dumps(body).encode()) == Splice.SPLICED
+        assert bench.trust == Trust.UNVERIFIED
+    assert bench.feed.message(b'{"data":{"timestamp":') < 0
+    assert bench.row["malformed"] == 1
+    assert bench.trust == trust
+
+
+def test_text_finer_than_the_scale_is_never_rounded():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.drain()
+    bench.diff(11, 11, [("1.00001", "1")])
+    assert bench.row["finer"] == 1
+    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SCALE
+    assert bench.feed.wants() == [(0, True, True)]
+    assert b"1.00001" in bench.feed.text
+    bench.feed.rescale(0, 99, 5, 3)
+    tops = bench.drain()[2]
+    assert (tops[-2].instrument, tops[-2].trust) == (10, Trust.DOWN), "nobody goes on showing the old generation"
+    assert (tops[-1].instrument, tops[-1].bids) == (99, [])
+    assert bench.snapshot(11, [("1.00001", "1")]) == Splice.SPLICED
+    assert bench.books[0].bids().tolist() == [[100001, 1000]]
+    assert bench.trust == Trust.VERIFIED
+
+
+def test_a_snapshot_finer_than_the_scale_is_refused_whole():
+    bench = Bench()
+    assert bench.snapshot(10, [("1.0", "0.00001")]) == Splice.FINER
+    assert bench.books[0].bids().tolist() == []
+
+
+def test_without_room_to_hold_what_was_dropped_is_counted_and_an_older_snapshot_refused():
+    bench = Bench(held_bytes=4096)
+    for number in range(100):
+        bench.diff(100 + number, 100 + number, [("1.0", str(number + 1))])
+    assert bench.row["overflowed"] > 50
+    assert bench.snapshot(100) == Splice.OLD
+    assert bench.snapshot(199) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+
+
+def test_trades_carry_the_aggressor_and_a_missing_id_is_counted():
+    bench = Bench()
+    for number, maker_is_buyer in ((5, True), (6, False), (6, False), (9, False)):
+        bench.send(e="trade", E=1, s="ETHBTC", t=number, p="1.5", q="2", T=1672515782136, m=maker_is_buyer, M=True)
+    trades = bench.drain()[1]
+    assert [(trade.trade_id, trade.side) for trade in trades] == [(5, Side.SELL), (6, Side.BUY), (9, Side.BUY)]
+    assert (trades[0].price, trades[0].size, trades[0].publisher) == (15000, 2000, 7)
+    assert bench.row["trade_gaps"] == 2 and bench.row["old_dropped"] == 1
+
+
+def test_top_mode_reads_the_first_levels_and_does_nothing_when_they_are_the_same():
+    bench = Bench(mode="top", depth=2)
+    levels = {"bids": [["1.0", "1"], ["0.9", "1"], ["0.8", "1"]], "asks": [["1.1", "1"], ["1.2", "1"]]}
+    bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": 5, **levels})
+    top = bench.drain()[2][-1]
+    assert (top.bids, top.trust) == ([(10000, 1000), (9000, 1000)], Trust.UNVERIFIED)
+    levels["bids"][2] = ["0.7", "1"]
+    bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": 6, **levels})
+    assert bench.drain()[2] == [] and bench.row["unchanged"] == 1
+    levels["bids"][1] = ["0.85", "1"]
+    bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": 7, **levels})
+    assert bench.drain()[2][-1].bids[1] == (8500, 1000)
+    assert bench.updates.read() is None, "there are no diffs in this mode"
+
+
+def test_the_end_of_a_connection_takes_every_book_down_and_the_next_begins_anew():
+    bench = Bench(symbols=("ETHBTC", "BTCUSDT"))
+    bench.snapshot(10)
+    bench.snapshot(10, index=1)
+    bench.drain()
+    bench.feed.end(Reason.DISCONNECTED)
+    assert [(top.instrument, top.trust) for top in bench.drain()[2]] == [(10, Trust.DOWN), (11, Trust.DOWN)]
+    bench.diff(11, 11, [("1.0", "7")])
+    assert bench.drain() == ([], [], []), "a straggler changes nothing"
+    bench.feed.begin()
+    assert bench.trust == Trust.SUSPECT
+    bench.diff(30, 30, [("1.0", "7")])
+    assert bench.snapshot(28) == Splice.OLD
+    assert bench.snapshot(29) == Splice.SPLICED
+    assert bench.books[0].bids().tolist() == [[10000, 7000]]
+
+
+def test_an_image_in_book_mode_or_a_stranger_changes_nothing():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.drain()
+    bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": 50, "bids": [["9", "9"]], "asks": []})
+    bench.diff(11, 11, [("1.0", "7")], symbol="XRPBTC")
+    assert bench.drain() == ([], [], [])
+    assert bench.row["unknown_symbols"] == 1
+
+
+def test_what_cannot_be_routed_is_refused():
+    bench = Bench()
+    book, slot = bench.spine.make_book("binance", 0, "OTHER", 12)
+    with pytest.raises(ConfigurationError, match="route"):
+        bench.feed.add_book(book, slot, ["ethbtc"], 12, 4, 3)
+    with pytest.raises(ConfigurationError, match="route"):
+        bench.feed.add_book(book, slot, ["x" * 32], 12, 4, 3)
