@@ -442,18 +442,25 @@ mantra_book_try_copy(const mantra_book *book, mantra_book_image *out)
     return mantra_seqlock_unchanged(mantra_book_lock(book), out->version);
 }
 
-/* Copy, as often as it takes up to `attempts`. Returns 0 or MANTRA_BOOK_BUSY. A section lasts well under a microsecond
- * per change, so the first attempts spin; a writer that was descheduled inside one needs the CPU. */
+/* Between attempts. A section lasts well under a microsecond per change, so the first attempts spin; a writer that was
+ * descheduled inside one needs the CPU. */
+static inline void
+mantra_book_rest(uint32_t attempt)
+{
+    if (attempt < 64)
+        MANTRA_PAUSE();
+    else
+        sched_yield();
+}
+
+/* Copy, as often as it takes up to `attempts`. Returns 0 or MANTRA_BOOK_BUSY. */
 static inline int
 mantra_book_copy(const mantra_book *book, mantra_book_image *out, uint32_t attempts)
 {
     for (uint32_t attempt = 0; attempt < attempts; attempt++) {
         if (mantra_book_try_copy(book, out))
             return 0;
-        if (attempt < 64)
-            MANTRA_PAUSE();
-        else
-            sched_yield();
+        mantra_book_rest(attempt);
     }
     return MANTRA_BOOK_BUSY;
 }

@@ -7,7 +7,7 @@
 
 #include "mantra/book.h"
 
-/* Fill `top` from the book; the writer of the book calls it. Origin, published and flags are left to who publishes. */
+/* Fill `top` from the book, for the book's writer. Origin, published and flags are left at 0 for who publishes. */
 static inline void
 mantra_top_fill(mantra_top *top, const mantra_book *book)
 {
@@ -33,6 +33,23 @@ mantra_top_fill(mantra_top *top, const mantra_book *book)
             size[side][i] = mantra_level_size(best);
         }
     }
+}
+
+/* The same for a reader: 0, or MANTRA_BOOK_BUSY. Half a growth may be seen on the way, but whatever count and capacity
+ * go together then, neither is past the ceiling, so nothing outside the book is touched. */
+static inline int
+mantra_top_read(mantra_top *top, const mantra_book *book, uint32_t attempts)
+{
+    for (uint32_t attempt = 0; attempt < attempts; attempt++) {
+        const uint64_t seen = mantra_seqlock_look(mantra_book_lock(book));
+        if (!(seen & 1)) {
+            mantra_top_fill(top, book);
+            if (mantra_seqlock_unchanged(mantra_book_lock(book), seen))
+                return 0;
+        }
+        mantra_book_rest(attempt);
+    }
+    return MANTRA_BOOK_BUSY;
 }
 
 /* Do two tops say the same to who trades: levels, trust, reason, instrument? Sequence and times may differ. */

@@ -14,13 +14,11 @@
 /* What changed, as bits. */
 enum { MANTRA_WORLD_BIDS = 1, MANTRA_WORLD_ASKS = 2, MANTRA_WORLD_TRUST = 4 };
 
-/* Zeroed, it has seen nobody. One per instrument; private to who merges. */
+/* One view of one instrument; private to who merges. Zeroed, it has seen nobody. */
 typedef struct mantra_world_state {
-    mantra_world bbo, liquidity;
-    uint32_t used;     /* venues (bits) that contribute */
-    uint32_t unsummed; /* what changed since liquidity was summed */
-    uint8_t latest;    /* venue of the latest top */
-    uint8_t trust[MANTRA_MAX_VENUES];
+    mantra_world view;
+    bool sum;      /* given: liquidity instead of best bid and offer */
+    uint32_t used; /* venues (bits) that contribute */
     mantra_top tops[MANTRA_MAX_VENUES];
 } mantra_world_state;
 
@@ -30,10 +28,10 @@ typedef struct mantra_world_side {
     uint8_t count;
 } mantra_world_side;
 
-/* Merge one side of all that contribute, best first, larger first at equal price, then by venue; `sum`: one level per
- * price. Each venue's levels are sorted, so every step takes the best of the venues' next. */
+/* Merge one side of all that contribute, best first, larger first at equal price, then by venue; or one level per price.
+ * Each venue's levels are sorted, so every step takes the best of the venues' next. */
 static inline void
-mantra_world_merge(const mantra_world_state *state, bool asks, bool sum, mantra_world_side *out)
+mantra_world_merge(const mantra_world_state *state, bool asks, mantra_world_side *out)
 {
     const int64_t mirror = -(int64_t)asks; /* ~price turns the order of asks round: larger is better on both sides */
     uint8_t next[MANTRA_MAX_VENUES] = {0};
@@ -59,7 +57,7 @@ mantra_world_merge(const mantra_world_state *state, bool asks, bool sum, mantra_
         if (from == MANTRA_MAX_VENUES)
             return;
         next[from]++;
-        if (sum && out->count > 0 && out->price[out->count - 1] == price) {
+        if (state->sum && out->count > 0 && out->price[out->count - 1] == price) {
             int64_t *total = &out->size[out->count - 1];
             if (__builtin_add_overflow(*total, size, total))
                 *total = INT64_MAX;
@@ -88,34 +86,6 @@ mantra_world_place(const mantra_world_side *side, uint8_t *count, int64_t *price
     return true;
 }
 
-/* Merge the sides named in `changed` into `view` anew; returns what is different now. */
-static inline uint32_t
-mantra_world_view(const mantra_world_state *state, mantra_world *view, bool sum, uint32_t changed)
-{
-    uint32_t different = changed & MANTRA_WORLD_TRUST;
-    mantra_world_side side;
-    if (changed & MANTRA_WORLD_BIDS) {
-        mantra_world_merge(state, false, sum, &side);
-        if (mantra_world_place(&side, &view->bid_count, view->bid_price, view->bid_size, view->bid_venues))
-            different |= MANTRA_WORLD_BIDS;
-    }
-    if (changed & MANTRA_WORLD_ASKS) {
-        mantra_world_merge(state, true, sum, &side);
-        if (mantra_world_place(&side, &view->ask_count, view->ask_price, view->ask_size, view->ask_venues))
-            different |= MANTRA_WORLD_ASKS;
-    }
-    if (different == 0)
-        return 0;
-    const mantra_top *top = &state->tops[state->latest];
-    view->origin = top->origin;
-    view->sequence++;
-    view->venue_time_ns = top->venue_time_ns;
-    view->instrument = top->instrument;
-    view->venue = top->venue;
-    memcpy(view->trust, state->trust, sizeof view->trust);
-    return different;
-}
-
 /* Are one side's levels the same in two tops of one venue? */
 static inline bool
 mantra_world_same(const mantra_top *a, const mantra_top *b, bool asks)
@@ -126,36 +96,42 @@ mantra_world_same(const mantra_top *a, const mantra_top *b, bool asks)
                       memcmp(a->bid_size, b->bid_size, sizeof a->bid_size) == 0;
 }
 
-/* Take a venue's new top and bring state->bbo up to date; returns what changed in it (MANTRA_WORLD_*, 0: nothing). */
+/* Take a venue's new top and bring state->view up to date; returns what changed in it (MANTRA_WORLD_*, 0: nothing, and the
+ * view is as it was). Only a side whose levels at this venue changed is merged anew. */
 static inline uint32_t
 mantra_world_put(mantra_world_state *state, const mantra_top *top, uint8_t least_trust)
 {
     if (MANTRA_UNLIKELY(top->venue >= MANTRA_MAX_VENUES))
         return 0;
     mantra_top *held = &state->tops[top->venue];
+    mantra_world *view = &state->view;
     const uint32_t bit = UINT32_C(1) << top->venue;
-    const bool used = top->trust >= least_trust;
+    const bool was_used = (state->used & bit) != 0, used = top->trust >= least_trust;
+    const bool bids = used != was_used || (used && !mantra_world_same(top, held, false));
+    const bool asks = used != was_used || (used && !mantra_world_same(top, held, true));
     uint32_t changed = top->trust != held->trust ? MANTRA_WORLD_TRUST : 0;
-    if (used != ((state->used & bit) != 0))
-        changed |= MANTRA_WORLD_BIDS | MANTRA_WORLD_ASKS;
-    else if (used)
-        changed |= (mantra_world_same(top, held, false) ? 0 : MANTRA_WORLD_BIDS) |
-                   (mantra_world_same(top, held, true) ? 0 : MANTRA_WORLD_ASKS);
     *held = *top;
-    state->trust[top->venue] = top->trust;
     state->used = used ? state->used | bit : state->used & ~bit;
-    state->latest = top->venue;
-    state->unsummed |= changed;
-    return changed ? mantra_world_view(state, &state->bbo, false, changed) : 0;
-}
-
-/* Bring state->liquidity up to date, for those who want it; returns what changed in it. */
-static inline uint32_t
-mantra_world_sum(mantra_world_state *state)
-{
-    const uint32_t changed = state->unsummed;
-    state->unsummed = 0;
-    return changed ? mantra_world_view(state, &state->liquidity, true, changed) : 0;
+    mantra_world_side side;
+    if (bids) {
+        mantra_world_merge(state, false, &side);
+        if (mantra_world_place(&side, &view->bid_count, view->bid_price, view->bid_size, view->bid_venues))
+            changed |= MANTRA_WORLD_BIDS;
+    }
+    if (asks) {
+        mantra_world_merge(state, true, &side);
+        if (mantra_world_place(&side, &view->ask_count, view->ask_price, view->ask_size, view->ask_venues))
+            changed |= MANTRA_WORLD_ASKS;
+    }
+    if (changed == 0)
+        return 0;
+    view->origin = top->origin;
+    view->sequence++;
+    view->venue_time_ns = top->venue_time_ns;
+    view->instrument = top->instrument;
+    view->venue = top->venue;
+    view->trust[top->venue] = top->trust;
+    return changed;
 }
 
 #endif

@@ -1,6 +1,7 @@
 """book: L2 ladders that other processes may read while they change (csrc/mantra/book.h, top.h)."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from mantra.core.messages cimport mantra_top
 from mantra.core.region cimport Region
 
 
@@ -65,6 +66,12 @@ cdef extern from "mantra/book.h" nogil:
     bint mantra_book_crossed(const mantra_book *book)
     bint mantra_book_sound(const mantra_book *book)
     int mantra_book_copy(const mantra_book *book, mantra_book_image *out, uint32_t attempts)
+
+
+cdef extern from "mantra/top.h" nogil:
+    void mantra_top_fill(mantra_top *top, const mantra_book *book)
+    int mantra_top_read(mantra_top *top, const mantra_book *book, uint32_t attempts)
+    bint mantra_top_same(const mantra_top *a, const mantra_top *b)
 
 
 cdef class Book:

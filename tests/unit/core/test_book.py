@@ -111,9 +111,9 @@ def test_region_of_another_kind_is_no_book(name: str) -> None:
 @pytest.mark.parametrize(("side", "size"), [(0, 1), (3, 1), (BID, -1)])
 def test_change_that_makes_no_sense_is_refused(side: int, size: int) -> None:
     book = Book.create(None, 1, 0)
-    with pytest.raises(ValueError, match="side|size"):
+    with pytest.raises(ValueError, match=r"side|size"):
         book.apply(side, 1, size)
-    with pytest.raises(ValueError, match="side|size"):
+    with pytest.raises(ValueError, match=r"side|size"):
         book.apply_many(rows((side, 1, size)))
 
 

@@ -1,0 +1,86 @@
+"""aggregate: actors of the data path that read many queues and write one (csrc/mantra/world.h, top.h)."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from mantra.core.book cimport mantra_book
+from mantra.core.clock cimport Clock
+from mantra.core.doorbell cimport Doorbell
+from mantra.core.histogram cimport Histogram
+from mantra.core.merge cimport Merge, mantra_merge
+from mantra.core.messages cimport mantra_top, mantra_world
+from mantra.core.queue cimport Producer
+from mantra.core.vector cimport Vector
+
+
+cdef extern from "mantra/world.h" nogil:
+    enum:
+        MANTRA_WORLD_BIDS
+        MANTRA_WORLD_ASKS
+        MANTRA_WORLD_TRUST
+
+    ctypedef struct mantra_world_state:
+        mantra_world view
+        bint sum
+        mantra_top *tops
+
+    uint32_t mantra_world_put(mantra_world_state *state, const mantra_top *top, uint8_t least_trust)
+
+
+cdef extern from *:
+    """
+    #include "mantra/merge.h"
+    typedef struct Waiting { const mantra_merge *merge; uint32_t woken; } Waiting;
+    """
+    ctypedef struct Waiting:   # what a waiting step looks at
+        const mantra_merge *merge
+
+
+cdef struct Rows:              # open addressing, at most half full: key -> row
+    uint64_t *keys             # key + 1; 0: free
+    uint32_t *rows
+    uint32_t mask, count
+
+
+cdef class Hop:
+    cdef Merge merge
+    cdef Producer output
+    cdef Clock clock
+    cdef Doorbell bell
+    cdef Vector tops
+    cdef Waiting waiting
+    cdef Rows rows
+    cdef uint64_t[1024] publishers   # bit p: publisher p was heard on the queues read here
+    cdef uint32_t spins
+    cdef readonly uint64_t unknown, published
+    cdef uint64_t run(self, int64_t budget_ns) noexcept nogil
+    cdef uint64_t drain(self) noexcept nogil
+    cdef void hear(self, const void *message) noexcept nogil
+    cdef void catch_up(self) noexcept nogil
+    cdef void take(self, const void *message, bint live) noexcept nogil
+    cdef int64_t flush(self) noexcept nogil
+
+
+cdef class WorldMerger(Hop):
+    cdef Vector instruments, latest
+    cdef Histogram latency
+    cdef mantra_world_state *states
+    cdef uint32_t slots, known       # instruments there may be; rows of `instruments` read
+    cdef uint8_t least_trust
+    cdef bint summed
+    cdef int64_t find(self, uint32_t instrument) noexcept nogil
+
+
+cdef struct Held:              # one book of a conflator
+    mantra_top top
+    uint64_t sent, origin      # cycles; 0: never sent
+    const mantra_book *book    # NULL: `top` is published; else this book's
+    bint waiting
+
+
+cdef class Conflator(Hop):
+    cdef int64_t interval_ns
+    cdef list books            # None: tops are read
+    cdef Held *held
+    cdef uint32_t *due         # rows that wait to be published
+    cdef uint32_t due_count, count, capacity
+    cdef int64_t find(self, uint32_t instrument, uint8_t venue) noexcept nogil
+    cdef void mark(self, uint32_t row) noexcept nogil
