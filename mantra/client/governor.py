@@ -1,6 +1,6 @@
 """governor: paces what is sent to a venue by the venue's own rules, and how soon one tries again after a failure.
 
-A rule is a rolling window: at most `count` (of weight) in any `seconds`. Several rules may hold at once; what breaks any
+A rule is a rolling window: at most `count` (of weight) in any `seconds`. Several may hold at once; what breaks any
 of them waits. Windows roll exactly: every grant is remembered until it leaves the window.
 """
 from __future__ import annotations
@@ -44,14 +44,19 @@ class Governor:
 
     def __init__(self, clock: Clock, rates: Mapping[str, Sequence[Rate]]) -> None:
         self._clock = clock
+        self._start = clock.cycles()
         self._windows = {kind: [_Window(rate) for rate in rules] for kind, rules in rates.items()}
         self._blocked: dict[str, float] = {}
         self._lock = threading.Lock()
 
+    def _now(self) -> float:
+        """Seconds since the start: UTC may be set back, which must not stretch a wait by as much."""
+        return self._clock.ns(self._clock.cycles() - self._start) / 1e9
+
     def reserve(self, kind: str, weight: int = 1) -> float:
         """0.0: granted, and counted. Else nothing was counted, and this many seconds are to be waited first."""
         with self._lock:
-            now = self._clock.utc_ns() / 1e9
+            now = self._now()
             windows = self._windows.get(kind, [])
             wait = self._blocked.get(kind, now) - now
             for window in windows:
@@ -69,13 +74,13 @@ class Governor:
             wait = self.reserve(kind, weight)
             if wait <= 0:
                 return True
-            self._clock.wait(cancel, wait)
+            self._clock.wait(cancel, max(wait, 1e-6))   # less than a ns would not move a virtual clock, for ever
         return False
 
     def block(self, kind: str, seconds: float) -> None:
         """The venue said to wait (HTTP 429, 418): grant nothing of `kind` for `seconds`."""
         with self._lock:
-            until = self._clock.utc_ns() / 1e9 + seconds
+            until = self._now() + seconds
             self._blocked[kind] = max(until, self._blocked.get(kind, 0.0))
 
 
