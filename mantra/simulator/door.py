@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mantra.errors import ConfigurationError, MantraError
+from mantra.runtime.child import follow_parent
 from mantra.simulator import binance, bitstamp
 from mantra.simulator.faults import Faults, seconds
 from mantra.simulator.market import World
@@ -29,7 +29,6 @@ VENUES: dict[str, type[binance.Binance] | type[bitstamp.Bitstamp]] = {
 }
 LISTINGS = {"binance": binance.listing, "bitstamp": bitstamp.listing}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
-PR_SET_PDEATHSIG = 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,21 +45,23 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
     made.add_argument("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
     made.add_argument("--faults", default="", metavar="SPEC",
-                      help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,stall=5s,restart=2m,snapshot=0.1,"
-                           "refuse=0.1,limit=0.1,bytewise")
+                      help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,stall=5s,restart=2m,"
+                           "snapshot=0.1,refuse=0.1,limit=0.1,bytewise")
     made.add_argument("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
     made.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
     made.add_argument("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
     made.add_argument("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
     made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    made.add_argument("--with-parent", action="store_true", help="end when the thread that started this process ends")
+    made.add_argument("--with-parent", action="store_true",
+                      help="end with the thread that started this process, and not on Ctrl-C")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(argv)
     try:
+        options = parser().parse_args(argv)
         if options.with_parent:
+            os.environ.setdefault("MANTRA_PARENT", str(os.getppid()))
             follow_parent()
         return asyncio.run(simulate(options))
     except MantraError as error:
@@ -68,14 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 0
-
-
-def follow_parent() -> None:
-    """Have the kernel send SIGTERM when the parent dies, and look whether it has died already."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise MantraError("the parent process has ended")
 
 
 def venues(options: argparse.Namespace) -> list[Venue]:
@@ -115,7 +108,8 @@ def venue(name: str, source: Source, options: argparse.Namespace) -> Venue:
 async def simulate(options: argparse.Namespace) -> int:
     began = time.monotonic()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C reaches the whole group of processes; whose parent decides leaves it to the parent.
+    for number in (signal.SIGTERM,) if options.with_parent else (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     serving = venues(options)
     with contextlib.ExitStack() as undo:

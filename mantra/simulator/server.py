@@ -129,12 +129,12 @@ class Connection(ServerConnection):
                 self._write(self._fragments(one) if faults.hits("fragment") else one)
 
     def _fragments(self, frame: bytes) -> bytes:
-        """The message in three fragments with a ping between them, as RFC 6455 allows."""
+        """The message in three fragments with a pong, which asks for no answer, between them: legal by RFC 6455."""
         payload = payload_of(frame)
         third = 1 + len(payload) // 3
         return b"".join((
             Frame(Opcode.TEXT, payload[:third], fin=False).serialize(mask=False),
-            Frame(Opcode.PING, b"between").serialize(mask=False),
+            Frame(Opcode.PONG, b"between").serialize(mask=False),
             Frame(Opcode.CONT, payload[third:2 * third], fin=False).serialize(mask=False),
             Frame(Opcode.CONT, payload[2 * third:]).serialize(mask=False),
         ))

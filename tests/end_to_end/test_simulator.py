@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import websocket
 
-from mantra.simulator.child import Child
 from tests.data import data
+from tests.end_to_end.simulated import Child
 from tests.end_to_end.slow_client import CLIENTS, BinanceClient, Gap, get
 
 SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc"}
@@ -192,13 +192,13 @@ RECORDINGS = {
 }
 
 
-@pytest.mark.parametrize("speed", ["0", "40"])
+@pytest.mark.parametrize("speed", ["0", "100"])
 @pytest.mark.parametrize("venue", RECORDINGS)
 def test_a_recording_is_a_venue_at_any_speed(venue, speed):
     files, symbol, messages = RECORDINGS[venue]
     with Child("--venue", venue, "--speed", speed, "--recording", *(str(data(file)) for file in files)) as child:
         reader = CLIENTS[venue](child.endpoints[venue], symbol)
-        reader.socket.settimeout(1.5)
+        reader.socket.settimeout(1.0)
         with pytest.raises(websocket.WebSocketTimeoutException):
             reader.pump(10**6)
         assert reader.seen == messages
@@ -210,7 +210,7 @@ def test_a_recording_is_a_venue_at_any_speed(venue, speed):
 
 def test_a_recorded_snapshot_in_the_stream_belongs_to_its_symbol():
     file = data("hftbacktest/spot/btcusdt_20240808")
-    with Child("--venue", "binance", "--speed", "50", "--recording", str(file)) as child:
+    with Child("--venue", "binance", "--speed", "100", "--recording", str(file)) as child:
         reader = BinanceClient(child.endpoints["binance"], "BTCUSDT")
         reader.pump(200)
         assert not reader.book.crossed()
