@@ -1,5 +1,6 @@
 """Build the compiled core. Everything declarative is in pyproject.toml."""
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -43,12 +44,32 @@ class BuildPackage(build_py):
                 shutil.copy2(header, target / header.name)
 
 
+def named(text: str, pattern: str) -> set[str]:
+    return set(re.findall(pattern, text, re.MULTILINE))
+
+
+def headers(source: Path) -> list[str]:
+    """Every C header that `source` is built from, through what it cimports and what those include: a changed header then
+    rebuilds what uses it and nothing else."""
+    modules, found, waiting = set(), set(), {source.stem}
+    while waiting:
+        modules |= waiting
+        texts = [file.read_text() for name in waiting for file in source.parent.glob(f"{name}.p[xy][dx]")]
+        waiting = {name for text in texts for name in named(text, r"^from mantra\.core\.(\w+) cimport")} - modules
+        includes = {name for text in texts for name in named(text, r"[\"<]mantra/(\w+)\.h")}
+        while includes := includes - found:
+            found |= includes
+            includes = {name for header in includes
+                        for name in named(Path("csrc/mantra", f"{header}.h").read_text(), r'^#include "mantra/(\w+)\.h"')}
+    return sorted(f"csrc/mantra/{name}.h" for name in found)
+
+
 def extension(source: Path) -> Extension:
     return Extension(
         ".".join(source.with_suffix("").parts),
         [str(source)],
         include_dirs=["csrc"],
-        depends=[str(header) for header in HEADERS],
+        depends=headers(source),
         extra_compile_args=["-std=gnu11", "-O3", "-fno-semantic-interposition", "-Wall", "-Wno-unused-function"],
         libraries=["dl", "pthread", "rt"],
     )

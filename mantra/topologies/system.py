@@ -251,7 +251,7 @@ class System:
                  subscriber=WebSocketSubscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
                  governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
             for number, part in enumerate(plan_connections(wanted, venue, mode, trades, most))]
-        first = sum(len(tile.actor.publishers) for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
+        first = sum(tile.actor.publishers for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
         if options.get("reader", self.settings.reader) == "poller":
             yield PollerListener(node.name, plans, first)
         else:
