@@ -187,6 +187,8 @@ class Flow:
         for side in (BID, ASK):
             key = math.floor(world.fair / price_step) * (-1 if side == BID else 1) + side
             for rank in range(habits.levels):
+                if side == BID and key >= 0:    # no bid at nothing or less: a cheap instrument has fewer
+                    break
                 self.book.set(side, key, self._size())
                 key += 1 + int(dice.expovariate(1.0 / self.gap) * (1 + rank / 100))
         self.book.history.clear()
