@@ -1,0 +1,293 @@
+"""service: LAYER 5, serves subscribers from what aggregators write.
+
+    latest.world --Views--> Fanout --encode, once per state--> Topic.newest --> subscribers, each at its own pace
+
+A service is an actor in a process of its own, so that its subscribers' number and slowness never meet the feeds. What
+every kind needs is here: reading a run's views, conflating them, and the process. A kind (gRPC is one, FIX may be
+another) adds its protocol: it subscribes to topics, is told when one has a newer state, and sends `newest` when its
+client can take it. States in between are never queued anywhere, so there is no backlog to grow.
+"""
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from mantra.core.region import Region
+from mantra.core.vector import Vector
+from mantra.errors import ConfigurationError, MantraError, UnknownSymbol
+from mantra.runtime.actor import Actor
+from mantra.runtime.child import follow_parent
+from mantra.runtime.spine import RunInstrument, Spine
+from mantra.venues import NAMES
+
+DEPTH = 10                          # levels a side of a view
+VIEWS = ("world", "liquidity")      # aggregators' outputs, unless told otherwise; in the order of mantra.v1.View
+KINDS = {"grpc": "mantra.service.grpc_server:GrpcService"}
+
+_TOLERANCE = 0.001                  # seconds that a turn may be taken late without moving the turns after it
+_SMALLEST_PAUSE = 0.001             # between two looks at a busy run: what bounds the cost of looking
+
+
+class Service(Actor):
+    """One way to serve a run's views to subscribers; `run_service` makes a process of it.
+
+    A kind's `setup` makes `fanout`, listens, and leaves where in `address` (ConfigurationError if that cannot be had);
+    its `teardown` says goodbye to the subscribers within half a second.
+    """
+
+    address: str
+    fanout: Fanout
+    _looked = -math.inf
+
+    def step(self, spine: Spine) -> int:
+        """Hand out what changed, then wait for more, at most a tenth of a second."""
+        if not self.fanout.wanted.wait(0.1):
+            return 0
+        # After a quiet time a state goes out at once; a busy run is looked at a thousand times a second and not more,
+        # and not at all before some topic may be sent again.
+        time.sleep(max(0.0, self._looked + _SMALLEST_PAUSE - time.monotonic()))
+        self._looked = time.monotonic()
+        seen = spine.doorbell.seen()
+        states, rest = self.fanout.look()
+        if rest > 0:
+            time.sleep(min(rest, 0.1))
+        else:
+            spine.doorbell.wait(0.1, seen)
+        return states
+
+
+def build(kind: str, **options: Any) -> Service:
+    """A service of `kind`; KINDS names the kinds, and takes another as "module:class"."""
+    if kind not in KINDS:
+        raise ConfigurationError(f"there is no service {kind!r}; choose from {', '.join(KINDS)}")
+    module, _, name = KINDS[kind].partition(":")
+    service: Service = getattr(importlib.import_module(module), name)(**options)
+    return service
+
+
+class View(NamedTuple):
+    """One state of one instrument, read consistently. Prices are ticks, sizes lots, times UTC nanoseconds."""
+
+    instrument: RunInstrument
+    sequence: int
+    origin_ns: int
+    published_ns: int
+    bids: list[tuple[int, int, int]]        # price, size, mask of venues; best first
+    asks: list[tuple[int, int, int]]
+    venues: list[tuple[str, int, int]]      # name, trust, since when (0: not known)
+
+
+class Views:
+    """The newest state of every view of a run."""
+
+    def __init__(self, spine: Spine) -> None:
+        self._spine = spine
+        self._worlds: dict[str, Vector] = {}
+        self._known = 0
+        self._named: dict[str, RunInstrument] = {}              # newest generation of each name
+        self._top_slots: dict[tuple[int, int], int] = {}        # (instrument, venue) -> slot in the run's tops
+        self._next_scan = 0.0
+        self._lock = threading.Lock()
+        self.instruments()
+
+    def instruments(self) -> list[RunInstrument]:
+        """In the order in which they were named; of each the newest scale generation that the run has by now."""
+        with self._lock:        # the spine's list grows while it is read
+            known = self._spine.instruments()
+            if len(known) != self._known:
+                self._known, self._named = len(known), {instrument.name: instrument for instrument in known}
+        return list(self._named.values())
+
+    def resolve(self, text: str) -> str:
+        """The run's name for an instrument as people spell it (btcusd, BTC/USD); "" is the one named first."""
+        names = [instrument.name for instrument in self.instruments()]
+        for name in names:
+            if not text or _letters(name) == _letters(text):
+                return name
+        raise UnknownSymbol(f"this run has no {text or 'instrument'}; it has {', '.join(names) or 'none yet'}")
+
+    def has(self, view: str) -> bool:
+        """Some aggregator of the run writes that view."""
+        return view in self._worlds or f"latest.{view}" in self._spine.names("latest.")
+
+    def version(self, view: str, name: str) -> tuple[int, int] | None:
+        """Unlike before after every state written; None before the first."""
+        slot = self._named[name].slot
+        version = self._vector(view).version(slot)
+        return (slot, version) if version else None
+
+    def read(self, view: str, name: str) -> View:
+        """The newest state; only when there is a `version`."""
+        instrument = self._named[name]
+        world = self._vector(view).read(instrument.slot)
+        to_utc = self._spine.clock.to_utc
+        return View(instrument, world.sequence, to_utc(world.origin), to_utc(world.published_cycles), world.bids,
+                    world.asks, self._venues(world))
+
+    def _vector(self, view: str) -> Vector:
+        if view not in self._worlds:
+            self._worlds[view] = self._spine.latest(view)
+        return self._worlds[view]
+
+    def _venues(self, world: Any) -> list[tuple[str, int, int]]:
+        """Who has, or had, a book of it. The view holds their trust; since when, only their newest tops know."""
+        instrument, trusts, slots = world.instrument, world.trust, self._top_slots
+        # Books are opened while a run goes on, each with the next free slot. Whoever is trusted has a top already;
+        # whoever never was may be found a second later.
+        if time.monotonic() >= self._next_scan:
+            self._next_scan = time.monotonic() + 1.0
+            self._find_tops(self._spine.tops.capacity)
+        elif any(trust and (instrument, venue) not in slots for venue, trust in enumerate(trusts)):
+            self._find_tops(min(max(slots.values(), default=0) + 64, self._spine.tops.capacity))
+        found = []
+        for venue, name in enumerate(NAMES):
+            trust, slot = trusts[venue], slots.get((instrument, venue))
+            top = None if slot is None else self._spine.tops.read(slot)
+            if trust or top:
+                # A top newer than the view speaks of a trust that the view does not have yet.
+                found.append((name, trust, top.trust_since_ns if top and top.trust == trust else 0))
+        return found
+
+    def _find_tops(self, end: int) -> None:
+        tops = self._spine.tops
+        for slot in range(end):
+            if tops.version(slot):
+                top = tops.read(slot)
+                self._top_slots[top.instrument, top.venue] = slot
+
+
+class Pace:
+    """At most `rate` turns in any second, and close to that many when every turn is wanted."""
+
+    def __init__(self, rate: float) -> None:
+        # Turns later than due by up to the tolerance do not delay the next; the interval makes up for it, so that even
+        # then no window of a second holds more than `rate`.
+        self._interval = (1 + _TOLERANCE) / rate
+        self._due = -math.inf
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next turn; not above 0: now."""
+        return self._due - now
+
+    def spend(self, now: float) -> None:
+        self._due = max(self._due, now - _TOLERANCE) + self._interval
+
+
+class Topic:
+    """One view of one instrument in one encoding, shared by all who want just that."""
+
+    __slots__ = ("_pace", "_version", "depth", "encode", "name", "newest", "subscribers", "view")
+
+    def __init__(self, encode: Callable[[View, int], bytes], view: str, name: str, depth: int, rate: float) -> None:
+        self.encode, self.view, self.name, self.depth = encode, view, name, depth
+        self.newest: tuple[int, bytes] = (0, b"")       # how many states so far, the last one encoded
+        self.subscribers: set[Any] = set()              # whatever the kind of service needs to wake them
+        self._version: tuple[int, int] | None = None
+        self._pace = Pace(rate)
+
+    def look(self, views: Views, now: float) -> float:
+        """Encode the newest state if its turn has come and it is new; seconds until its next turn, 0 if that is now."""
+        if (wait := self._pace.wait(now)) > 0:
+            return wait
+        version = views.version(self.view, self.name)
+        if version is not None and version != self._version:
+            # Read after its version: what is written in between is looked at again, and found to be the same.
+            payload = self.encode(views.read(self.view, self.name), self.depth)
+            self._version = version
+            if payload != self.newest[1]:
+                self._pace.spend(now)
+                self.newest = (self.newest[0] + 1, payload)
+        return max(0.0, self._pace.wait(now))
+
+
+class Fanout:
+    """The topics somebody wants. `changed(topic)` is called on the thread that looks, once per new state."""
+
+    def __init__(self, views: Views, rate: float, changed: Callable[[Topic], None]) -> None:
+        self._views, self._rate, self._changed = views, rate, changed
+        self._topics: dict[Hashable, Topic] = {}
+        self._lock = threading.Lock()
+        self.wanted = threading.Event()         # set while there are topics
+
+    def subscribe(self, subscriber: Any, encode: Callable[[View, int], bytes], view: str, name: str,
+                  depth: int) -> Topic:
+        """Any thread. A topic that is new holds the newest state at once."""
+        with self._lock:
+            topic = self._topics.get(key := (encode, view, name, depth))
+            if topic is None:
+                topic = self._topics[key] = Topic(encode, view, name, depth, self._rate)
+                topic.look(self._views, time.monotonic())
+            topic.subscribers.add(subscriber)
+            self.wanted.set()
+            return topic
+
+    def unsubscribe(self, subscriber: Any, topic: Topic) -> None:
+        """Any thread. What nobody wants any more is not encoded any more."""
+        with self._lock:
+            topic.subscribers.discard(subscriber)
+            if not topic.subscribers:
+                self._topics.pop((topic.encode, topic.view, topic.name, topic.depth), None)
+            if not self._topics:
+                self.wanted.clear()
+
+    def look(self) -> tuple[int, float]:
+        """Encode what changed, once for all its subscribers: how many states, and seconds until the next one's turn."""
+        now, states, rest = time.monotonic(), 0, math.inf
+        with self._lock:
+            self._views.instruments()
+            for topic in self._topics.values():
+                number = topic.newest[0]
+                rest = min(rest, topic.look(self._views, now))
+                if topic.newest[0] != number:
+                    states += 1
+                    self._changed(topic)
+        return states, rest
+
+    def topics(self) -> list[Topic]:
+        with self._lock:
+            return list(self._topics.values())
+
+
+def run_service(service: Service, run: str | None, ready_fd: int | None = None) -> int:
+    """Serve a run until SIGTERM, Ctrl-C or its end; returns the exit code.
+
+    `ready_fd`, of the program that started this one, gets the address as one line once it is served; without it
+    standard error does.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    follow_parent()
+    try:
+        with Spine.attach(run) as spine:
+            try:
+                service.setup(spine)
+                if ready_fd is None:
+                    print(f"mantra: serving {spine.run} on {service.address}", file=sys.stderr, flush=True)
+                else:
+                    os.write(ready_fd, f"{service.address}\n".encode())
+                    os.close(ready_fd)
+                check = 0.0
+                while not stopping.is_set():
+                    service.step(spine)
+                    if (now := time.monotonic()) >= check:
+                        check = now + 0.5
+                        if not any(info.owner_alive for info in Region.list(f"{spine.run}.doorbell")):
+                            break
+            finally:
+                service.teardown(spine)
+    except MantraError as error:
+        print(f"mantra: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.upper() if letter.isalnum())
