@@ -191,6 +191,9 @@ class Flow:
                     break
                 self.book.set(side, key, self._size())
                 key += 1 + int(dice.expovariate(1.0 / self.gap) * (1 + rank / 100))
+                if side == BID and key >= 0:        # prices are positive: where steps are coarse, the book is shorter
+                    break
+        self.levels = (len(self.book.keys[BID]), len(self.book.keys[ASK]))
         self.book.history.clear()
         self.book.take()
         self.due_ns = start_ns
@@ -262,7 +265,7 @@ class Flow:
             other, stop = 1 - side, -book.keys[side][0]
             for _ in range(through):
                 key = math.ceil(-limit) + int(dice.expovariate(1.0 / (self.gap * through)))
-                if key > stop and key not in book.sizes[other]:
+                if key > stop and key not in book.sizes[other] and (other == ASK or key < 0):
                     book.set(other, key, self._size())
 
     def _takers(self, activity: float, trades: list[Trade]) -> None:
@@ -311,7 +314,7 @@ class Flow:
             keys = book.keys[side]
             rank = self._rank(len(keys))
             # Count pulls back to what the venue usually has: what is removed too often is placed more often.
-            pull = (len(keys) - habits.levels) / habits.levels
+            pull = (len(keys) - self.levels[side]) / self.levels[side]
             removal = min(0.95, max(0.02, habits.removals * (0.5 if rank == 0 else 1.1) + 2.0 * pull))
             roll = dice.random()
             if roll < removal and len(keys) > 10:

@@ -298,7 +298,8 @@ def test_it_dies_with_its_parent():
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--venues", "mtgox"], "choose from binance, bitstamp"), (["--instruments", "ethbtc"], "write BASE-QUOTE"),
     (["--faults", "drop=7"], "write a chance"), (["--venue", "binance"], "--recording PATH"),
-    (["--rate", "0"], "positive"), (["--duration", "soon"], "is not a time"), (["--endpoints", "/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
+    (["--rate", "0"], "positive"), (["--duration", "soon"], "is not a time"),
+    (["--endpoints", "/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
     (["--recording", "/nowhere", "--venue", "binance"], "no such recording"),
 ])
 def test_a_bad_option_is_one_line_and_exit_2(arguments, words):
