@@ -38,7 +38,7 @@ _Static_assert(sizeof(mantra_clock) == MANTRA_CACHE_LINE, "one line, shared by a
 
 /* The CPU's counter. rdtscp and isb wait until all earlier loads have their values, so a stamp is never older than the
  * data it stamps (a load-acquire's order); instructions after it may start before it is read, which moves a stamp by
- * nanoseconds only and is not worth another fence (10 ns and more). */
+ * nanoseconds only: not worth another fence, which costs as much as the stamp. */
 static inline uint64_t
 mantra_cycles(void)
 {

@@ -86,7 +86,7 @@ cdef class Clock:
 
     @property
     def kind(self) -> str:
-        """"cycles" (the CPU's counter), "os" (the OS clock: some 20 ns a stamp instead of 8) or "virtual"."""
+        """"cycles" (the CPU's counter), "os" (the OS clock: half as dear again) or "virtual"."""
         return KINDS[self.clock.kind]
 
     def cycles(self) -> int:

@@ -174,11 +174,12 @@ class Reader:
 
     def _books(self) -> dict[int, list[BookTrust]]:
         books: dict[int, list[BookTrust]] = {}
-        slot = 0
-        while (top := self.run.tops.read(slot)) is not None:
+        for slot in range(len(self.run.tops)):      # slots are given out in order, one per book
+            top = self.run.tops.read(slot)
+            if top is None:
+                break
             books.setdefault(top.instrument, []).append(
                 BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
-            slot += 1
         return books
 
     def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:
@@ -436,7 +437,8 @@ def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
         if book.reason and book.reason < len(REASON):
             text.append(f" {REASON[book.reason]}", TRUST_STYLE[book.trust].split(" on ")[-1])
         if book.since_ns:
-            text.append(f" since {wall(book.since_ns)} ({age(utc_ns - book.since_ns)})", "grey62")
+            past = age(utc_ns - book.since_ns)
+            text.append(f" since {wall(book.since_ns)} ({past})" if width >= 100 else f" for {past}", "grey62")
         if rows and rows[-1].cell_len + text.cell_len + 2 <= width:
             rows[-1].append(" ").append_text(text)
         else:

@@ -1,17 +1,25 @@
 """The terminal: numbers as people read them, and a screen that always fits."""
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mantra.core.ledger import FeedState
+from mantra.core.clock import Clock
+from mantra.core.histogram import Histogram
+from mantra.core.ledger import FeedState, Ledger
+from mantra.core.messages import Top, World
+from mantra.core.vector import Vector
 from mantra.ui.terminal import (
     BookTrust,
     Feed,
     Latency,
     Level,
     Market,
+    Reader,
     Snapshot,
     age,
     amount,
@@ -66,10 +74,11 @@ def test_an_ordinary_screen_shows_everything_asked_of_it() -> None:
     shown = lines(snapshot(), 80, 24, banner="Simulated venues")
     text = "\n".join(shown)
     for word in ("Simulated venues", "ETH-BTC", "0.065124 │ 0.065144", "spread 0.00002", "verified",
-                 "since 14:11:07 (2m13s)", "suspect  gap", "binance-0", "live", "812", "gaps 2, resyncs 3", "1.62 µs",
+                 "for 2m13s", "suspect  gap", "binance-0", "live", "812", "gaps 2, resyncs 3", "1.62 µs",
                  "41.2 µs", "socket to world"):
         assert word in text, word
     assert sum("│" in row for row in shown) == 11   # ten levels and their heading
+    assert "since 14:11:07 (2m13s)" in "\n".join(lines(snapshot(), 120, 40))
 
 
 def test_another_instrument_can_be_chosen() -> None:
@@ -123,3 +132,74 @@ def test_bars_fill_their_column_and_show_the_least_amount(fraction: float, width
 def test_sparks_show_the_newest_values() -> None:
     assert spark([1, 9, 1, 9], 3) == "█▁█"
     assert spark([], 3) == "   "
+
+
+class RunInstrument(NamedTuple):
+    slot: int
+    id: int
+    name: str
+    generation: int
+    price_decimals: int
+    size_decimals: int
+
+
+@dataclass
+class Run:
+    """The part of a run that the terminal reads, in private memory."""
+
+    run: str = "test"
+    clock: Clock = field(default_factory=lambda: Clock.virtual(NOW))
+    ledger: Ledger = field(default_factory=lambda: Ledger.create(rows=4))
+    tops: Vector = field(default_factory=lambda: Vector.create(None, "top", 4))
+    worlds: Vector = field(default_factory=lambda: Vector.create(None, "world", 4))
+    latency: dict[str, Histogram] = field(default_factory=dict)
+
+    def instruments(self) -> list[RunInstrument]:
+        return [RunInstrument(0, 7, "ETH-BTC", 0, 8, 8)]
+
+    def histograms(self) -> dict[str, Histogram]:
+        return self.latency
+
+
+def test_a_run_with_nothing_in_it_yet_is_shown_too() -> None:
+    view = Reader(Run()).read()
+    assert (view.markets[0].bids, view.feeds, view.latencies) == ((), (), ())
+    assert "nothing yet" in "\n".join(lines(view, 80, 24))
+
+
+def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory() -> None:
+    run = Run()
+    row = run.ledger.row("binance-0", 0)
+    row.set_state(FeedState.LIVE, NOW - SECOND)
+    reader = Reader(run)
+    reader.read()
+    row.add("messages", 300)
+    row.add("gaps", 2)
+    run.tops.write(0, Top(instrument=7, venue=1, trust=2, reason=2, trust_since_ns=NOW - 5))
+    run.worlds.write(0, World(
+        instrument=7, bid_count=1, bid_price=[100, *[0] * 9], bid_size=[5, *[0] * 9], bid_venues=[1, *[0] * 9],
+        ask_count=2, ask_price=[102, 103, *[0] * 8], ask_size=[6, 1, *[0] * 8], ask_venues=[2, 3, *[0] * 8]))
+    for who, ns in (("binance-0", 900), ("bitstamp-0", 700)):
+        run.latency[f"socket_to_top.{who}"] = Histogram.create()
+        run.latency[f"socket_to_top.{who}"].record(ns)
+    run.clock.advance(2 * SECOND)
+    view = reader.read()
+    assert view.markets[0].bids == (Level(100, 5, 1),)
+    assert view.markets[0].asks == (Level(102, 6, 2), Level(103, 1, 3))
+    assert view.markets[0].books == (BookTrust(1, 2, 2, NOW - 5),)
+    assert view.markets[0].mids == (101.0,)
+    assert (view.feeds[0].messages_rate, view.feeds[0].troubles) == (150.0, (("gaps", 2),))
+    assert [(path.name, path.p50, path.highest) for path in view.latencies] == [
+        ("socket_to_top", 700, 900), ("socket_to_top.binance-0", 900, 900), ("socket_to_top.bitstamp-0", 700, 700)]
+
+
+def test_latencies_are_of_the_last_seconds_only() -> None:
+    run = Run(latency={"socket_to_top": Histogram.create()})
+    reader = Reader(run)
+    run.latency["socket_to_top"].record(5_000_000)
+    for _ in range(12):
+        reader.read()
+        run.clock.advance(SECOND)
+        run.latency["socket_to_top"].record(100)
+    (path,) = reader.read().latencies
+    assert (path.p999, path.highest) == (100, 5_000_000)
