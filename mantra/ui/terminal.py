@@ -6,6 +6,7 @@ notice it. `Reader` takes a `Snapshot` of the run; everything below it is a pure
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import select
 import shutil
@@ -16,9 +17,9 @@ import textwrap
 import time
 import tty
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -26,8 +27,10 @@ from rich.text import Text
 
 import mantra
 from mantra.core.histogram import Histogram
-from mantra.core.ledger import FeedState
+from mantra.core.ledger import FeedState, Row
 from mantra.errors import MantraError
+from mantra.runtime import child
+from mantra.runtime.spine import RunInstrument, Spine
 from mantra.venues import NAMES
 
 LATENCY_WINDOW_S = 10
@@ -120,27 +123,6 @@ class Snapshot:
 # Reading it ------------------------------------------------------------------------------------------------------
 
 
-class RunInstrument(Protocol):
-    slot: int
-    id: int
-    name: str
-    price_decimals: int
-    size_decimals: int
-
-
-class Run(Protocol):
-    """The part of a spine that the terminal reads."""
-
-    run: str | None
-    clock: Any
-    ledger: Any
-    tops: Any
-    worlds: Any
-
-    def instruments(self) -> Sequence[RunInstrument]: ...
-    def histograms(self) -> dict[str, Histogram]: ...
-
-
 @dataclass
 class _Rates:
     """A feed's counters as they were, once a second, and what they came to per second."""
@@ -156,7 +138,7 @@ class _Rates:
 class Reader:
     """Take snapshots of a run; remembers just enough to tell rates and the latest latencies."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Spine) -> None:
         self.run = run
         self._rates: dict[str, _Rates] = {}
         self._mids: dict[int, deque[float]] = {}
@@ -192,7 +174,7 @@ class Reader:
         return Market(instrument.name, instrument.price_decimals, instrument.size_decimals, bids, asks,
                       tuple(sorted(books, key=lambda book: book.venue)), tuple(mids))
 
-    def _feed(self, row: Any, now: int) -> Feed:
+    def _feed(self, row: Row, now: int) -> Feed:
         counts = row.counts()
         rates = self._rates.setdefault(row.name, _Rates(now, counts))
         seconds = (now - rates.at_ns) / SECOND
@@ -529,25 +511,29 @@ def screen(view: Snapshot, selected: int, width: int, height: int, banner: str =
 
 
 class Keys:
-    """Single keys from the terminal while it is ours; none when there is no terminal to type in."""
+    """Single keys from the terminal, whatever standard input is; none while it listens to another job, or is none."""
 
     def __init__(self) -> None:
-        self._fd = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+        self._fd: int | None = None
         self._saved: list[Any] = []
 
     def __enter__(self) -> Keys:
-        if self._fd is not None:
-            self._saved = termios.tcgetattr(self._fd)
-            tty.setcbreak(self._fd)
+        with contextlib.suppress(OSError):
+            self._fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+            if os.tcgetpgrp(self._fd) == os.getpgrp():
+                self._saved = termios.tcgetattr(self._fd)
+                tty.setcbreak(self._fd)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._fd is not None:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
+            if self._saved:
+                termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
+            os.close(self._fd)
 
     def wait(self, seconds: float) -> bytes:
         """What was typed within `seconds`; arrows are escape sequences."""
-        if self._fd is None:
+        if self._fd is None or not self._saved:
             time.sleep(seconds)
             return b""
         ready, _, _ = select.select([self._fd], [], [], seconds)
@@ -567,17 +553,21 @@ def choose(selected: int, count: int, keys: bytes) -> int:
     return selected
 
 
-def show(reader: Reader, banner: str, refresh: float, duration_s: float | None, alive: Callable[[], bool]) -> None:
-    """Draw until the run ends, the time is up, or somebody presses q."""
+def show(reader: Reader, banner: str, refresh: float, duration_s: float | None) -> bool:
+    """Draw until the run ends, the time is up, or somebody presses q: then True."""
+    region = reader.run.clock.region
     console = Console(highlight=False)
     ends = time.monotonic() + duration_s if duration_s is not None else None
     selected, keys = 0, b""
     with Keys() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
-        while keys not in (b"q", b"Q", b"\x1b") and alive() and (ends is None or time.monotonic() < ends):
+        while (region is None or region.owner_alive) and (ends is None or time.monotonic() < ends):
             view = reader.read()
             selected = choose(selected, len(view.markets), keys)
             live.update(screen(view, selected, console.width, console.height, banner), refresh=True)
             keys = keyboard.wait(1 / refresh)
+            if keys in (b"q", b"Q"):
+                return True
+    return False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -587,22 +577,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--banner", default="", help="a line to keep in sight")
     parser.add_argument("--refresh", type=float, default=4, metavar="PER_SECOND", help="default 4")
     parser.add_argument("--duration", type=float, metavar="SECONDS", help="leave after that")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help="write a line there when the run is found")
     parser.add_argument("--once", action="store_true", help="print one screen after a second of watching, and leave")
     options = parser.parse_args(arguments)
     if not 0 < options.refresh <= 60:
         parser.error("--refresh must be above 0, at most 60")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not options.once and not sys.stdout.isatty():
+        parser.error("standard output is not a terminal: --once prints one screen")
+    launcher = os.getppid() if "MANTRA_PARENT" in os.environ else None
+    child.follow_parent()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)    # unwinds, so that the terminal gets its screen back
     try:
         with mantra.attach(options.run) as run:
             reader = Reader(run)
+            if options.ready_fd is not None:
+                with os.fdopen(options.ready_fd, "w") as ready:
+                    print("this terminal", file=ready)
             if options.once:
                 reader.read()
                 time.sleep(1)
                 size = shutil.get_terminal_size((100, 34))
                 Console(width=size.columns, highlight=False).print(
                     screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
-            else:
-                show(reader, options.banner, options.refresh, options.duration, run.alive)
+            elif show(reader, options.banner, options.refresh, options.duration) and launcher is not None:
+                os.kill(launcher, signal.SIGINT)    # who started us and the feeds together ends them together
     except MantraError as error:
         print(f"mantra ui: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,18 +1,16 @@
 """The terminal: numbers as people read them, and a screen that always fits."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mantra.core.clock import Clock
-from mantra.core.histogram import Histogram
-from mantra.core.ledger import FeedState, Ledger
+from mantra.core.ledger import FeedState
 from mantra.core.messages import Top, World
-from mantra.core.vector import Vector
+from mantra.runtime.spine import Spine
 from mantra.ui.terminal import (
     BookTrust,
     Feed,
@@ -134,41 +132,20 @@ def test_sparks_show_the_newest_values() -> None:
     assert spark([], 3) == "   "
 
 
-class RunInstrument(NamedTuple):
-    slot: int
-    id: int
-    name: str
-    generation: int
-    price_decimals: int
-    size_decimals: int
+@pytest.fixture
+def run() -> Iterator[Spine]:
+    with Spine.private(clock=Clock.virtual(NOW)) as spine:
+        spine.add_instrument(7, "ETH-BTC", 0, 8, 8)
+        yield spine
 
 
-@dataclass
-class Run:
-    """The part of a run that the terminal reads, in private memory."""
-
-    run: str = "test"
-    clock: Clock = field(default_factory=lambda: Clock.virtual(NOW))
-    ledger: Ledger = field(default_factory=lambda: Ledger.create(rows=4))
-    tops: Vector = field(default_factory=lambda: Vector.create(None, "top", 4))
-    worlds: Vector = field(default_factory=lambda: Vector.create(None, "world", 4))
-    latency: dict[str, Histogram] = field(default_factory=dict)
-
-    def instruments(self) -> list[RunInstrument]:
-        return [RunInstrument(0, 7, "ETH-BTC", 0, 8, 8)]
-
-    def histograms(self) -> dict[str, Histogram]:
-        return self.latency
-
-
-def test_a_run_with_nothing_in_it_yet_is_shown_too() -> None:
-    view = Reader(Run()).read()
+def test_a_run_with_nothing_in_it_yet_is_shown_too(run: Spine) -> None:
+    view = Reader(run).read()
     assert (view.markets[0].bids, view.feeds, view.latencies) == ((), (), ())
     assert "nothing yet" in "\n".join(lines(view, 80, 24))
 
 
-def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory() -> None:
-    run = Run()
+def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Spine) -> None:
     row = run.ledger.row("binance-0", 0)
     row.set_state(FeedState.LIVE, NOW - SECOND)
     reader = Reader(run)
@@ -180,8 +157,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory() -> No
         instrument=7, bid_count=1, bid_price=[100, *[0] * 9], bid_size=[5, *[0] * 9], bid_venues=[1, *[0] * 9],
         ask_count=2, ask_price=[102, 103, *[0] * 8], ask_size=[6, 1, *[0] * 8], ask_venues=[2, 3, *[0] * 8]))
     for who, ns in (("binance-0", 900), ("bitstamp-0", 700)):
-        run.latency[f"socket_to_top.{who}"] = Histogram.create()
-        run.latency[f"socket_to_top.{who}"].record(ns)
+        run.histogram(f"socket_to_top.{who}").record(ns)
     run.clock.advance(2 * SECOND)
     view = reader.read()
     assert view.markets[0].bids == (Level(100, 5, 1),)
@@ -193,13 +169,13 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory() -> No
         ("socket_to_top", 700, 900), ("socket_to_top.binance-0", 900, 900), ("socket_to_top.bitstamp-0", 700, 700)]
 
 
-def test_latencies_are_of_the_last_seconds_only() -> None:
-    run = Run(latency={"socket_to_top": Histogram.create()})
+def test_latencies_are_of_the_last_seconds_only(run: Spine) -> None:
+    histogram = run.histogram("socket_to_top")
     reader = Reader(run)
-    run.latency["socket_to_top"].record(5_000_000)
+    histogram.record(5_000_000)
     for _ in range(12):
         reader.read()
         run.clock.advance(SECOND)
-        run.latency["socket_to_top"].record(100)
+        histogram.record(100)
     (path,) = reader.read().latencies
     assert (path.p999, path.highest) == (100, 5_000_000)
