@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
     made.add_argument("--faults", default="", metavar="SPEC",
                       help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,stall=5s,restart=2m,"
-                           "snapshot=0.1,refuse=0.1,limit=0.1,bytewise")
+                           "snapshot=0.1,refuse=0.1,limit=0.1,block=0.1,bytewise")
     made.add_argument("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
     made.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
     made.add_argument("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
@@ -75,7 +75,7 @@ def venues(options: argparse.Namespace) -> list[Venue]:
     """The venues that the options ask for, each with its source."""
     if options.recording or options.venue:
         return [recorded(options)]
-    names = [name.strip() for name in options.venues.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in options.venues.split(",") if name.strip()))
     if not names or not set(names) <= set(VENUES):
         raise ConfigurationError(f"--venues {options.venues}: choose from {', '.join(VENUES)}")
     if options.rate is not None and options.rate <= 0:

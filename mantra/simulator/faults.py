@@ -5,6 +5,7 @@ A specification is `name=value,...`: chances for each message or request, times 
     drop duplicate reorder fragment   chance for each book or trade message of a connection
     snapshot                          chance that a REST book is wrong (crossed, old, or without its top levels)
     refuse limit                      chance that a REST request is answered 503, or 429 with Retry-After
+    block                             chance that a handshake is answered 451, as where a venue may not serve
     cut restart                       average seconds between cuts of a connection, restarts of the venue
     stall                             seconds of silence on an open connection, every 30 s on average
     bytewise                          every frame leaves in one-byte writes
@@ -17,7 +18,7 @@ from collections import Counter
 
 from mantra.errors import ConfigurationError
 
-CHANCES = ("drop", "duplicate", "reorder", "fragment", "snapshot", "refuse", "limit")
+CHANCES = ("drop", "duplicate", "reorder", "fragment", "snapshot", "refuse", "limit", "block")
 TIMES = ("cut", "restart", "stall")
 SWITCHES = ("bytewise",)
 STALL_EVERY = 30.0

@@ -8,7 +8,7 @@ client and this server cannot share one misunderstanding; nothing here imports m
 
     GET /simulator/state                    connections, messages, faults so far
     GET /simulator/book?symbol=S[&sequence=N]   the venue's true book, at an earlier sequence if asked
-    POST /simulator/faults?drop=0.01&...    replace the faults (see faults.py); without arguments: show them
+    POST /simulator/faults?drop=0.01&...    replace the faults (see faults.py; drop=0: none any more)
     POST /simulator/now?drop=2&cut=1&...    once: the next 2 messages; also stall=, restart= or reconnect=SECONDS
 """
 from __future__ import annotations
@@ -37,7 +37,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from mantra.errors import ConfigurationError
-from mantra.simulator.faults import Faults, parse, seconds
+from mantra.simulator.faults import CHANCES, Faults, parse, seconds
 from mantra.simulator.market import Trade
 from mantra.simulator.source import Change, Image, Listed, Listing, Rows, Source
 
@@ -421,6 +421,8 @@ class Venue(ABC):
         parts = urlsplit(request.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         if request.headers.get("Upgrade", "").lower() == "websocket":
+            if self.faults.hits("block"):
+                return answer(451, '{"code":0,"msg":"Service unavailable from a restricted location."}')
             return self.admit(client, parts.path, query)
         if parts.path.startswith("/simulator/"):
             return self._steer(parts.path.removeprefix("/simulator/").rstrip("/"), query)
@@ -491,7 +493,7 @@ class Venue(ABC):
 
     def _order(self, query: dict[str, str]) -> None:
         for name, value in query.items():
-            if name in ("drop", "duplicate", "reorder", "fragment", "snapshot", "refuse", "limit"):
+            if name in CHANCES:
                 self.faults.ordered[name] += int(value)
             elif name == "cut":
                 self._each(Connection.cut, name)

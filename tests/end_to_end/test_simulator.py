@@ -162,6 +162,13 @@ def test_rest_can_refuse_and_can_be_wrong(venues, order, venue, path):
     assert kinds == {"snapshot crossed", "snapshot old", "snapshot ghost"}
 
 
+def test_a_venue_can_refuse_a_place(client, order):
+    order("binance", "now?block=1")
+    with pytest.raises(websocket.WebSocketBadStatusException, match="451"):
+        client("binance")
+    client("binance")
+
+
 def test_both_venues_speak_tls_with_a_certificate_that_can_be_checked():
     with Child(*FAST, "--tls") as child:
         assert Path(child.endpoints["binance"]["ca_file"]).exists()
