@@ -5,13 +5,9 @@
  *
  * A paced message costs two system calls (poll, recv), a burst one recv per buffer: a short read means that the socket
  * is empty, so nobody asks a second time only to hear EAGAIN. The descriptor is non-blocking. One thread, the owner,
- * waits, receives and sends; others may only `wake` and `end`. gnu11: ppoll. */
+ * waits, receives and sends; others may only `wake` and `end`. gnu11: POSIX. */
 #ifndef MANTRA_TRANSPORT_H
 #define MANTRA_TRANSPORT_H
-
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 
 #include "mantra/base.h"
 
@@ -167,13 +163,20 @@ mantra_transport_receive(mantra_transport *t, void *to, size_t room)
     return t->read(t, to, room);
 }
 
-/* poll one or both descriptors: 1 the stream, 2 woken, 0 timeout or a signal. Negative timeout: for ever. */
+/* What `poll` takes: milliseconds, rounded up, so that a wait never turns into a spin. */
+static inline int
+mantra_poll_ms(int64_t timeout_ns)
+{
+    const int64_t ms = timeout_ns < INT64_MAX - 999999 ? (timeout_ns + 999999) / 1000000 : INT32_MAX;
+    return timeout_ns < 0 ? -1 : ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
+/* Poll both descriptors: 1 the stream, 2 woken, 0 timeout or a signal. Negative timeout: for ever. */
 static inline int
 mantra_transport_poll(mantra_transport *t, short events, int64_t timeout_ns)
 {
     struct pollfd polled[2] = {{t->fd, events, 0}, {t->wake_fd, POLLIN, 0}};
-    const struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-    if (ppoll(polled, 2, timeout_ns < 0 ? NULL : &timeout, NULL) <= 0)
+    if (poll(polled, 2, mantra_poll_ms(timeout_ns)) <= 0)
         return 0;
     return polled[1].revents ? 2 : 1;
 }
@@ -188,7 +191,7 @@ mantra_transport_clear_wake(mantra_transport *t)
     atomic_exchange_explicit(&t->woken, 0, memory_order_acq_rel);
 }
 
-/* Wait for bytes: 1 receive now, 0 timeout (or a signal: call again), 2 woken. Negative timeout: for ever. */
+/* Wait for bytes: 1 receive now, 0 timeout (of whole ms; or a signal: call again), 2 woken. Negative: for ever. */
 static inline int
 mantra_transport_wait(mantra_transport *t, int64_t timeout_ns)
 {
@@ -216,14 +219,13 @@ mantra_transport_send(mantra_transport *t, const void *from, size_t size)
         }
         if (sent == MANTRA_FAILED)
             return MANTRA_FAILED;
-        int64_t left = deadline - mantra_monotonic_ns();
+        const int64_t left = deadline - mantra_monotonic_ns();
         if (left <= 0)
             return mantra_transport_fail(t, ETIMEDOUT, "the peer did not take what was sent");
         /* A mere wake must not be lost to the reader, nor make this loop spin: watch the stream alone, which `end`
          * makes ready by shutting it down. */
         struct pollfd polled = {t->fd, t->write_events, 0};
-        const struct timespec timeout = {left / 1000000000, left % 1000000000};
-        ppoll(&polled, 1, &timeout, NULL);
+        poll(&polled, 1, mantra_poll_ms(left));
     }
     return (ptrdiff_t)size;
 }
