@@ -15,6 +15,7 @@
 
 #define MANTRA_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MANTRA_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define MANTRA_COLD static __attribute__((noinline, unused)) /* keeps what is rare out of what is hot */
 
 #if defined(__x86_64__)
 #define MANTRA_PAUSE() __builtin_ia32_pause()

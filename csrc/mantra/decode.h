@@ -36,8 +36,8 @@ typedef struct mantra_print {
 } mantra_print;
 
 /* The text of the first levels of a book's last image, to notice that nothing changed. One per book; zeroed means that
- * nothing is known, and a feed zeroes it whenever it drops the book. The bytes themselves are kept, not a hash: comparing
- * them is exact, and faster than hashing, since it needs no look at where the levels end. */
+ * nothing is known, and a feed zeroes it whenever it drops the book. The bytes themselves are kept, not a hash:
+ * comparing them is exact, and faster than hashing, since it needs no look at where the levels end. */
 #define MANTRA_IMAGE_BYTES 1008
 typedef struct mantra_image_text {
     uint32_t bytes_bids, bytes_asks;

@@ -39,7 +39,7 @@ typedef struct mantra_binance_message {
     uint64_t numbers[MANTRA_BINANCE_KEYS];
     mantra_span type, symbol;
     bool snapshot, diff;                     /* a REST answer; an event of type depthUpdate */
-    int32_t image_book, diff_book;           /* whose levels are met: by stream or caller; by symbol. -1: not known yet */
+    int32_t image_book, diff_book;           /* whose levels are met, by stream or caller, by symbol; -1: not known */
     unsigned read;                           /* by key: levels that were read as they passed */
     mantra_image image;
 } mantra_binance_message;
@@ -93,7 +93,8 @@ mantra_binance_member(mantra_decoder *decoder, mantra_json *json, mantra_binance
     message->values[key] = json->at;
     if (mantra_is_digit(c)) {
         const char *start = json->at;
-        if (mantra_integer(&json->at, json->end, &message->numbers[key]) == 0 && (*json->at == ',' || *json->at == '}')) {
+        if (mantra_integer(&json->at, json->end, &message->numbers[key]) == 0 &&
+            (*json->at == ',' || *json->at == '}')) {
             message->integers |= bit;
             return 0;
         }
@@ -144,8 +145,10 @@ mantra_binance_diff(mantra_decoder *decoder, const char *end, mantra_binance_mes
     const unsigned numbers = MANTRA_BINANCE_BIT(EVENT_TIME) | MANTRA_BINANCE_BIT(FIRST) | MANTRA_BINANCE_BIT(LAST);
     const unsigned sides = MANTRA_BINANCE_BIT(B) | MANTRA_BINANCE_BIT(A);
     const unsigned foreign = MANTRA_BINANCE_BIT(BIDS) | MANTRA_BINANCE_BIT(ASKS);
-    if ((message->integers & numbers) != numbers || (message->seen & (sides | foreign)) != sides || !message->symbol.text ||
-        mantra_venue_time(message->numbers[MANTRA_BINANCE_EVENT_TIME], &decoder->venue_time_ns))
+    if ((message->integers & numbers) != numbers || (message->seen & (sides | foreign)) != sides ||
+        !message->symbol.text)
+        return MANTRA_MALFORMED;
+    if (mantra_venue_time(message->numbers[MANTRA_BINANCE_EVENT_TIME], &decoder->venue_time_ns))
         return MANTRA_MALFORMED;
     decoder->first = message->numbers[MANTRA_BINANCE_FIRST];
     decoder->last = message->numbers[MANTRA_BINANCE_LAST];
@@ -178,7 +181,8 @@ mantra_binance_trade(mantra_decoder *decoder, const char *end, mantra_binance_me
     decoder->book = (uint32_t)book;
     if (decoder->trade_capacity < 1)
         return MANTRA_TOO_MANY;
-    mantra_json price = {message->values[MANTRA_BINANCE_PRICE], end}, size = {message->values[MANTRA_BINANCE_SIZE], end};
+    mantra_json price = {message->values[MANTRA_BINANCE_PRICE], end};
+    mantra_json size = {message->values[MANTRA_BINANCE_SIZE], end};
     int status = mantra_json_decimal(&price, decoder->scales[book].price_decimals, &trade->price);
     if (status == 0)
         status = mantra_json_decimal(&size, decoder->scales[book].size_decimals, &trade->size);
@@ -213,7 +217,7 @@ mantra_binance_image(mantra_decoder *decoder, const char *end, mantra_binance_me
 }
 
 /* The whole message as text says it, before the verdict on early errors. */
-static inline int
+MANTRA_COLD int
 mantra_binance_message_kind(mantra_decoder *decoder, const char *text, size_t size)
 {
     mantra_binance_message message;
@@ -274,10 +278,69 @@ mantra_binance_message_kind(mantra_decoder *decoder, const char *text, size_t si
     return stream.text || (message.seen & ticker) == ticker ? MANTRA_IGNORED : MANTRA_MALFORMED;
 }
 
+/* A book diff or a trade byte for byte as the venue spells it, raw or combined. 0: it is neither, or has an error. */
+static inline int
+mantra_binance_usual(mantra_decoder *decoder, const char *text, size_t size)
+{
+    mantra_json json = {text, text + size};
+    mantra_span name;
+    mantra_print *trade = decoder->trades;
+    uint64_t event_time, time;
+    if (MANTRA_JSON_EXPECT(&json, "{\"stream\":\"")) {
+        json.at--;
+        if (mantra_json_string(&json, &name) || !MANTRA_JSON_EXPECT(&json, ",\"data\":"))
+            return 0;
+        json.end--; /* the outer brace is looked at in the end */
+    }
+    const bool diff = MANTRA_JSON_EXPECT(&json, "{\"e\":\"depthUpdate\",\"E\":");
+    if (!diff && !MANTRA_JSON_EXPECT(&json, "{\"e\":\"trade\",\"E\":"))
+        return 0;
+    if (mantra_integer(&json.at, json.end, &event_time) || !MANTRA_JSON_EXPECT(&json, ",\"s\":") ||
+        mantra_json_string(&json, &name))
+        return 0;
+    const int32_t book = name.escaped ? -1 : mantra_symbols_find(decoder->symbols, name.text, name.size);
+    if (book < 0)
+        return 0;
+    const mantra_scale scale = decoder->scales[book];
+    decoder->book = (uint32_t)book;
+    decoder->change_count = decoder->trade_count = 0;
+    if (diff) {
+        if (!MANTRA_JSON_EXPECT(&json, ",\"U\":") || mantra_integer(&json.at, json.end, &decoder->first) ||
+            !MANTRA_JSON_EXPECT(&json, ",\"u\":") || mantra_integer(&json.at, json.end, &decoder->last) ||
+            decoder->first > decoder->last || mantra_venue_time(event_time, &decoder->venue_time_ns) ||
+            !MANTRA_JSON_EXPECT(&json, ",\"b\":") || mantra_json_levels(decoder, &json, MANTRA_BID, 0, &name) ||
+            !MANTRA_JSON_EXPECT(&json, ",\"a\":") || mantra_json_levels(decoder, &json, MANTRA_ASK, 0, &name))
+            return 0;
+    } else {
+        if (decoder->trade_capacity < 1 || !MANTRA_JSON_EXPECT(&json, ",\"t\":") ||
+            mantra_integer(&json.at, json.end, &trade->trade_id) || !MANTRA_JSON_EXPECT(&json, ",\"p\":\"") ||
+            mantra_decimal(&json.at, json.end, scale.price_decimals, &trade->price) ||
+            !MANTRA_JSON_EXPECT(&json, "\",\"q\":\"") ||
+            mantra_decimal(&json.at, json.end, scale.size_decimals, &trade->size) ||
+            !MANTRA_JSON_EXPECT(&json, "\",\"T\":") || mantra_integer(&json.at, json.end, &time) ||
+            mantra_venue_time(time, &trade->venue_time_ns) || trade->price <= 0 || trade->size < 0)
+            return 0;
+        const bool sold = MANTRA_JSON_EXPECT(&json, ",\"m\":true,\"M\":true");
+        if (!sold && !MANTRA_JSON_EXPECT(&json, ",\"m\":false,\"M\":true"))
+            return 0;
+        trade->side = sold ? MANTRA_SELL : MANTRA_BUY;
+        decoder->first = decoder->last = trade->trade_id;
+        decoder->venue_time_ns = trade->venue_time_ns;
+        decoder->trade_count = 1;
+    }
+    const bool combined = json.end != text + size;
+    if (!MANTRA_JSON_EXPECT(&json, "}") || json.at != json.end || (combined && *json.end != '}'))
+        return 0;
+    return diff ? MANTRA_DIFF : MANTRA_TRADES;
+}
+
 static inline int
 mantra_decode_binance(mantra_decoder *decoder, const char *text, size_t size)
 {
-    return mantra_verdict(mantra_binance_message_kind(decoder, text, size), text, size);
+    int status = mantra_binance_usual(decoder, text, size);
+    if (MANTRA_UNLIKELY(status == 0))
+        status = mantra_verdict(mantra_binance_message_kind(decoder, text, size), text, size);
+    return status;
 }
 
 /* The answer of /api/v3/depth, for decoder->book: MANTRA_IMAGE, or an error. */

@@ -1,6 +1,7 @@
 /* decode_bitstamp.h - Bitstamp WebSocket v2 messages and REST book snapshots.
  *
- *   {"data":{"timestamp":"..","microtimestamp":"..","bids":[["p","s"]],"asks":[]},"channel":"diff_order_book_ethusd","event":"data"}
+ *   {"data":{"timestamp":"..","microtimestamp":"..","bids":[["p","s"]],"asks":[]},
+ *    "channel":"diff_order_book_ethusd","event":"data"}
  *
  * The market, and with it the scale of every number, stands behind the data. So the message's tail is peeked at for a
  * channel, the data is read with what it promises, and when the forward reading fails or meets another channel
@@ -51,10 +52,8 @@ mantra_bitstamp_peek(const char *text, size_t size)
         end -= sizeof trade - 1;
     else
         return name;
-    const char *start = end;
-    while (start > end - 48 && start[-1] != '"')
-        start--;
-    if (memcmp(start - (sizeof key - 1), key, sizeof key - 1) == 0)
+    const char *start = mantra_json_quote_before(end);
+    if (start && memcmp(++start - (sizeof key - 1), key, sizeof key - 1) == 0)
         name = (mantra_span){.text = start, .size = (size_t)(end - start)};
     return name;
 }
@@ -158,8 +157,8 @@ mantra_bitstamp_data(mantra_decoder *decoder, mantra_json *json, mantra_bitstamp
                                          : mantra_bitstamp_book(decoder, json, channel.kind, image);
 }
 
-/* One message; `peeked` is what its channel is expected to be, or nothing. A promise that is broken is an error here. */
-static inline int
+/* One message; `peeked` is what its channel is expected to be, or nothing. A broken promise is an error here. */
+MANTRA_COLD int
 mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size, mantra_span peeked)
 {
     mantra_json json = {text, text + size};
@@ -214,11 +213,46 @@ mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size, 
     return channel.kind == MANTRA_IMAGE ? mantra_image_finish(decoder, text + size, &image) : channel.kind;
 }
 
+/* A book message byte for byte as the venue spells it, up to the tail that was peeked at. 0: not so, or an error. */
+static inline int
+mantra_bitstamp_usual(mantra_decoder *decoder, const char *text, size_t size, mantra_span peeked)
+{
+    const mantra_bitstamp_channel channel = mantra_bitstamp_read_channel(decoder, peeked);
+    const bool wanted = channel.book >= 0 && (channel.kind == MANTRA_DIFF || channel.kind == MANTRA_IMAGE);
+    mantra_json json = {text, text + size};
+    mantra_image image = {0};
+    uint64_t seconds;
+    int status = 0;
+    if (!wanted || text[size - 3] != 'a' || !MANTRA_JSON_EXPECT(&json, "{\"data\":{\"timestamp\":\"") ||
+        mantra_integer(&json.at, json.end, &seconds) || !MANTRA_JSON_EXPECT(&json, "\",\"microtimestamp\":\"") ||
+        mantra_integer(&json.at, json.end, &decoder->last) || !MANTRA_JSON_EXPECT(&json, "\",\"bids\":") ||
+        decoder->last > INT64_MAX / 1000)
+        return 0;
+    decoder->book = (uint32_t)channel.book;
+    decoder->first = decoder->last;
+    decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
+    decoder->change_count = decoder->trade_count = 0;
+    for (unsigned side = 0; side < 2 && status == 0; side++) {
+        if (side == 1 && !MANTRA_JSON_EXPECT(&json, ",\"asks\":"))
+            return 0;
+        status = channel.kind == MANTRA_IMAGE
+                     ? mantra_image_side(decoder, &json, &image, side)
+                     : mantra_json_levels(decoder, &json, side ? MANTRA_ASK : MANTRA_BID, 0, &image.text[side]);
+    }
+    if (status || *json.at != '}' || json.at + sizeof "},\"channel\":\"" - 1 != peeked.text)
+        return 0;
+    status = channel.kind == MANTRA_IMAGE ? mantra_image_finish(decoder, json.end, &image) : MANTRA_DIFF;
+    return status > 0 ? status : 0;
+}
+
 static inline int
 mantra_decode_bitstamp(mantra_decoder *decoder, const char *text, size_t size)
 {
-    mantra_span peeked = mantra_bitstamp_peek(text, size);
-    int status = mantra_bitstamp_message(decoder, text, size, peeked);
+    const mantra_span peeked = mantra_bitstamp_peek(text, size);
+    int status = peeked.text ? mantra_bitstamp_usual(decoder, text, size, peeked) : 0;
+    if (MANTRA_LIKELY(status > 0))
+        return status;
+    status = mantra_bitstamp_message(decoder, text, size, peeked);
     if (status < 0 && peeked.text) /* perhaps only for what the peek promised */
         status = mantra_bitstamp_message(decoder, text, size, (mantra_span){0});
     return mantra_verdict(status, text, size);
@@ -231,7 +265,7 @@ mantra_decode_bitstamp_snapshot(mantra_decoder *decoder, const char *text, size_
     mantra_json json = {text, text + size};
     mantra_image image;
     decoder->trade_count = 0;
-    int status = mantra_bitstamp_book(decoder, &json, MANTRA_DIFF, &image); /* as a diff: all levels, nothing remembered */
+    int status = mantra_bitstamp_book(decoder, &json, MANTRA_DIFF, &image); /* as a diff: all levels, none remembered */
     if (status == 0)
         status = mantra_json_finish(&json) ? MANTRA_MALFORMED : MANTRA_IMAGE;
     return mantra_verdict(status, text, size);

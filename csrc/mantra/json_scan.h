@@ -87,7 +87,7 @@ mantra_json_special(const char *text)
 #else
     uint32_t found = 0;
     for (unsigned i = 0; i < 16; i++)
-        found |= (uint32_t)(text[i] == '"' || text[i] == '\\' || (uint8_t)text[i] < ' ' || (uint8_t)text[i] > 0x7F) << i;
+        found |= (uint32_t)(text[i] == '"' || text[i] == '\\' || (int8_t)text[i] < ' ') << i;
     return found;
 #endif
 }
@@ -141,13 +141,14 @@ mantra_json_escape(const char *text, const char *end, unsigned *length)
     *length = 6;
     if (high < 0xD800 || high > 0xDFFF)
         return high;
-    int32_t low = high > 0xDBFF || end - text < 12 || text[6] != '\\' || text[7] != 'u' ? -1 : mantra_json_hex(text + 8);
+    bool pair = high <= 0xDBFF && end - text >= 12 && text[6] == '\\' && text[7] == 'u';
+    int32_t low = pair ? mantra_json_hex(text + 8) : -1;
     *length = 12;
     return low < 0xDC00 || low > 0xDFFF ? -1 : 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
 }
 
 /* The rest of a string from its first byte that is neither plain nor the closing quote. */
-static inline int
+MANTRA_COLD int
 mantra_json_string_rest(mantra_json *json, const char *p, mantra_span *span)
 {
     while (p < json->end) {
@@ -197,7 +198,7 @@ mantra_json_string(mantra_json *json, mantra_span *span)
 }
 
 /* Write a string's meaning as UTF-8; `out` has room for span.size bytes. Returns its length. */
-static inline size_t
+MANTRA_COLD size_t
 mantra_json_unescape(mantra_span span, char *out)
 {
     const char *p = span.text, *end = span.text + span.size;
@@ -309,7 +310,7 @@ mantra_json_literal(mantra_json *json)
 }
 
 /* Pass over one value of any kind, checking all of it. */
-static inline int
+MANTRA_COLD int
 mantra_json_skip(mantra_json *json)
 {
     uint64_t objects = 0; /* bit 0: the innermost container is an object */
@@ -348,6 +349,36 @@ mantra_json_skip(mantra_json *json)
         if (more < 0 || ((objects & 1) && mantra_json_key(json, &span)))
             return MANTRA_MALFORMED;
     }
+}
+
+/* Consume exactly this text, if it stands here. For spellings that a venue is known to keep to. */
+#define MANTRA_JSON_EXPECT(json, literal) mantra_json_expect(json, literal, sizeof(literal) - 1)
+static inline bool
+mantra_json_expect(mantra_json *json, const char *literal, size_t size)
+{
+    if (json->end - json->at < (ptrdiff_t)size || memcmp(json->at, literal, size) != 0)
+        return false;
+    json->at += size;
+    return true;
+}
+
+/* The last quote in the 48 bytes in front of `end`, all of them readable; NULL: there is none. */
+static inline const char *
+mantra_json_quote_before(const char *end)
+{
+    for (const char *p = end - 16; p >= end - 48; p -= 16) {
+#if defined(__SSE2__) && !defined(MANTRA_PORTABLE)
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+        unsigned found = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')));
+        if (found)
+            return p + 31 - __builtin_clz(found);
+#else
+        for (int i = 15; i >= 0; i--)
+            if (p[i] == '"')
+                return p + i;
+#endif
+    }
+    return NULL;
 }
 
 /* Nothing but white space may be left. */

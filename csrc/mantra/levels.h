@@ -3,7 +3,7 @@
  *   "bids":[["61837.63","0.50"],["61837.60","1.20"], ... ]]
  *           |<- the first `depth` levels ->|^ and the character behind them: a side's text
  *
- * A partial-depth image repeats levels that rarely change, so its sides' texts are compared with the last image's first:
+ * A partial-depth image repeats levels that rarely change, so its sides' texts are first compared with the last's:
  * when both are the same bytes there is nothing to read. Levels past `depth` are passed over in 16-byte steps. */
 #ifndef MANTRA_LEVELS_H
 #define MANTRA_LEVELS_H
@@ -24,7 +24,7 @@ mantra_json_decimal(mantra_json *json, uint8_t decimals, int64_t *out)
 }
 
 /* One level. Venues send no white space between a level's parts, except in some REST answers. */
-static inline int
+MANTRA_COLD int
 mantra_json_level(mantra_json *json, mantra_scale scale, int64_t *price, int64_t *size)
 {
     if (mantra_json_enter(json, '[') != 1)
@@ -40,8 +40,70 @@ mantra_json_level(mantra_json *json, mantra_scale scale, int64_t *price, int64_t
     return mantra_json_next(json, '[') == 0 && *price > 0 && *size >= 0 ? 0 : MANTRA_MALFORMED;
 }
 
-/* Pass over levels up to and including the bracket that closes their array. They are not used, so it is enough that they
- * can hide no other part of the message: no braces, letters, spaces or backslashes until "]]". */
+/* Bit i: byte i of 48 is no digit. */
+static inline uint64_t
+mantra_mask_others(const char *text)
+{
+    uint64_t mask = 0;
+#if defined(__SSE2__) && !defined(MANTRA_PORTABLE)
+    for (unsigned i = 0; i < 48; i += 16) {
+        __m128i digits = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(const void *)(text + i)), _mm_set1_epi8('0'));
+        __m128i found = _mm_cmpeq_epi8(_mm_min_epu8(digits, _mm_set1_epi8(9)), digits);
+        mask |= (uint64_t)(uint16_t)~_mm_movemask_epi8(found) << i;
+    }
+#else
+    for (unsigned i = 0; i < 48; i += 8) /* the multiplication gathers the eight top bits */
+        mask |= (mantra_mark_others(mantra_load_digits(text + i)) >> 7) * UINT64_C(0x0102040810204080) >> 56 << i;
+#endif
+    return mask;
+}
+
+/* One level of the common form, ["61837.63","0.50"], within 48 bytes: where it ends. NULL: it is not of that form, or
+ * would be an error; the slow reading decides. All four numbers' ends come from one mask, so that the next level's
+ * start does not wait for the digits of this one. */
+static inline const char *
+mantra_level_compact(const char *p, const char *end, const mantra_places *prices, const mantra_places *sizes,
+                     mantra_change *change)
+{
+    uint64_t others = mantra_mask_others(p) & ~UINT64_C(3);
+    uint32_t word;
+    memcpy(&word, p, 4);
+    if ((word & 0xFFFF) != ('[' | '"' << 8))
+        return NULL;
+    unsigned ends[2][2]; /* of the price's and the size's whole part, and of all of it */
+    unsigned start = 2;
+    for (unsigned i = 0; i < 2; i++) {
+        ends[i][0] = ends[i][1] = (unsigned)__builtin_ctzll(others | UINT64_C(1) << 48);
+        others &= others - 1;
+        if (p[ends[i][0]] == '.') {
+            ends[i][1] = (unsigned)__builtin_ctzll(others | UINT64_C(1) << 48);
+            others &= others - 1;
+        }
+        memcpy(&word, p + ends[i][1], 4);
+        if (i == 0) {
+            if ((word & 0xFFFFFF) != ('"' | ',' << 8 | '"' << 16))
+                return NULL;
+            others &= others - 1;
+            others &= others - 1;
+        }
+    }
+    if ((word & 0xFFFF) != ('"' | ']' << 8) || p + ends[1][1] + 2 > end)
+        return NULL;
+    const mantra_places *places[2] = {prices, sizes};
+    int64_t values[2];
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned count = ends[i][0] - start, after = ends[i][1] - ends[i][0];
+        if (after == 1 || !mantra_places_read(places[i], p + start, count, after - (after != 0), &values[i]))
+            return NULL;
+        start = ends[i][1] + 3;
+    }
+    change->price = values[0];
+    change->size = values[1];
+    return values[0] > 0 ? p + ends[1][1] + 2 : NULL;
+}
+
+/* Pass over levels up to and including the bracket that closes their array. They are not used, so it is enough that
+ * they can hide no other part of the message: no braces, lower-case letters, spaces or backslashes until "]]". */
 static inline int
 mantra_json_skip_levels(mantra_json *json)
 {
@@ -81,28 +143,32 @@ static inline int
 mantra_json_levels(mantra_decoder *decoder, mantra_json *json, uint8_t kind, uint32_t depth, mantra_span *text)
 {
     const mantra_scale scale = decoder->scales[decoder->book];
-    uint32_t room = decoder->change_capacity - decoder->change_count, count = 0;
-    mantra_change *change = decoder->changes + decoder->change_count;
+    const mantra_places prices = mantra_places_of(scale.price_decimals), sizes = mantra_places_of(scale.size_decimals);
+    mantra_change *start = decoder->changes + decoder->change_count, *change = start;
+    mantra_change *full = decoder->changes + decoder->change_capacity;
     int more = mantra_json_enter(json, '[');
-    text->text = json->at;
-    if (more == 0)
-        text->text--;
+    text->text = json->at - (more == 0);
     while (more > 0) {
-        if (count == room)
+        if (change == full)
             return MANTRA_TOO_MANY;
-        int status = mantra_json_level(json, scale, &change[count].price, &change[count].size);
-        if (status)
-            return status;
-        change[count++].kind = kind;
-        if (count == depth && mantra_json_peek(json) == ',') {
+        const char *behind = mantra_level_compact(json->at, json->end, &prices, &sizes, change);
+        if (MANTRA_LIKELY(behind != NULL)) {
+            json->at = behind;
+        } else {
+            int status = mantra_json_level(json, scale, &change->price, &change->size);
+            if (status)
+                return status;
+        }
+        change++->kind = kind;
+        if (depth && change == start + depth && mantra_json_peek(json) == ',') {
             text->size = (size_t)(json->at + 1 - text->text);
-            decoder->change_count += count;
+            decoder->change_count += depth;
             return mantra_json_skip_levels(json);
         }
         more = mantra_json_next(json, '[');
     }
     text->size = (size_t)(json->at - text->text);
-    decoder->change_count += count;
+    decoder->change_count += (uint32_t)(change - start);
     return more;
 }
 
@@ -180,7 +246,7 @@ mantra_find_symbol(const mantra_symbols *symbols, mantra_span symbol)
     return symbol.size > sizeof plain ? -1 : mantra_symbols_find(symbols, plain, mantra_json_unescape(symbol, plain));
 }
 
-/* A finer number or too many levels end reading early; the rest must still be well-formed for that to be the verdict. */
+/* A finer number or too many levels end reading early; for that to be the verdict the rest must be well-formed. */
 static inline int
 mantra_verdict(int status, const char *text, size_t size)
 {

@@ -2,8 +2,8 @@
  *
  *   slots, open addressing, power of two:   | words[4] | size | index |   size 0: free
  *
- * A spelling of at most 31 bytes becomes four words (overlapping loads that depend on its length alone), so that looking
- * one up is a hash and four compares: no memcmp, no read outside the text. Filled by the feed, then only read. */
+ * A spelling of at most 31 bytes becomes four words (overlapping loads that depend on its length alone), so that
+ * looking it up is a hash and four compares: no memcmp, no read outside the text. Filled by the feed, then read. */
 #ifndef MANTRA_SYMBOLS_H
 #define MANTRA_SYMBOLS_H
 

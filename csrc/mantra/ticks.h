@@ -47,12 +47,19 @@ mantra_load_digits(const char *text)
     return word ^ UINT64_C(0x3030303030303030);
 }
 
+/* The top bit of each of the eight that is no digit. */
+static inline uint64_t
+mantra_mark_others(uint64_t digits)
+{
+    const uint64_t low = UINT64_C(0x7F7F7F7F7F7F7F7F); /* 0x76 lifts what is above 9 to the top bit and no further */
+    return (digits | ((digits & low) + UINT64_C(0x7676767676767676))) & ~low;
+}
+
 /* How many of the eight are digits before the first that is not. */
 static inline unsigned
 mantra_count_digits(uint64_t digits)
 {
-    /* 0x76 carries any byte above 9 into its top bit; a carry out of one disturbs only bytes behind it. */
-    uint64_t others = (digits | (digits + UINT64_C(0x7676767676767676))) & UINT64_C(0x8080808080808080);
+    uint64_t others = mantra_mark_others(digits);
     return others ? (unsigned)__builtin_ctzll(others) >> 3 : 8;
 }
 
@@ -73,7 +80,7 @@ mantra_leading_digits(uint64_t digits, unsigned count)
     return mantra_eight_digits(digits << (64 - 8 * count));
 }
 
-/* A number taken apart: value = mantissa * 10^exponent, mantissa without trailing zeros. `wide`: more digits than 64 bits
+/* A number taken apart: mantissa * 10^exponent, the mantissa without trailing zeros. `wide`: more digits than 64 bits
  * hold, so it fits no scale at all. */
 typedef struct mantra_decimal_parts {
     uint64_t mantissa;
@@ -133,7 +140,7 @@ mantra_decimal_take_apart(const char **at, const char *end, mantra_decimal_parts
     return 0;
 }
 
-static inline int
+MANTRA_COLD int
 mantra_decimal_any(const char **at, const char *end, uint8_t decimals, int64_t *out)
 {
     mantra_decimal_parts parts;
@@ -153,50 +160,74 @@ mantra_decimal_any(const char **at, const char *end, uint8_t decimals, int64_t *
     return 0;
 }
 
-/* Read a number as an exact count of 10^-decimals (decimals <= MANTRA_MAX_DECIMALS). 0, MANTRA_MALFORMED, MANTRA_FINER. */
+/* What reading at a scale needs, so that the common form is read without a branch on the scale. */
+typedef struct mantra_places {
+    uint64_t beyond;          /* bytes of eight fraction digits that are below the scale */
+    uint64_t whole, fraction; /* factors: of the whole part; of the fraction's first eight digits at most */
+    unsigned shift, most;     /* bits that align a fraction's digits; digits left of the point that can not overflow */
+    uint8_t decimals;
+} mantra_places;
+
+static inline mantra_places
+mantra_places_of(uint8_t decimals)
+{
+    unsigned read = decimals < 8 ? decimals : 8;
+    return (mantra_places){
+        .beyond = read < 8 ? ~UINT64_C(0) << (8 * read) : 0,
+        .whole = mantra_powers_of_ten[decimals],
+        .fraction = mantra_powers_of_ten[decimals - read],
+        .shift = read ? 64 - 8 * read : 0,
+        .most = decimals > 10 ? (unsigned)MANTRA_MAX_DECIMALS - decimals : 8,
+        .decimals = decimals,
+    };
+}
+
+/* `count` digits, a point and `after` digits as ticks; no point where `after` is 0. False: not of the common form (more
+ * than eight digits a side, a leading zero, digits below the scale, none), to be read the slow way. */
+static inline bool
+mantra_places_read(const mantra_places *places, const char *text, unsigned count, unsigned after, int64_t *out)
+{
+    if (MANTRA_UNLIKELY(count - 1 >= places->most || after > 8))
+        return false;
+    uint64_t digits = mantra_load_digits(text), fraction = 0;
+    uint64_t whole = mantra_leading_digits(digits, count);
+    bool odd = count > 1 && (digits & 0xFF) == 0; /* 007 */
+    if (MANTRA_LIKELY(after)) {
+        fraction = mantra_load_digits(text + count + 1) & (~UINT64_C(0) >> (64 - 8 * after));
+        odd |= (fraction & places->beyond) != 0;
+        fraction = mantra_eight_digits(fraction << places->shift) * places->fraction;
+    }
+    *out = (int64_t)(whole * places->whole + fraction);
+    return !odd;
+}
+
+/* Read a number as an exact count of 10^-decimals (at most MANTRA_MAX_DECIMALS). 0, MANTRA_MALFORMED, MANTRA_FINER. */
 static inline int
 mantra_decimal(const char **at, const char *end, uint8_t decimals, int64_t *out)
 {
+    const mantra_places places = mantra_places_of(decimals);
     const char *p = *at;
     bool negative = *p == '-';
     p += negative;
-    uint64_t digits = mantra_load_digits(p), fraction = 0;
-    unsigned whole_count = mantra_count_digits(digits);
-    if (MANTRA_UNLIKELY(whole_count - 1 > 6)) /* none, or eight and perhaps more */
-        return mantra_decimal_any(at, end, decimals, out);
-    uint64_t whole = mantra_leading_digits(digits, whole_count);
-    bool odd = whole_count > 1 && (digits & 0xFF) == 0; /* 007 */
-    p += whole_count;
-    if (*p == '.') {
-        digits = mantra_load_digits(++p);
-        unsigned count = mantra_count_digits(digits);
-        odd |= count == 0;
-        p += count;
-        if (count < 8)
-            digits &= (UINT64_C(1) << (8 * count)) - 1;
-        else
-            odd |= mantra_is_digit(*p);
-        if (decimals == 0) {
-            odd |= digits != 0;
-        } else if (decimals < 8) {
-            odd |= digits >> (8 * decimals) != 0;
-            fraction = mantra_leading_digits(digits, decimals);
-        } else {
-            fraction = mantra_eight_digits(digits) * mantra_powers_of_ten[decimals - 8];
-        }
+    unsigned count = mantra_count_digits(mantra_load_digits(p)), after = 0;
+    const char *behind = p + count;
+    bool point = *behind == '.';
+    if (point) {
+        after = mantra_count_digits(mantra_load_digits(behind + 1));
+        behind += 1 + after;
     }
-    /* Whatever is out of the ordinary, errors included, is decided by the slow reading. At most 7 digits are left of the
-     * point, so 10^11 is the largest factor that can not overflow. */
-    if (MANTRA_UNLIKELY(odd | (p > end) | (decimals > 11) | ((*p | 0x20) == 'e')))
+    /* Errors, too, are decided by the slow reading, and nothing at `end` or behind it counts. */
+    int64_t value;
+    if (MANTRA_UNLIKELY(behind > end || mantra_is_digit(*behind) || (*behind | 0x20) == 'e' || (point && !after) ||
+                        !mantra_places_read(&places, p, count, after, &value)))
         return mantra_decimal_any(at, end, decimals, out);
-    int64_t value = (int64_t)(whole * mantra_powers_of_ten[decimals] + fraction);
     *out = negative ? -value : value;
-    *at = p;
+    *at = behind;
     return 0;
 }
 
-/* Decimals that a scale needs to hold this number exactly: 0 or a count, MANTRA_MALFORMED, or MANTRA_FINER when none can. */
-static inline int
+/* Decimals that a scale needs to hold this number exactly; MANTRA_MALFORMED, or MANTRA_FINER when no scale can. */
+MANTRA_COLD int
 mantra_decimals_needed(const char **at, const char *end)
 {
     mantra_decimal_parts parts;

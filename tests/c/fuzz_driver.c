@@ -1,6 +1,6 @@
 /* fuzz_driver.c - a small mutating driver for fuzz targets, where libFuzzer is not: plain mutation, no coverage.
  *
- * Takes libFuzzer's arguments: -max_total_time=SECONDS -seed=N -artifact_prefix=PATH FOLDER... or single files to replay.
+ * Takes libFuzzer's arguments: -max_total_time=SECONDS -seed=N -artifact_prefix=PATH, folders, single files to replay.
  * An input that fails is written to <prefix>crash before the process dies. */
 #include <dirent.h>
 #include <signal.h>
@@ -86,9 +86,10 @@ splice(size_t at, size_t gone, const void *bytes, size_t more)
 static void
 mutate(uint64_t *seed)
 {
-    static const char *const words[] = {"\"", "\\", "{", "}", "[", "]", "]]", ",", ":", "0", "-", ".", "e", "E+", " ", "\x01", "\xff",
-                                        "\xc3\xa9", "\\u00e9", "\\ud83d\\ude00", "\"a\":", "99999999999999999999", "0.00000000",
-                                        "null", "true", "[[", "\"b\":[]", "\"s\":", "\"event\":\"data\"", "\"channel\":"};
+    static const char *const words[] = {
+        "\"", "\\", "{", "}", "[", "]", "]]", ",", ":", "0", "-", ".", "e", "E+", " ", "\x01", "\xff", "\xc3\xa9",
+        "\\u00e9", "\\ud83d\\ude00", "\"a\":", "99999999999999999999", "0.00000000", "null", "true", "[[", "\"b\":[]",
+        "\"s\":", "\"event\":\"data\"", "\"channel\":"};
     const char *word = words[check_random(seed) % (sizeof words / sizeof *words)];
     size_t at = check_random(seed) % (input_size + 1), span = check_random(seed) % 16;
     uint8_t byte = (uint8_t)check_random(seed), copy[16];
