@@ -90,7 +90,8 @@ def live(options: argparse.Namespace, stopping: threading.Event) -> int:
                       "mantra live --instrument-name ethbtc --venues binance,bitstamp")
         services: dict[str, list[str]] = {}
         if options.grpc != "off":
-            services["grpc"] = ["--listen", settings.grpc] + ["--move"] * ("grpc" not in settings.named)
+            # Only what the user named is fatal when it is taken; the default moves on.
+            services["grpc"] = ["--listen", settings.grpc] if "grpc" in settings.named else []
         if not options.headless and sys.stdout.isatty():
             services["terminal"] = ["--banner", banner]
         system = System(settings, services=services, table=table)
@@ -118,7 +119,7 @@ def watch(system: System, stopping: threading.Event, duration: float | None, *, 
     while not stopping.wait(0.1 if deadline is None else max(0.0, min(0.1, deadline - time.monotonic()))):
         if failure := system.failure():
             return failure
-        if deadline is not None and time.monotonic() >= deadline:
+        if system.left or (deadline is not None and time.monotonic() >= deadline):
             return None
         if not quiet and time.monotonic() - told >= 5.0:
             told = time.monotonic()

@@ -65,6 +65,7 @@ typedef struct mantra_feed_book {
     uint32_t slot;             /* in the run's vector of tops */
     uint8_t state, wants;
     uint8_t trust, reason;
+    bool chained;              /* the stream has been seen to reach back to the snapshot, or to follow it without a hole */
     uint64_t sequence;         /* the last message applied */
     uint64_t needed;           /* a snapshot older than this leaves a hole before the first held message */
     uint32_t held;             /* messages held back */
@@ -220,6 +221,10 @@ static inline bool
 mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
     uint8_t trust = feed->live_trust, reason = MANTRA_REASON_NONE;
+    if (MANTRA_UNLIKELY(!book->chained) && trust == MANTRA_VERIFIED) {
+        trust = MANTRA_UNVERIFIED; /* the snapshot may be older than the stream: its first message will tell */
+        reason = MANTRA_REASON_SYNCHRONISING;
+    }
     if (MANTRA_UNLIKELY(mantra_book_crossed(&book->book))) {
         trust = MANTRA_SUSPECT;
         reason = MANTRA_REASON_CROSSED;
@@ -303,6 +308,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     }
     book->state = MANTRA_BOOK_LIVE;
     book->sequence = decoder->last;
+    book->chained = false;
     if (reset)
         MANTRA_BOOK_SET(&book->book, generation, MANTRA_BOOK_GET(&book->book, generation) + 1);
     mantra_feed_judge(feed, book, origin);
@@ -360,13 +366,24 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     const mantra_decoder *decoder = &feed->decoder;
     if (decoder->last <= book->sequence) {
         MANTRA_COUNT(feed, old_dropped, 1);
+        if (!book->chained) {
+            book->chained = true;
+            if (!book->crossed_at)
+                mantra_feed_trust(feed, book, feed->live_trust, MANTRA_REASON_NONE, origin);
+        }
         return true;
     }
     if (feed->scheme == MANTRA_BY_IDS && MANTRA_UNLIKELY(decoder->first > book->sequence + 1)) {
-        MANTRA_COUNT(feed, gaps, 1);
-        mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+        if (book->chained) {
+            MANTRA_COUNT(feed, gaps, 1);
+            mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+        } else {
+            /* Nothing was lost: the stream began after the snapshot, which was too old. */
+            mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
+        }
         return false;
     }
+    book->chained = true;
     mantra_feed_apply(feed, book, origin);
     return true;
 }
@@ -701,6 +718,8 @@ mantra_feed_service(mantra_feed *feed)
         feed->origin = feed->heard = origin;
         mantra_frames_received(&feed->frames, (size_t)got);
         MANTRA_COUNT(feed, bytes, (uint64_t)got);
+        mantra_ledger_set(feed->ledger, MANTRA_COUNT_last_receive_utc_ns,
+                          (uint64_t)mantra_clock_utc_ns(feed->clock, origin));
         if (MANTRA_UNLIKELY(feed->stale))
             mantra_feed_fresh(feed, origin);
         return mantra_feed_frames(feed);

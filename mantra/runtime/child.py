@@ -13,10 +13,11 @@ from collections.abc import Sequence
 PR_SET_PDEATHSIG = 1
 
 
-def spawn(module: str, arguments: Sequence[str], *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Start `python -m module arguments...`; it should call `follow_parent` first thing."""
+def spawn(module: str, arguments: Sequence[str], *, pass_fds: Sequence[int] = (),
+          keyboard: bool = False) -> subprocess.Popen[bytes]:
+    """Start `python -m module arguments...`; it should call `follow_parent` first thing. `keyboard`: it reads ours."""
     environment = {**os.environ, "MANTRA_PARENT": str(os.getpid())}
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, stdin=subprocess.DEVNULL,
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, stdin=None if keyboard else subprocess.DEVNULL,
                             pass_fds=pass_fds)
 
 

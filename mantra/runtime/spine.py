@@ -247,6 +247,10 @@ class Spine:
             self._regions[name] = make(None if self.run is None else f"{self.run}.{name}")
         return self._regions[name]
 
+    def alive(self) -> bool:
+        """Is the process that owns this run still there?"""
+        return self.owner or self.run in running()
+
     def close(self) -> None:
         """Let go of every region; the owner removes them."""
         for region in reversed(list(self._regions.values())):

@@ -170,9 +170,14 @@ class System:
             if tile.error is not None:
                 return f"{tile.actor.name} stopped: {tile.error}"
         for name, process in self.services.items():
-            if process.poll() is not None:
+            if process.poll():
                 return f"{name} ended with exit code {process.returncode}"
         return None
+
+    @property
+    def left(self) -> bool:
+        """The user has left the terminal."""
+        return any(process.poll() == 0 for process in self.services.values())
 
     # Reading ---------------------------------------------------------------------------------------------------
 
@@ -262,22 +267,25 @@ class System:
         return self._clock.utc_ns() / 1e9
 
     def _serve(self, node: Node) -> None:
-        """Start a service in a process of its own and wait until it says where it can be reached."""
-        module = {"grpc": "mantra.service.grpc_server", "terminal": "mantra.ui.terminal"}[node.kind]
-        reader, writer = os.pipe()
-        os.set_inheritable(writer, True)
+        """Start a service in a process of its own; one that listens says where before this returns."""
+        arguments = self._wanted_services[node.kind]
         assert self.spine.run is not None
+        if node.kind == "terminal":
+            self.services[node.name] = child.spawn(
+                "mantra.ui.terminal", ["--run", self.spine.run, *arguments], keyboard=True)
+            return
+        reader, writer = os.pipe()
         try:
-            process = child.spawn(module, ["--run", self.spine.run, "--ready-fd", str(writer),
-                                           *self._wanted_services[node.kind]], pass_fds=(writer,))
+            process = child.spawn("mantra.service.grpc_server",
+                                  ["--run", self.spine.run, "--ready-fd", str(writer), *arguments], pass_fds=(writer,))
         finally:
             os.close(writer)
         self.services[node.name] = process
         with os.fdopen(reader) as ready:
             line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
         if not line:
-            code = process.wait(1.0) if process.poll() is None else process.returncode
-            error = ConfigurationError if code == 2 else MantraError
+            child.stop([process])
+            error = ConfigurationError if process.returncode == 2 else MantraError
             raise error(f"the {node.name} service did not start (see above)")
         self.addresses[node.name] = line.strip()
 

@@ -48,6 +48,12 @@ class Bench:
     def snapshot(self, last, bids=(("1.0", "5"),), asks=(("1.1", "6"),), index=0):
         return self.feed.splice(index, json.dumps({"lastUpdateId": last, "bids": list(bids), "asks": list(asks)}).encode())
 
+    def live(self, last, bids=(("1.0", "5"),), asks=(("1.1", "6"),)):
+        """Synchronised, and seen to be: the stream reaches back to the snapshot."""
+        self.diff(last, last)
+        assert self.snapshot(last, bids, asks) == Splice.SPLICED
+        self.drain()
+
     @property
     def trust(self):
         return Trust(self.feed.state(0)[1])
@@ -68,8 +74,8 @@ def test_messages_are_held_until_a_snapshot_and_then_applied_in_order():
     assert bench.trust == Trust.VERIFIED
     assert bench.books[0].bids().tolist() == [[10000, 2000], [9000, 1000]]
     updates, _, tops = bench.drain()
-    assert [update.kind for update in updates] == [Kind.RESET, Kind.BID, Kind.BID]
-    assert [update.sequence for update in updates] == [10, 12, 13]
+    assert [update.kind for update in updates] == [Kind.RESET, Kind.TRUST, Kind.BID, Kind.BID]
+    assert [update.sequence for update in updates] == [10, 10, 12, 13]
     assert tops[-1].bids[0] == (10000, 2000) and tops[-1].sequence == 13
     assert bench.row["old_dropped"] == 1 and bench.row["buffered"] == 3
 
@@ -83,10 +89,27 @@ def test_a_snapshot_older_than_the_first_held_message_is_refused():
     assert bench.feed.state(0)[3] == 21
 
 
-def test_a_gap_makes_the_book_suspect_at_once_and_a_newer_snapshot_heals_it():
+def test_a_snapshot_is_not_verified_before_the_stream_was_seen_to_join_it():
     bench = Bench()
     bench.snapshot(10)
-    bench.drain()
+    assert (bench.trust, bench.reason) == (Trust.UNVERIFIED, Reason.SYNCHRONISING)
+    bench.diff(11, 11, [("1.0", "7")])
+    assert bench.trust == Trust.VERIFIED
+
+
+def test_a_snapshot_older_than_the_stream_is_no_gap():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.diff(13, 13, [("1.0", "7")])
+    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SYNCHRONISING
+    assert bench.row["gaps"] == 0 and bench.feed.wants() == [(0, True, False)]
+    assert bench.snapshot(12) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+
+
+def test_a_gap_makes_the_book_suspect_at_once_and_a_newer_snapshot_heals_it():
+    bench = Bench()
+    bench.live(10)
     bench.diff(13, 14, [("1.0", "9")])
     updates, _, tops = bench.drain()
     assert bench.row["gaps"] == bench.row["resyncs"] == 1
@@ -116,19 +139,18 @@ def test_a_gap_inside_what_was_held_asks_for_another_snapshot_and_keeps_the_rest
 
 def test_duplicates_and_old_messages_change_nothing():
     bench = Bench()
-    bench.snapshot(10)
+    bench.live(10)
     bench.diff(11, 12, [("0.9", "1")])
     bench.drain()
     bench.diff(11, 12, [("0.9", "3")])
     bench.diff(5, 10, [("0.9", "4")])
     assert bench.drain() == ([], [], [])
-    assert bench.row["old_dropped"] == 2
+    assert bench.row["old_dropped"] == 3
 
 
 def test_only_changes_are_published_and_only_a_new_top_makes_a_top():
     bench = Bench()
-    bench.snapshot(10, [(f"{1 - n / 100:.2f}", "1") for n in range(20)])
-    bench.drain()
+    bench.live(10, [(f"{1 - n / 100:.2f}", "1") for n in range(20)])
     bench.diff(11, 11, [("1.00", "1"), ("0.81", "7")])     # the first is as it was, the second is the 20th level
     updates, _, tops = bench.drain()
     assert [(update.price, update.size, update.more) for update in updates] == [(8100, 7000, False)]
@@ -143,7 +165,7 @@ def test_only_changes_are_published_and_only_a_new_top_makes_a_top():
 
 def test_a_crossed_book_is_suspect_only_while_it_is_crossed():
     bench = Bench()
-    bench.snapshot(10)
+    bench.live(10)
     bench.diff(11, 11, [("1.2", "1")])
     assert bench.trust == Trust.SUSPECT and bench.reason == Reason.CROSSED
     assert bench.drain()[2][-1].trust == Trust.SUSPECT
@@ -154,7 +176,7 @@ def test_a_crossed_book_is_suspect_only_while_it_is_crossed():
 
 def test_a_cross_that_lasts_is_resynchronised():
     bench = Bench(cross_seconds=0.0)
-    bench.snapshot(10)
+    bench.live(10)
     bench.diff(11, 11, [("1.2", "1")])
     bench.diff(12, 12, [("1.3", "1")])
     assert bench.feed.wants() == [(0, True, False)]
@@ -165,7 +187,7 @@ def test_a_cross_that_lasts_is_resynchronised():
 def test_malformed_text_is_counted_and_doubted_where_a_loss_would_not_show(venue, trust):
     bench = Bench(venue)
     if venue == "binance":
-        bench.snapshot(10)
+        bench.live(10)
     else:
         body = {"timestamp": "1", "microtimestamp": "10", "bids": [["1.0", "5"]], "asks": [["1.1", "6"]]}
         assert bench.feed.splice(0, json.dumps(body).encode()) == Splice.SPLICED
@@ -177,8 +199,7 @@ def test_malformed_text_is_counted_and_doubted_where_a_loss_would_not_show(venue
 
 def test_text_finer_than_the_scale_is_never_rounded():
     bench = Bench()
-    bench.snapshot(10)
-    bench.drain()
+    bench.live(10)
     bench.diff(11, 11, [("1.00001", "1")])
     assert bench.row["finer"] == 1
     assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SCALE
@@ -190,6 +211,7 @@ def test_text_finer_than_the_scale_is_never_rounded():
     assert (tops[-1].instrument, tops[-1].bids) == (99, [])
     assert bench.snapshot(11, [("1.00001", "1")]) == Splice.SPLICED
     assert bench.books[0].bids().tolist() == [[100001, 1000]]
+    bench.diff(12, 12)
     assert bench.trust == Trust.VERIFIED
 
 
