@@ -45,7 +45,7 @@ STATE_STYLE = {FeedState.LIVE: "green", FeedState.SYNCHRONISING: "yellow", FeedS
 VENUE_STYLE = ("gold3", "spring_green3", "sky_blue2", "dodger_blue2", "medium_purple1")
 # What a feed lost or had to repair; the rest of the ledger is traffic.
 TROUBLES = ("gaps", "trade_gaps", "resyncs", "reconnects", "malformed", "checksums_failed", "crosses", "finer",
-            "unknown_deletes", "unknown_symbols", "overflowed", "protocol_errors", "full", "lapped", "refused")
+            "unknown_symbols", "overflowed", "protocol_errors", "full", "lapped", "refused", "unknown_deletes")
 
 
 # What is shown ---------------------------------------------------------------------------------------------------
@@ -129,6 +129,8 @@ class _Rates:
 
     at_ns: int
     counts: dict[str, int]
+    frames: int
+    heard_ns: int = 0       # when a read last found more frames than the one before
     messages: float = 0.0
     updates: float = 0.0
     bytes: float = 0.0
@@ -176,14 +178,17 @@ class Reader:
 
     def _feed(self, row: Row, now: int) -> Feed:
         counts = row.counts()
-        rates = self._rates.setdefault(row.name, _Rates(now, counts))
+        rates = self._rates.setdefault(row.name, _Rates(now, counts, counts["frames"]))
+        if counts["frames"] > rates.frames:
+            rates.frames, rates.heard_ns = counts["frames"], now
         seconds = (now - rates.at_ns) / SECOND
         if seconds >= 1 or (seconds > 0 and not rates.history):
             rates.messages, rates.updates, rates.bytes = (
                 (counts[name] - rates.counts[name]) / seconds for name in ("messages", "updates", "bytes"))
             rates.at_ns, rates.counts = now, counts
             rates.history.append(rates.messages)
-        return Feed(row.name, row.venue, counts["state"], counts["state_since_utc_ns"], counts["last_receive_utc_ns"],
+        return Feed(row.name, row.venue, counts["state"], counts["state_since_utc_ns"],
+                    max(rates.heard_ns, counts["last_receive_utc_ns"]),
                     rates.messages, rates.updates, rates.bytes,
                     tuple((name, counts[name]) for name in TROUBLES if counts[name]), tuple(rates.history))
 
@@ -436,7 +441,7 @@ def feeds(view: Snapshot, room: int, width: int) -> list[Text]:
         ("feed", min(longest, 16), 0), ("state", 13, 0), ("since", -6, 72), ("msg/s", -6, 0), ("upd/s", -6, 72),
         ("B/s", -6, 96), ("heard", -6, 0), ("rate", 16, 110)) if width >= least]
     used = sum(abs(size) + 2 for _, size in columns)
-    columns.append(("lost and repaired", max(width - used - 1, 0)))
+    columns.append(("lost, repaired", max(width - used - 1, 0)))
     names, widths = [name for name, _ in columns], [size for _, size in columns]
 
     def row(feed: Feed) -> Text:
@@ -448,9 +453,9 @@ def feeds(view: Snapshot, room: int, width: int) -> list[Text]:
             "state": Text(state.name.lower(), STATE_STYLE[state]),
             "since": Text(age(view.utc_ns - feed.since_ns) if feed.since_ns else "", "grey62"),
             "msg/s": amount(feed.messages_rate), "upd/s": amount(feed.updates_rate), "B/s": amount(feed.bytes_rate),
-            "heard": Text("never" if silent is None else duration(max(silent, 0)).replace(" ", ""), "grey62"),
+            "heard": Text("-" if silent is None else age(silent), "grey62"),
             "rate": Text(spark(feed.rates, 16), venue_style(feed.venue)),
-            "lost and repaired": Text(troubles or "nothing", "dark_orange" if troubles else "grey50"),
+            "lost, repaired": Text(troubles or "nothing", "dark_orange" if troubles else "grey50"),
         }
         return cells([values[name] for name in names], widths)
 

@@ -151,6 +151,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     reader = Reader(run)
     reader.read()
     row.add("messages", 300)
+    row.add("frames", 300)
     row.add("gaps", 2)
     run.tops.write(0, Top(instrument=7, venue=1, trust=2, reason=2, trust_since_ns=NOW - 5))
     run.worlds.write(0, World(
@@ -165,6 +166,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     assert view.markets[0].books == (BookTrust(1, 2, 2, NOW - 5),)
     assert view.markets[0].mids == (101.0,)
     assert (view.feeds[0].messages_rate, view.feeds[0].troubles) == (150.0, (("gaps", 2),))
+    assert view.feeds[0].heard_ns == view.utc_ns
     assert [(path.name, path.p50, path.highest) for path in view.latencies] == [
         ("socket_to_top", 700, 900), ("socket_to_top.binance-0", 900, 900), ("socket_to_top.bitstamp-0", 700, 700)]
 
