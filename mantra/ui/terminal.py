@@ -142,6 +142,8 @@ class Reader:
 
     def __init__(self, run: Spine) -> None:
         self.run = run
+        self._histograms: dict[str, Histogram] = {}
+        self._listed_ns = 0
         self._rates: dict[str, _Rates] = {}
         self._mids: dict[int, deque[float]] = {}
         self._latencies: dict[str, deque[tuple[int, Histogram]]] = {}
@@ -150,6 +152,8 @@ class Reader:
         """The run as it is now."""
         now = self.run.clock.utc_ns()
         books = self._books()
+        if now - self._listed_ns >= SECOND:         # new ones are rare, and finding them goes through the file system
+            self._histograms, self._listed_ns = self.run.histograms(), now
         return Snapshot(self.run.run or "private", now,
                         tuple(self._market(instrument, books.get(instrument.id, [])) for instrument in
                               self.run.instruments()),
@@ -194,7 +198,7 @@ class Reader:
 
     def _paths(self) -> Iterator[tuple[str, list[Histogram]]]:
         """Every path, over all who measure it ("socket_to_top"), then each of several ("socket_to_top.binance-0")."""
-        histograms = self.run.histograms()
+        histograms = self._histograms
         paths: dict[str, list[str]] = {}
         for name in sorted(histograms):
             paths.setdefault(name.partition(".")[0], []).append(name)
@@ -355,10 +359,14 @@ def cells(values: Sequence[Text | str], widths: Sequence[int], style: str = "") 
 def title(view: Snapshot, selected: int, width: int) -> Text:
     """The run, the instruments to choose from, the time."""
     left = Text(" mantra ", "bold black on cyan").append(f" {view.run} ", "bold")
-    for i, market in enumerate(view.markets):
-        left.append(" ").append(f" {market.name} ", "reverse bold" if i == selected else "grey62")
-    keys = "← → instrument   q quit   " if width >= 100 else ""
-    return line(left, Text(f"{keys}{wall(view.utc_ns)} UTC ", "grey62"), width)
+    right = Text(f"{'← → instrument   q quit   ' if width >= 100 else ''}{wall(view.utc_ns)} UTC ", "grey62")
+    names = [f" {market.name} " for market in view.markets]
+    first, room = 0, width - left.cell_len - right.cell_len - 2
+    while first < selected and sum(len(name) + 1 for name in names[first:selected + 1]) > room:
+        first += 1                                                  # scroll until the chosen one is in sight
+    for i, name in enumerate(names[first:], first):
+        left.append("‹" if i == first > 0 else " ").append(name, "reverse bold" if i == selected else "grey62")
+    return line(left, right, width)
 
 
 def spread(market: Market) -> Text:

@@ -1,7 +1,13 @@
 """The terminal: numbers as people read them, and a screen that always fits."""
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -83,6 +89,8 @@ def test_another_instrument_can_be_chosen() -> None:
     assert "── BTC-USDT " in "\n".join(lines(snapshot(), 80, 24, selected=1))
     assert [choose(1, 3, key) for key in (b"\x1b[C", b"\x1b[D", b"\t", b"3", b"9", b"x", b"")] == [2, 0, 2, 2, 1, 1, 1]
     assert choose(2, 3, b"n") == 0
+    many = replace(snapshot(), markets=tuple(market(f"COIN{n}-BTC") for n in range(40)))
+    assert " COIN37-BTC " in lines(many, 60, 20, selected=37)[0]
     assert choose(0, 0, b"n") == 0
 
 
@@ -181,3 +189,50 @@ def test_latencies_are_of_the_last_seconds_only(run: Spine) -> None:
         histogram.record(100)
     (path,) = reader.read().latencies
     assert (path.p999, path.highest) == (100, 5_000_000)
+
+
+@pytest.fixture
+def named_run() -> Iterator[str]:
+    with Spine.create(f"test-{os.getpid()}-terminal") as spine:
+        spine.add_instrument(7, "ETH-BTC", 0, 8, 8)
+        spine.latest("world")
+        spine.ledger.row("binance.0", 0).set_state(FeedState.LIVE, spine.clock.utc_ns())
+        assert spine.run is not None
+        yield spine.run
+
+
+def program(run: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mantra.ui.terminal", "--run", run, *arguments]
+
+
+def test_program_prints_one_screen_of_a_run_in_another_process(named_run: str) -> None:
+    done = subprocess.run(program(named_run, "--once", "--banner", "hello"), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    for word in (named_run, "hello", "ETH-BTC", "binance.0", "live"):
+        assert word in done.stdout
+
+
+def test_program_says_in_one_line_what_is_wrong(named_run: str) -> None:
+    wrong = (program("no-such-run", "--once"), program(named_run), program(named_run, "--refresh", "0", "--once"))
+    for command in wrong:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Traceback" not in done.stderr
+
+
+def test_program_draws_until_q_is_pressed(named_run: str) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, program(named_run))
+    screen_bytes, deadline = b"", time.monotonic() + 30
+    while b"binance.0" not in screen_bytes and time.monotonic() < deadline:
+        screen_bytes += os.read(terminal, 65536)
+    os.write(terminal, b"q")
+    while time.monotonic() < deadline:
+        try:
+            screen_bytes += os.read(terminal, 65536)
+        except OSError:     # the other end is closed: it ended
+            break
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"\x1b[?1049l" in screen_bytes      # it gave the screen back
