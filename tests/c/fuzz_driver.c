@@ -21,6 +21,7 @@ static size_t sizes[INPUTS], count;
 static uint8_t input[INPUT_BYTES];
 static size_t input_size;
 static const char *prefix = "";
+static int finished;
 
 static void
 keep_input(void)
@@ -33,6 +34,13 @@ keep_input(void)
         fclose(file);
         fprintf(stderr, "the input that failed is in %s\n", path);
     }
+}
+
+static void
+on_exit_early(void) /* CHECK exits */
+{
+    if (!finished)
+        keep_input();
 }
 
 static void
@@ -130,6 +138,7 @@ main(int argc, char **argv)
         __sanitizer_set_death_callback(keep_input);
     signal(SIGABRT, on_signal);
     CHECK(count > 0);
+    atexit(on_exit_early);
     for (size_t i = 0; i < count; i++, runs++) {
         memcpy(input, inputs[i], input_size = sizes[i]);
         LLVMFuzzerTestOneInput(input, input_size);
@@ -146,6 +155,7 @@ main(int argc, char **argv)
         }
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (seconds && now.tv_sec - start.tv_sec < seconds);
+    finished = 1;
     printf("Done %llu runs\n", (unsigned long long)runs);
     return 0;
 }

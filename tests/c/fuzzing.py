@@ -49,7 +49,7 @@ SPELLED = [    # forms that the recordings do not have, and all there is where t
 def texts(venue: str, limit: int = 300) -> list[bytes]:
     """A sample of the recordings of a venue, cut where a REST answer is long, in the spelling that the targets know."""
     paths = [FOLDER / name for name in FILES[venue] if (FOLDER / name).exists()]
-    found = [record.text for record in read(paths) if record.kind in ("message", "rest")]
+    found = [record.text for record in read(paths) if record.kind in ("message", "rest")] if paths else []
     found = random.Random(1).sample(found, min(limit, len(found)))
     symbol = rb"ethusd|nknusdt|NKNUSDT" if venue == "binance" else rb"(?<=_)[a-z]{6,8}(?=\")"
     name = {b"NKNUSDT": b"BTCUSDT"} if venue == "binance" else {}

@@ -37,7 +37,8 @@ BROKEN = """
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = fuzz_text(data, size, FUZZ_PADDING_A), *quote = memchr(text, '"', size);
-    CHECK(!quote || quote[MANTRA_PADDING + 1] != 7); /* reads past the padding of a late quote */
+    volatile char read = quote ? quote[MANTRA_PADDING + 1] : 0; /* past the padding of a late quote */
+    (void)read;
     free(text);
     return 0;
 }
