@@ -23,10 +23,6 @@
 
 #include "mantra/base.h"
 
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wtsan" /* fences order atomics here; no plain access relies on one */
-#endif
-
 #define MANTRA_PARK_NS INT64_C(1000000)
 
 typedef struct mantra_doorbell {

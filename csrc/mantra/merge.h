@@ -5,7 +5,8 @@
  *   queue 2  . .
  *
  * One message per queue is held, so that the next decision is a comparison of stamps. "Waiting" is what had arrived when
- * asked: nothing is delayed to wait for a slower queue. A batch whose producer died or left before its end is given up. */
+ * asked: nothing is delayed to wait for a slower queue. A batch whose producer died or left before its end is given up.
+ * gnu11, as region.h is. */
 #ifndef MANTRA_MERGE_H
 #define MANTRA_MERGE_H
 

@@ -15,7 +15,8 @@
  * One producer now. The version word is already that of many: a claim will be one compare-and-swap on it, from the
  * version of an older lap to this lap with the claimer's id and the writing bit; the id says whose an unfinished slot is.
  *
- * Only the producer touches its two header lines while running: `position` is for who starts, or was lapped. */
+ * Only the producer touches its two header lines while running: `position` is for who starts, or was lapped. gnu11, as
+ * region.h is. */
 #ifndef MANTRA_QUEUE_H
 #define MANTRA_QUEUE_H
 

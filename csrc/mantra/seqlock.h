@@ -17,10 +17,6 @@
 
 #include "mantra/base.h"
 
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wtsan" /* fences order atomics here; no plain access relies on one */
-#endif
-
 typedef struct mantra_seqlock {
     _Atomic uint64_t version;
     _Atomic uint64_t words[];
