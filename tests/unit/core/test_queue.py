@@ -1,9 +1,11 @@
 """Queues: every consumer sees every message, or is told how many it missed."""
 import gc
+import os
 
+import numpy as np
 import pytest
 
-from mantra.core.messages import Flag, Kind, Update
+from mantra.core.messages import DTYPES, Flag, Kind, Update
 from mantra.core.queue import Queue
 from mantra.errors import Lapped, RegionError
 
@@ -70,3 +72,92 @@ def test_a_producer_left_to_the_garbage_collector_gives_its_place_back():
 
     drop_everything()
     gc.collect()
+
+
+def test_a_consumer_starts_where_it_is_asked_to():
+    queue = Queue.create(None, "update", 8)
+    producer = queue.producer()
+    for price in range(8):
+        producer.produce(update(price))
+    newest, oldest, sixth = queue.consumer(), queue.consumer("oldest"), queue.consumer(6)
+    producer.close()
+    queue.producer().produce(update(8))
+    assert (prices(newest), prices(sixth)) == ([8], [6, 7, 8])
+    assert (prices(queue.consumer("oldest")), oldest.position) == ([2, 3, 4, 5, 6, 7, 8], 0)
+    for start in ("first", "", None):
+        with pytest.raises((ValueError, TypeError)):
+            queue.consumer(start)
+
+
+def test_a_batch_missed_in_part_is_left_out_whole():
+    queue = Queue.create(None, "update", 8)
+    producer, slow = queue.producer(), queue.consumer(on_lap="count")
+    for price in range(3):
+        producer.produce(update(price, more=True))
+    joins_inside = queue.consumer()
+    assert prices(slow) == [0, 1, 2]
+    for price in range(3, 10):
+        producer.produce(update(price, more=price < 6))
+    assert (prices(joins_inside), joins_inside.lost) == ([7, 8, 9], 0)      # it never asked for that batch
+    for price in range(10, 12):
+        producer.produce(update(price))
+    assert (prices(slow), slow.lost) == ([7, 8, 9, 10, 11], 4)      # 3 and 4 overwritten, 5 and 6 of no use
+
+
+def test_batches_of_messages_are_structured_arrays():
+    queue = Queue.create(None, "update", 16)
+    consumer, producer = queue.consumer(), queue.producer()
+    assert len(consumer.batch()) == 0
+    for price in range(10):
+        producer.produce(update(price).to_bytes())
+    out = np.zeros(4, DTYPES["update"])
+    first = consumer.batch(out)
+    assert first["price"].tolist() == [0, 1, 2, 3]
+    assert np.shares_memory(first, out)
+    assert consumer.batch(limit=3)["price"].tolist() == [4, 5, 6]
+    assert consumer.batch()["price"].tolist() == [7, 8, 9]
+    with pytest.raises(TypeError):
+        consumer.batch(np.zeros(4))
+
+
+def test_an_array_that_was_lapped_on_the_way_holds_whole_batches_and_the_lap_is_raised_next():
+    queue = Queue.create(None, "update", 8)
+    consumer, counting, producer = queue.consumer(), queue.consumer(on_lap="count"), queue.producer()
+    for price in range(20):
+        producer.produce(update(price))
+    with pytest.raises(Lapped):
+        consumer.batch()
+    assert consumer.batch()["price"].tolist() == counting.batch()["price"].tolist() == list(range(13, 20))
+    assert counting.lost == consumer.lost == 13
+
+
+def test_bytes_are_read_as_they_were_produced():
+    queue = Queue.create(None, "world", 4)
+    consumer, producer = queue.consumer(), queue.producer()
+    data = bytes(i % 251 for i in range(504))
+    producer.produce(data)
+    assert (consumer.read_bytes(), consumer.read_bytes()) == (data, None)
+    with pytest.raises(ValueError, match="56 bytes for a message of 504"):
+        producer.produce(bytes(56))
+    with pytest.raises(TypeError, match="Update given where World is held"):
+        producer.produce(Update())
+
+
+def test_a_queue_is_read_through_its_name_but_produced_to_only_when_asked():
+    name = f"test-queue-{os.getpid()}"
+    with Queue.create(name, Update, 8) as queue:
+        reader = Queue.open(name)
+        queue.producer(5).produce(update(3))
+        assert prices(reader.consumer("oldest")) == [3]
+        assert (reader.capacity, reader.produced, reader.format.name) == (8, 1, "update")
+        assert repr(reader) == f"<Queue {name}: 8 update, 1 produced>"
+        with pytest.raises(RegionError, match="opened for reading"):
+            reader.producer()
+        assert not reader.producing
+        writer = Queue.open(name, write=True).producer()
+        assert reader.producing
+        writer.produce(update(4))
+        assert queue.produced == 2
+    for capacity in (0, 1, 3, 12):
+        with pytest.raises(ValueError, match="power of two"):
+            Queue.create(None, "update", capacity)

@@ -1,0 +1,54 @@
+"""Vectors: the newest value of each slot."""
+import os
+
+import pytest
+
+from mantra.core.messages import Top, Update
+from mantra.core.queue import Queue
+from mantra.core.vector import Vector
+from mantra.errors import LayoutMismatch, RegionError
+
+NAME = f"test-vector-{os.getpid()}"
+
+
+def test_a_slot_holds_the_newest_message_and_counts_its_writes():
+    vector = Vector.create(None, "top", 3)
+    assert (len(vector), vector.capacity, vector.read(2), vector.version(2)) == (3, 3, None, 0)
+    for sequence in range(1, 6):
+        vector.write(2, Top(sequence=sequence))
+        assert vector.read(2).sequence == vector.version(2) == sequence
+    vector.write(2, Top(sequence=9).to_bytes())
+    assert vector.read(2) == Top(sequence=9)
+    assert vector.read(1) is None
+
+
+def test_a_vector_is_read_through_its_name_but_not_written():
+    with Vector.create(NAME, Top, 2) as vector:
+        reader = Vector.open(NAME)
+        vector.write(0, Top(sequence=4))
+        assert reader.read(0).sequence == 4
+        with pytest.raises(RegionError, match="opened for reading"):
+            reader.write(0, Top())
+        Vector.open(NAME, write=True).write(1, Top(sequence=5))
+        assert vector.read(1).sequence == 5
+        assert repr(reader) == f"<Vector {NAME}: 2 top>"
+        with pytest.raises(LayoutMismatch, match="is a vector, not a queue"):
+            Queue.open(NAME)
+    with pytest.raises(RegionError, match="there is no region"):
+        Vector.open(NAME)
+
+
+def test_a_wrong_slot_message_or_capacity_is_an_error():
+    vector = Vector.create(None, "top", 3)
+    for slot in (-1, 3):
+        with pytest.raises(IndexError):
+            vector.read(slot)
+        with pytest.raises(IndexError):
+            vector.write(slot, Top())
+    with pytest.raises(TypeError, match="Update given where Top is held"):
+        vector.write(0, Update())
+    with pytest.raises(ValueError, match="3 bytes for a message of 376"):
+        vector.write(0, b"abc")
+    for capacity in (0, -1, 2**31):
+        with pytest.raises(ValueError, match="capacity"):
+            Vector.create(None, "top", capacity)
