@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from mantra.core.messages import Kind, Update
@@ -57,8 +58,9 @@ def python(count=20_000, repeats=10):
         marks.append(time.perf_counter_ns())
         array = batch.batch(limit=count)
         marks.append(time.perf_counter_ns())
-        assert total == array["price"].sum() == 7 * count and raw.position == queue.produced
-        spans = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+        assert total == array["price"].sum() == 7 * count
+        assert raw.position == queue.produced
+        spans = [b - a for a, b in pairwise(marks)]
         for name, span, n in zip(("produce object", "produce bytes", "read object", "read bytes", "batch"), spans,
                                  (count // 2, count // 2, count, count, count), strict=True):
             taken.setdefault(name, []).append(span / n)

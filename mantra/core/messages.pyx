@@ -13,6 +13,13 @@ from libc.string cimport memcmp, memcpy
 from mantra.core.tracking cimport mantra_published_cycles, mantra_publisher
 from mantra.errors import LayoutMismatch
 
+cdef extern from "Python.h":
+    ctypedef struct PyObject:
+        pass
+    ctypedef struct PyTypeObject:
+        PyObject *tp_dict
+    void PyType_Modified(PyTypeObject *type)
+
 DEPTH = MANTRA_DEPTH
 MAX_VENUES = MANTRA_MAX_VENUES
 
@@ -66,25 +73,49 @@ class Flag(IntEnum):
 
 DTYPES, FINGERPRINTS, LAYOUTS = {}, {}, {}
 _FORMATS = {}       # by name, and by type
-_FIELDS = {}        # name of a message -> {name of a field: (offset, count, size, signed)}
+_FIELDS = {}        # name of a message -> {name of a field: Field}
+
+
+cdef class Field:
+    """One field of the C table as a read-only attribute: an int, or a tuple of ints where the table says an array."""
+
+    cdef readonly uint32_t offset, count, size
+    cdef readonly bint signed
+
+    cdef object number(self, const uint8_t *at):
+        if self.size == 8:
+            return (<const int64_t *>at)[0] if self.signed else (<const uint64_t *>at)[0]
+        return at[0] if self.size == 1 else (<const uint16_t *>at)[0] if self.size == 2 else (<const uint32_t *>at)[0]
+
+    def __get__(self, message, owner):
+        if message is None:
+            return self
+        cdef const uint8_t *at = (<Message?>message).raw + self.offset
+        if self.count == 1:
+            return self.number(at)
+        return tuple([self.number(at + i * self.size) for i in range(self.count)])
 
 
 cdef class Message:
-    """Base of the typed messages: a C struct with a face. `Update(price=1, size=2)`: what is not named is zero."""
+    """Base of the typed messages: a C struct whose fields are attributes, each as messages.h declares it.
+
+    `Update(price=1, size=2)`: what is not named is zero.
+    """
 
     def __init__(self, **fields):
-        cdef uint32_t offset, count, size, i
+        cdef Field field
+        cdef uint32_t i
         table = _FIELDS[format_of(type(self)).name]
         for name, value in fields.items():
             if name not in table:
                 raise TypeError(f"{type(self).__name__} has no field '{name}'")
-            offset, count, size, signed = table[name]
-            values = (value,) if count == 1 else value.encode() if isinstance(value, str) else value
-            if len(values) > count:
-                raise ValueError(f"{len(values)} values for {type(self).__name__}.{name}, which holds {count}")
+            field = table[name]
+            values = (value,) if field.count == 1 else value.encode() if isinstance(value, str) else value
+            if len(values) > field.count:
+                raise ValueError(f"{len(values)} values for {type(self).__name__}.{name}, which holds {field.count}")
             for i, each in enumerate(values):
-                packed = int(each).to_bytes(size, "little", signed=signed)     # OverflowError names no field; the type does
-                memcpy(self.raw + offset + i * size, <const char *>packed, size)
+                packed = int(each).to_bytes(field.size, "little", signed=field.signed)
+                memcpy(self.raw + field.offset + i * field.size, <const char *>packed, field.size)
 
     @classmethod
     def from_bytes(cls, data):
@@ -107,16 +138,6 @@ cdef class Message:
         return type(self) is type(other) and memcmp(self.raw, (<Message>other).raw, self.bytes) == 0
 
     __hash__ = None
-
-    @property
-    def origin(self):
-        """Cycles when the first bytes that led to this arrived."""
-        return (<uint64_t *>self.raw)[0]
-
-    @property
-    def published(self):
-        """Cycles from origin to publishing << 16 | publisher."""
-        return (<uint64_t *>self.raw)[1]
 
     @property
     def published_cycles(self):
@@ -144,24 +165,6 @@ cdef class Update(Message):
                 f"sequence {self.sequence} {_named(Trust, self.trust)}{' more' if self.more else ''}>")
 
     @property
-    def price(self): return self.message.price
-    @property
-    def size(self): return self.message.size
-    @property
-    def sequence(self): return self.message.sequence
-    @property
-    def venue_time_ns(self): return self.message.venue_time_ns
-    @property
-    def instrument(self): return self.message.instrument
-    @property
-    def venue(self): return self.message.venue
-    @property
-    def kind(self): return self.message.kind
-    @property
-    def flags(self): return self.message.flags
-    @property
-    def trust(self): return self.message.trust
-    @property
     def more(self): return bool(self.message.flags & MANTRA_MORE)
 
 
@@ -174,25 +177,6 @@ cdef class Trade(Message):
     def __repr__(self):
         return (f"<Trade {self.trade_id} instrument {self.instrument} venue {self.venue} {_named(Side, self.side)} "
                 f"{self.size} @ {self.price}>")
-
-    @property
-    def price(self): return self.message.price
-    @property
-    def size(self): return self.message.size
-    @property
-    def trade_id(self): return self.message.trade_id
-    @property
-    def venue_time_ns(self): return self.message.venue_time_ns
-    @property
-    def instrument(self): return self.message.instrument
-    @property
-    def venue(self): return self.message.venue
-    @property
-    def side(self): return self.message.side
-    @property
-    def flags(self): return self.message.flags
-    @property
-    def trust(self): return self.message.trust
 
 
 cdef list _levels(const int64_t *price, const int64_t *size, uint32_t count):
@@ -219,28 +203,6 @@ cdef class Top(Message):
     def bids(self): return _levels(self.message.bid_price, self.message.bid_size, self.message.bid_count)
     @property
     def asks(self): return _levels(self.message.ask_price, self.message.ask_size, self.message.ask_count)
-    @property
-    def sequence(self): return self.message.sequence
-    @property
-    def venue_time_ns(self): return self.message.venue_time_ns
-    @property
-    def trust_since_ns(self): return self.message.trust_since_ns
-    @property
-    def instrument(self): return self.message.instrument
-    @property
-    def venue(self): return self.message.venue
-    @property
-    def trust(self): return self.message.trust
-    @property
-    def reason(self): return self.message.reason
-    @property
-    def flags(self): return self.message.flags
-    @property
-    def generation(self): return self.message.generation
-    @property
-    def bid_count(self): return self.message.bid_count
-    @property
-    def ask_count(self): return self.message.ask_count
 
 
 cdef class World(Message):
@@ -263,22 +225,6 @@ cdef class World(Message):
         """Best ask less best bid in ticks, below zero when venues cross; None while a side is empty."""
         return (self.message.ask_price[0] - self.message.bid_price[0]
                 if self.message.bid_count and self.message.ask_count else None)
-    @property
-    def sequence(self): return self.message.sequence
-    @property
-    def venue_time_ns(self): return self.message.venue_time_ns
-    @property
-    def instrument(self): return self.message.instrument
-    @property
-    def venue(self): return self.message.venue
-    @property
-    def flags(self): return self.message.flags
-    @property
-    def bid_count(self): return self.message.bid_count
-    @property
-    def ask_count(self): return self.message.ask_count
-    @property
-    def trust(self): return tuple(self.message.trust[i] for i in range(MANTRA_MAX_VENUES))
 
 
 cdef class InstrumentRow(Message):
@@ -293,14 +239,6 @@ cdef class InstrumentRow(Message):
 
     @property
     def name(self): return (<const char *>self.message.name)[:32].split(b"\0")[0].decode()
-    @property
-    def instrument(self): return self.message.instrument
-    @property
-    def generation(self): return self.message.generation
-    @property
-    def price_decimals(self): return self.message.price_decimals
-    @property
-    def size_decimals(self): return self.message.size_decimals
 
 
 cdef class Format:
@@ -351,6 +289,8 @@ def format_at(name, layout, uint64_t fingerprint):
 
 cdef void _register(const mantra_layout *layout, object kind):
     cdef const mantra_field *field
+    cdef Field face
+    cdef PyTypeObject *type
     names, formats, offsets, texts, table = [], [], [], [], {}
     for i in range(layout.field_count):
         field = &layout.fields[i]
@@ -359,14 +299,18 @@ cdef void _register(const mantra_layout *layout, object kind):
         formats.append(base if field.count == 1 else (base, field.count))
         offsets.append(field.offset)
         texts.append(f"{name} {base}{'' if field.count == 1 else f'x{field.count}'}@{field.offset}")
-        table[name] = (field.offset, field.count, field.size, chr(field.kind) == "i")
+        face = table[name] = Field.__new__(Field)
+        face.offset, face.count, face.size, face.signed = field.offset, field.count, field.size, field.kind == b"i"
+        type = <PyTypeObject *>(Message if i < 2 else kind)     # all begin with their tracking
+        (<dict>type.tp_dict).setdefault(name, face)
+        PyType_Modified(type)
     name = layout.name.decode()
     DTYPES[name] = numpy.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": layout.size})
     LAYOUTS[name] = f"{name} {layout.size}: {', '.join(texts)}"
     FINGERPRINTS[name] = mantra_fingerprint(layout)
     _FIELDS[name] = table
     _FORMATS[name] = _FORMATS[kind] = Format(kind, DTYPES[name], LAYOUTS[name], FINGERPRINTS[name],
-                                             table.get("flags", (0,))[0])
+                                             table["flags"].offset if "flags" in table else 0)
 
 
 TYPES = {"update": Update, "trade": Trade, "top": Top, "world": World, "instrument": InstrumentRow}

@@ -24,7 +24,7 @@ from mantra.core.messages import (
 )
 from mantra.errors import LayoutMismatch
 
-SHOWN_OTHERWISE = {"bid_price", "bid_size", "ask_price", "ask_size", "bid_venues", "ask_venues", "reserved", "name"}
+SHOWN_OTHERWISE = {"name"}
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -101,7 +101,7 @@ def test_what_does_not_fit_a_field_is_an_error(fields, error):
 
 
 def test_too_many_levels_or_bytes_are_an_error():
-    with pytest.raises(ValueError, match="11 values for Top.bid_price, which holds 10"):
+    with pytest.raises(ValueError, match=r"11 values for Top\.bid_price, which holds 10"):
         Top(bid_price=range(11))
     with pytest.raises(ValueError, match="57 bytes for a message of 56"):
         Update.from_bytes(bytes(57))

@@ -30,7 +30,8 @@ def elsewhere(code, *arguments):
 
 
 def test_a_region_is_listed_while_it_lives_and_gone_after_the_with_block(name):
-    with Region.create(name, 1000, kind="test", layout="a 8: b u8@0", fingerprint=5, slot_bytes=64, capacity=4) as region:
+    with Region.create(name, 1000, kind="test", layout="a 8: b u8@0", fingerprint=5, slot_bytes=64,
+                       capacity=4) as region:
         info, = Region.list(name)
         assert (info.name, info.kind, info.fingerprint, info.slot_bytes, info.capacity) == (name, "test", 5, 64, 4)
         assert (info.size, info.owner_pid, info.owner_alive) == (1024, os.getpid(), True)
@@ -69,8 +70,9 @@ def test_what_a_dead_owner_left_is_replaced_and_its_readers_keep_theirs(name):
 
 
 def test_only_the_dead_are_removed_as_stale(name):
-    assert elsewhere("import os, sys; from mantra.core.region import Region\n"
-                     "r = [Region.create(sys.argv[1] + x, 64, kind='old') for x in 'ab']; os._exit(0)", name).returncode == 0
+    done = elsewhere("import os, sys; from mantra.core.region import Region\n"
+                     "r = [Region.create(sys.argv[1] + x, 64, kind='old') for x in 'ab']; os._exit(0)", name)
+    assert done.returncode == 0, done.stderr
     with Region.create(name + "c", 64, kind="mine"):
         assert Region.remove_stale(name) == [name + "a", name + "b"]
         assert [info.name for info in Region.list(name)] == [name + "c"]
