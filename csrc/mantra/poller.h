@@ -2,7 +2,8 @@
  *
  * Level-triggered: a descriptor is reported for as long as it holds bytes, so whoever reads a bounded share of a burst
  * comes back to the rest after the other sockets had their turn. Bytes that a TLS session has already taken from its
- * socket are not seen by epoll: read a transport until its `more` is false. */
+ * socket are not seen by epoll: read a transport until its `more` is false, also once when it is added, because the
+ * handshake may have taken the first frames along. */
 #ifndef MANTRA_POLLER_H
 #define MANTRA_POLLER_H
 

@@ -424,9 +424,9 @@ cdef class Transport:
             mantra_plain_write(&self.transport, <const char *>goodbye, len(goodbye))
         self.python_tls = None
         mantra_tls_close(&self.transport, &self.tls)
-        if self.transport.fd >= 0:
-            os.close(self.transport.fd)
-            self.transport.fd = -1
+        fd, self.transport.fd = self.transport.fd, -1       # first: os.close lets other threads run, and `end` them
+        if fd >= 0:
+            os.close(fd)
 
     # Python's ssl, where no libssl was found: the same calls, taking the GIL for each.
 
