@@ -1,6 +1,7 @@
 /* fuzz_frame.c - any bytes as a server's stream, cut anywhere: no bad access, and always the same frames.
  *
- * The first two bytes seed the cuts; the rest goes once whole into a large buffer and once in pieces into a small one. */
+ * The stream goes once in large pieces into a large buffer, once in small ones into a small buffer; where it is cut is
+ * drawn from its own bytes, so that a corpus of plain streams serves. */
 #include "mantra/frame.h"
 
 #include "check.h"
@@ -41,11 +42,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static seen whole[MOST_FRAMES], cut[MOST_FRAMES];
     size_t whole_count = 0, cut_count = 0;
     int whole_end = 0, cut_end = 0;
-    if (size < 2)
-        return 0;
-    uint64_t seed = (uint64_t)data[0] << 8 | data[1];
-    const size_t longest = (size_t)1 << (seed % 13);
-    data += 2, size -= 2;
+    uint64_t seed = size;
+    for (size_t i = 0; i < size; i++)
+        seed = (seed ^ data[i]) * UINT64_C(1099511628211);
+    const size_t longest = (size_t)1 << (check_random(&seed) % 13);
 
     mantra_frames frames;
     uint8_t *to;
