@@ -75,7 +75,7 @@ mantra_book_bytes(size_t levels)
     return sizeof(mantra_book_header) + 2 * (levels + MANTRA_BOOK_SLACK) * sizeof(mantra_level);
 }
 
-/* An empty book in zeroed memory of mantra_book_bytes(ceiling), backed for `capacity` levels a side. */
+/* An empty book in zeroed, 64-byte aligned memory of mantra_book_bytes(ceiling), backed for `capacity` levels a side. */
 static inline void
 mantra_book_init(mantra_book *book, void *memory, uint32_t capacity, uint32_t ceiling, uint32_t instrument,
                  uint8_t venue)
@@ -231,11 +231,24 @@ mantra_book_find(const mantra_level *levels, size_t count, int64_t key, int64_t 
     return low;
 }
 
-/* Copy four levels from `from` to `to`, which may overlap. In names, not in an array: gcc would build vectors of it on
- * the stack and wait for them. */
+/* Copy four levels from `from` to `to`, which may overlap: all are loaded before any is stored. Most of a deep update is
+ * this, so x86-64 does it sixteen bytes at a time (a third faster at 10,000 levels: as fast as memmove). In assembly:
+ * it is no C access, so no data race to reason about; the CPU never tears an aligned eight bytes of it and keeps stores
+ * in order, which is what the seqlock needs of relaxed words. */
 static inline void
 mantra_level_copy4(mantra_level *to, const mantra_level *from)
 {
+#if defined(__x86_64__)
+    typedef long long both __attribute__((vector_size(16)));
+    both level0, level1, level2, level3;
+    __asm__ volatile("movdqa (%[from]), %[level0]\n\tmovdqa 16(%[from]), %[level1]\n\t"
+                     "movdqa 32(%[from]), %[level2]\n\tmovdqa 48(%[from]), %[level3]\n\t"
+                     "movdqa %[level0], (%[to])\n\tmovdqa %[level1], 16(%[to])\n\t"
+                     "movdqa %[level2], 32(%[to])\n\tmovdqa %[level3], 48(%[to])"
+                     : [level0] "=&x"(level0), [level1] "=&x"(level1), [level2] "=&x"(level2), [level3] "=&x"(level3)
+                     : [from] "r"(from), [to] "r"(to)
+                     : "memory");
+#else
     const int64_t price0 = mantra_level_price(&from[0]), size0 = mantra_level_size(&from[0]);
     const int64_t price1 = mantra_level_price(&from[1]), size1 = mantra_level_size(&from[1]);
     const int64_t price2 = mantra_level_price(&from[2]), size2 = mantra_level_size(&from[2]);
@@ -244,6 +257,7 @@ mantra_level_copy4(mantra_level *to, const mantra_level *from)
     mantra_level_set(&to[1], price1, size1);
     mantra_level_set(&to[2], price2, size2);
     mantra_level_set(&to[3], price3, size3);
+#endif
 }
 
 /* Open a gap at levels[at], or close it. What lies past `count` is moved along, and is nobody's. */
