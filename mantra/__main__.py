@@ -11,6 +11,7 @@ DOORS = {
     "live": ("mantra.live", "run feeds, world view, terminal and gRPC service (the main job)"),
     "client": ("mantra.service.door", "print what a running mantra serves over gRPC"),
     "simulate": ("mantra.simulator.door", "serve the simulated venues on loopback"),
+    "ui": ("mantra.ui.terminal", "watch a running mantra in the terminal"),
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
 }
 USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(

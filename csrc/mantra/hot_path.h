@@ -209,7 +209,8 @@ mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, u
     if (feed->scheme == MANTRA_BY_IMAGE)
         return;
     if (book->state == MANTRA_BOOK_LIVE) {
-        MANTRA_COUNT(feed, resyncs, 1);
+        if (book->chained)
+            MANTRA_COUNT(feed, resyncs, 1); /* else it was not synchronised yet */
         book->state = MANTRA_BOOK_HOLDING;
         book->needed = 0;
     }
@@ -760,9 +761,26 @@ typedef struct mantra_feeds {
     mantra_feed **feeds;   /* NULL where there is none (any more) */
     uint32_t count;
     uint64_t timer_at;     /* when some feed has to be looked at although nothing arrived */
+    bool revisit;          /* some feed may hold bytes that epoll does not know of: a handshake, TLS or an event left them */
 } mantra_feeds;
 
 #define MANTRA_FEEDS_TURN 16 /* receives of one feed before the others have their turn */
+
+/* One feed's turn: its event, or none when it has nothing more or the others are due. */
+static inline int
+mantra_feeds_turn(mantra_feeds *all, mantra_feed *feed, uint32_t *which)
+{
+    *which = feed->index;
+    for (int turn = 0; turn < MANTRA_FEEDS_TURN; turn++) {
+        const int event = mantra_feed_service(feed);
+        if (event)
+            all->revisit = true;    /* frames behind the one that asked for Python */
+        if (event || !feed->transport->more)
+            return event;
+    }
+    all->revisit = true;
+    return MANTRA_EVENT_NONE;
+}
 
 /* Serve all feeds until one needs Python: its event, *which its index. MANTRA_EVENT_DEADLINE and MANTRA_EVENT_WOKEN are
  * nobody's in particular. */
@@ -785,24 +803,25 @@ mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline
         }
         if (now >= deadline)
             return MANTRA_EVENT_DEADLINE;
-        const uint64_t until = mantra_min_u64(all->timer_at, deadline);
-        const uint64_t wait_ns = until > now ? mantra_clock_ns(clock, until - now) : 0;
-        const int count = mantra_poller_wait(&all->poller, ready, MANTRA_POLLER_BATCH, (int64_t)wait_ns);
-        if (count == 0 && mantra_clock_cycles(clock) < until)
-            return MANTRA_EVENT_WOKEN;
-        for (int i = 0; i < count; i++) {
-            mantra_feed *feed = ready[i];
-            /* Level-triggered epoll comes back to what stays in the socket; what TLS has already read out of it, only
-             * `more` knows. */
-            for (int turn = 0; turn < MANTRA_FEEDS_TURN || feed->transport->session != NULL; turn++) {
-                const int event = mantra_feed_service(feed);
+        if (MANTRA_UNLIKELY(all->revisit)) {
+            all->revisit = false;
+            for (uint32_t i = 0; i < all->count; i++) {
+                const int event = all->feeds[i] ? mantra_feeds_turn(all, all->feeds[i], which) : 0;
                 if (event) {
-                    *which = feed->index;
+                    all->revisit = true;    /* the feeds behind this one as well */
                     return event;
                 }
-                if (!feed->transport->more)
-                    break;
             }
+        }
+        const uint64_t until = mantra_min_u64(all->timer_at, deadline);
+        const uint64_t wait_ns = all->revisit || until <= now ? 0 : mantra_clock_ns(clock, until - now);
+        const int count = mantra_poller_wait(&all->poller, ready, MANTRA_POLLER_BATCH, (int64_t)wait_ns);
+        if (count == 0 && !all->revisit && mantra_clock_cycles(clock) < until)
+            return MANTRA_EVENT_WOKEN;
+        for (int i = 0; i < count; i++) {
+            const int event = mantra_feeds_turn(all, ready[i], which);
+            if (event)
+                return event;
         }
     }
 }

@@ -104,6 +104,7 @@ cdef extern from "mantra/hot_path.h" nogil:
         mantra_feed **feeds
         uint32_t count
         uint64_t timer_at
+        bint revisit
 
     int mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
 

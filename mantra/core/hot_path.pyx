@@ -346,6 +346,7 @@ cdef class FeedPoller:
             raise Closed(f"{feed.name} is not connected any more")
         self.all.feeds[index] = &feed.feed
         self.all.timer_at = 0
+        self.all.revisit = True     # the handshake may have taken the first frames along
         self.attached[index] = feed
 
     def remove(self, int index):
@@ -361,10 +362,19 @@ cdef class FeedPoller:
         """(event, index): serve all for up to `seconds`, without the GIL, until one feed needs Python."""
         cdef mantra_clock *clock = self.clock.clock
         cdef uint64_t deadline = mantra_clock_cycles(clock) + <uint64_t>(seconds * 1e18 / mantra_clock_ns(clock, 10**9))
-        cdef uint32_t which = 0
+        cdef uint32_t which = 0, i
         cdef int event
+        for i in range(self.all.count):     # nobody else may close a transport meanwhile
+            if self.all.feeds[i] != NULL and not mantra_transport_enter(self.all.feeds[i].transport):
+                for which in range(i):
+                    if self.all.feeds[which] != NULL:
+                        mantra_transport_leave(self.all.feeds[which].transport)
+                return MANTRA_EVENT_FAILED, i
         with nogil:
             event = mantra_feeds_run(&self.all, clock, deadline, &which)
+        for i in range(self.all.count):
+            if self.all.feeds[i] != NULL:
+                mantra_transport_leave(self.all.feeds[i].transport)
         return event, which
 
     def wake(self):

@@ -12,6 +12,7 @@ import random
 import select
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -110,6 +111,7 @@ class System:
         self._desks: dict[str, SnapshotDesk] = {}
         self._governors: dict[str, Governor] = {}
         self._running = False
+        self._stopped = threading.Event()
         for node in self.topology.nodes:
             if node.kind == "listener":
                 self._venue(node)                   # wrong names are told before anything is asked of anybody
@@ -134,6 +136,7 @@ class System:
                     tile.setup()
             for tile in reversed(self.tiles):       # readers first: nothing is missed
                 tile.start()
+            threading.Thread(target=self._steer, name="mantra-clock", daemon=True).start()
             for node in self.topology.nodes:
                 if node.kind in SERVICES and node.kind in self._wanted_services:
                     self._serve(node)
@@ -147,6 +150,7 @@ class System:
         if not self._running:
             return
         self._running = False
+        self._stopped.set()
         child.stop(list(self.services.values()), 0.5)
         for tile in self.tiles:
             tile.stop()
@@ -262,6 +266,11 @@ class System:
         else:
             for number, plan in enumerate(plans, first):
                 yield Listener(plan, number)
+
+    def _steer(self) -> None:
+        """Keep the run's UTC with the OS's."""
+        while not self._stopped.wait(1.0):
+            self._clock.steer()
 
     def _seconds(self) -> float:
         return self._clock.utc_ns() / 1e9

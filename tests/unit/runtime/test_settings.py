@@ -41,8 +41,8 @@ def test_settings_do_not_change_once_read():
 
 @pytest.mark.parametrize(("given", "line"), [
     ({"mode": "tops"}, "mode must be one of book, top, not 'tops'"),
-    ({"depth": 0}, "depth must be a whole number from 1 to 20, not 0"),
-    ({"depth": True}, "depth must be a whole number from 1 to 20, not True"),
+    ({"depth": 0}, "depth must be a whole number from 1 to 10, not 0"),
+    ({"depth": True}, "depth must be a whole number from 1 to 10, not True"),
     ({"venues": ""}, "venues must be one or more names, in a list or separated by commas, not ''"),
     ({"venues": 3}, "venues must be one or more names, in a list or separated by commas, not 3"),
     ({"run": "a/b"}, "run must be 1 to 32 letters, digits, dots, hyphens or underscores, not starting with a dot, "
