@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from mantra.core.histogram import Histogram
 from mantra.core.ledger import Ledger
 from mantra.core.merge import Merge
 from mantra.core.messages import InstrumentRow
-from mantra.core.queue import Queue
+from mantra.core.queue import Consumer, Queue
 from mantra.core.region import Region
 from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, RegionError
@@ -207,11 +207,12 @@ class Spine:
 
     # Reading ---------------------------------------------------------------------------------------------------
 
-    def read(self, family: str, timeout: float | None = None) -> Iterator[Any]:
+    def read(self, family: str, timeout: float | None = None, *,
+             on_lap: Literal["raise", "count"] = "raise") -> Iterator[Any]:
         """Messages of a family of queues ("tops", "updates.binance", "trades", "world") as typed objects, in the order
         in which they were published, from now on. Ends when nothing came for `timeout` seconds (None: never).
-        Lapped when this reader was overtaken; iterate again to go on."""
-        merge = Merge(self._family(family), doorbell=self.doorbell)
+        When this reader was overtaken: Lapped, or with on_lap="count" it goes on with the oldest there is."""
+        merge = Merge(self._family(family), doorbell=self.doorbell, on_lap=on_lap)
         while merge.wait(timeout):
             for _, message in merge:
                 yield message
@@ -231,6 +232,19 @@ class Spine:
                 if timeout is not None and time.monotonic() - heard > timeout:
                     return
                 self.doorbell.wait(0.001, seen)
+
+    def follow(self, venue: str, symbol: str) -> tuple[Any, Consumer]:
+        """A book as it is now (`Book.image()`), and a reader of its feed's updates from just behind it: nothing is
+        missed and nothing comes twice. The updates are the whole connection's: keep those of the image's instrument.
+        A RESET among them (price: the generation) says to take the image again."""
+        image = self.book(venue, symbol).image()
+        for slot in range(self.tops.capacity):
+            if (top := self.tops.read(slot)) is None:
+                break
+            if (top.venue, top.instrument) == (image.venue, image.instrument):
+                feed = self.ledger.rows()[top.publisher].name      # feeds enter the ledger in the order of their numbers
+                return image, self.queue(f"updates.{feed}", "update").consumer(image.position, doorbell=self.doorbell)
+        raise ConfigurationError(f"run {self.run!r}: nothing was heard of {venue} {symbol} yet")
 
     def _family(self, family: str) -> list[Queue]:
         queues = self.queues(family, MESSAGES.get(family.split(".")[0], "world"))

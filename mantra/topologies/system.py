@@ -185,9 +185,9 @@ class System:
 
     # Reading ---------------------------------------------------------------------------------------------------
 
-    def read(self, family: str, timeout: float | None = None) -> Iterator[Any]:
+    def read(self, family: str, timeout: float | None = None, **options: Any) -> Iterator[Any]:
         """See `Spine.read`."""
-        return self.spine.read(family, timeout)
+        return self.spine.read(family, timeout, **options)
 
     def batches(self, family: str, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
         """See `Spine.batches`."""
