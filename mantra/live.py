@@ -75,8 +75,11 @@ def live(options: argparse.Namespace, stopping: threading.Event) -> int:
                                                        "per_connection", "run")}
     given["grpc"] = None if options.grpc == "off" else options.grpc
     settings = read(options.settings, **given)
+    topology = load_topology(settings.topology, settings.venues)
+    for name in settings.venues:
+        venues.get(name)
     if options.draw:
-        print(load_topology(settings.topology, settings.venues).mermaid(), end="")
+        print(topology.mermaid(), end="")
         return 0
     table = None
     with contextlib.ExitStack() as stack:
