@@ -1,4 +1,5 @@
 """Build the compiled core. Everything declarative is in pyproject.toml."""
+import os
 import platform
 import re
 import shutil
@@ -29,6 +30,7 @@ class BuildExtensions(build_ext):
         if shutil.which(compiler) is None:
             sys.exit(f"mantra needs a C compiler and `{compiler}` was not found: "
                      "install one (Debian: apt install gcc python3-dev), or set CC")
+        self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
 
