@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import zip_longest
 from typing import Any
+
+from google.protobuf.json_format import MessageToDict
 
 from mantra.errors import Closed, MantraError
 from mantra.service import mantra_pb2
@@ -19,20 +22,21 @@ DEFAULT = "127.0.0.1:50051"
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mantra client", description="Print what a running mantra serves over gRPC, a line a state.")
-    parser.add_argument("--address", default=DEFAULT, metavar="HOST:PORT", help="of the service (%(default)s)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--v1", action="store_true", help="mantra.v1.MarketData/Worlds (default)")
-    which.add_argument("--compatible", action="store_true",
-                       help="orderbook.OrderbookAggregator/BookSummary: the run's first instrument")
-    parser.add_argument("--instrument", default="", metavar="NAME", help="btc-usd; default: the run's first")
-    parser.add_argument("--view", choices=("best", "liquidity"), default="best", help="%(default)s")
-    parser.add_argument("--depth", type=int, default=0, metavar="N", help="levels a side, 1 to 10")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="N", help="states a second at most")
-    parser.add_argument("--levels", action="store_true", help="print every level, not only the best")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="end after that long; default: Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="print one JSON object at the end instead of the states")
+    add = parser.add_argument
+    add("--address", default=DEFAULT, metavar="HOST:PORT", help="of the service (%(default)s)")
+    add("--v1", action="store_true", help="mantra.v1.MarketData/Worlds (default)")
+    add("--compatible", action="store_true",
+        help="orderbook.OrderbookAggregator/BookSummary: the run's first instrument")
+    add("--instrument", default="", metavar="NAME", help="btc-usd; default: the run's first")
+    add("--view", choices=("best", "liquidity"), default="best", help="%(default)s")
+    add("--depth", type=int, default=0, metavar="N", help="levels a side, 1 to 10")
+    add("--rate", type=float, default=0.0, metavar="N", help="states a second at most")
+    add("--levels", action="store_true", help="print every level, not only the best")
+    add("--duration", type=float, metavar="SECONDS", help="end after that long; default: Ctrl-C")
+    add("--json", action="store_true", help="print one JSON object at the end instead of the states")
     options = parser.parse_args(argv)
-    if options.compatible and (options.instrument or options.depth or options.rate or options.view != "best"):
+    if options.compatible and (options.v1 or options.instrument or options.depth or options.rate
+                               or options.view != "best"):
         parser.error("--compatible serves the run's first instrument as it is: "
                      "--instrument, --view, --depth and --rate need --v1")
     states, last, started, failure = 0, None, time.monotonic(), None
@@ -55,43 +59,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     seconds = time.monotonic() - started
     if options.json:
-        print(json.dumps({"seconds": round(seconds, 3), "states": states,
-                          "rate": round(states / seconds, 1) if seconds else 0.0, "last": last and as_dict(last)}))
+        print(json.dumps({"seconds": round(seconds, 3), "states": states, "rate": round(states / seconds, 1),
+                          "last": last and MessageToDict(last, preserving_proto_field_name=True)}))
     # A run that ends ends its streams: no failure of this program.
     return 0 if failure is None or isinstance(failure, Closed) else failure.exit_code
 
 
 def line(state: Any) -> str:
     """The best of both sides in one line; of a v1 state also its times and venues."""
-    if isinstance(state, mantra_pb2.World):
-        bid, ask = state.bids[0] if state.bids else None, state.asks[0] if state.asks else None
-        when = datetime.fromtimestamp(state.published_ns / 1e9, timezone.utc).strftime("%H:%M:%S.%f")
-        trust = " ".join(f"{venue.name}:{mantra_pb2.Trust.Name(venue.trust).lower()}" for venue in state.venues)
-        return (f"{when} {state.instrument} #{state.sequence}  {_side(bid)} | {_side(ask)}  "
-                f"spread {state.spread or '-'}  {(time.time_ns() - state.origin_ns) / 1e6:.3f} ms old  {trust}")
-    bid, ask = state.bids[0] if state.bids else None, state.asks[0] if state.asks else None
-    return f"{_side(bid)} | {_side(ask)}  spread {state.spread:.12g}"
+    best = " | ".join(_side(side[0]) if side else "none" for side in (state.bids, state.asks))
+    if not isinstance(state, mantra_pb2.World):
+        return f"{best}  spread {state.spread:.12g}"
+    when = datetime.fromtimestamp(state.published_ns / 1e9, timezone.utc).strftime("%H:%M:%S.%f")
+    trust = " ".join(f"{venue.name}:{mantra_pb2.Trust.Name(venue.trust).lower()}" for venue in state.venues)
+    return (f"{when} {state.instrument} #{state.sequence}  {best}  spread {state.spread or '-'}  "
+            f"{(time.time_ns() - state.origin_ns) / 1e6:.3f} ms old  {trust}")
 
 
 def levels(state: Any) -> list[str]:
     """Both sides, a level a line, bids left."""
-    rows = max(len(state.bids), len(state.asks))
-    sides = [[_side(side[row]) if row < len(side) else "" for row in range(rows)] for side in (state.bids, state.asks)]
-    return [f"    {bid:>44} | {ask}" for bid, ask in zip(*sides, strict=True)]
+    sides = [[_side(level) for level in side] for side in (state.bids, state.asks)]
+    return [f"    {bid:>44} | {ask}" for bid, ask in zip_longest(*sides, fillvalue="")]
 
 
 def _side(level: Any) -> str:
-    if level is None:
-        return "none"
     if isinstance(level, mantra_pb2.Level):
         return f"{level.size} @ {level.price} {'+'.join(level.venues)}"
     return f"{level.amount:.12g} @ {level.price:.12g} {level.exchange}"
-
-
-def as_dict(state: Any) -> dict[str, Any]:
-    from google.protobuf.json_format import MessageToDict
-
-    return dict(MessageToDict(state, preserving_proto_field_name=True))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ receive window already holds it still has to read: gRPC grows that to hundreds o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import grpc
 
 from mantra.errors import Closed, ConfigurationError, ConnectError, MantraError, UnknownSymbol
-from mantra.service import mantra_pb2, mantra_pb2_grpc, orderbook_pb2, orderbook_pb2_grpc
+from mantra.service import mantra_pb2, orderbook_pb2
 
 _OPTIONS = (
     ("grpc.http2.bdp_probe", 0),
@@ -36,20 +35,18 @@ Message = TypeVar("Message")
 
 
 class Stream(Generic[Message]):
-    """Iterate the states of a stream.
+    """Iterate the states of a stream; `timeout` seconds end it, as `close` does from any thread.
 
     Raises ConnectError when the service cannot be reached or has no stream left, Closed when a stream that was running
-    ends, UnknownSymbol and ConfigurationError for what it does not have or take. `close`, from any thread, ends it.
+    ends, UnknownSymbol and ConfigurationError for what it does not have or take.
     """
 
-    def __init__(self, address: str, timeout: float | None = None) -> None:
+    def __init__(self, address: str, method: str, request: Any, answer: Any, timeout: float | None) -> None:
         self.address = address
         self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._started = self._closed = False
-        self._call = self._open(timeout)
-
-    def _open(self, timeout: float | None) -> Any:
-        raise NotImplementedError
+        self._call = self._channel.unary_stream(method, type(request).SerializeToString, answer.FromString)(
+            request, timeout=timeout)
 
     def __iter__(self) -> Iterator[Message]:
         return self
@@ -72,44 +69,40 @@ class Stream(Generic[Message]):
     def __enter__(self) -> Stream[Message]:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class Summaries(Stream[orderbook_pb2.Summary]):
-    """orderbook.Summary of the run's first instrument, as existing clients see it. `timeout` seconds end it."""
+    """orderbook.Summary of the run's first instrument, as existing clients see it."""
 
-    def _open(self, timeout: float | None) -> Any:
-        return orderbook_pb2_grpc.OrderbookAggregatorStub(self._channel).BookSummary(
-            orderbook_pb2.Empty(), timeout=timeout)
+    def __init__(self, address: str, timeout: float | None = None) -> None:
+        super().__init__(address, "/orderbook.OrderbookAggregator/BookSummary", orderbook_pb2.Empty(),
+                         orderbook_pb2.Summary, timeout)
 
 
 class Worlds(Stream[mantra_pb2.World]):
     """mantra.v1.World of `instrument` (none: the run's first), `depth` levels a side, at most `max_rate` a second.
 
-    `view`: "best" levels per venue, or "liquidity" summed over venues. `timeout` seconds end it.
+    `view`: "best" levels per venue, or "liquidity" summed over venues.
     """
 
     def __init__(self, address: str, instrument: str = "", *, depth: int = 0, max_rate: float = 0.0, view: str = "best",
                  timeout: float | None = None) -> None:
-        self._request = mantra_pb2.WorldsRequest(instrument=instrument, depth=depth, max_rate=max_rate,
-                                                 view=view.upper())
-        super().__init__(address, timeout)
-
-    def _open(self, timeout: float | None) -> Any:
-        return mantra_pb2_grpc.MarketDataStub(self._channel).Worlds(self._request, timeout=timeout)
+        request = mantra_pb2.WorldsRequest(instrument=instrument, depth=depth, max_rate=max_rate, view=view.upper())
+        super().__init__(address, "/mantra.v1.MarketData/Worlds", request, mantra_pb2.World, timeout)
 
 
 def instruments(address: str, timeout: float = 5.0) -> list[mantra_pb2.Instrument]:
     """What the run behind `address` has, in the order in which it was named."""
     with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+        ask = channel.unary_unary(
+            "/mantra.v1.MarketData/ListInstruments", mantra_pb2.ListInstrumentsRequest.SerializeToString,
+            mantra_pb2.ListInstrumentsResponse.FromString)
         try:
-            answer = mantra_pb2_grpc.MarketDataStub(channel).ListInstruments(
-                mantra_pb2.ListInstrumentsRequest(), timeout=timeout)
+            return list(ask(mantra_pb2.ListInstrumentsRequest(), timeout=timeout).instruments)
         except grpc.RpcError as error:
             raise _translated(error, address, False) from error
-        return list(answer.instruments)
 
 
 def _translated(error: Any, address: str, started: bool) -> MantraError:

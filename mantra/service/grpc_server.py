@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -55,8 +54,7 @@ def summary(view: View, depth: int) -> bytes:
     for levels, side in ((message.bids, view.bids), (message.asks, view.asks)):
         for price, size, mask in side[:depth]:
             levels.add(exchange=_names(mask)[0], price=price / tick, amount=size / lot)
-    encoded: bytes = message.SerializeToString()
-    return encoded
+    return bytes(message.SerializeToString())
 
 
 def world(view: View, depth: int) -> bytes:
@@ -72,8 +70,7 @@ def world(view: View, depth: int) -> bytes:
             levels.add(price=text(price, ticks, True), size=text(size, lots, True), venues=_names(mask))
     for name, trust, since in view.venues:
         message.venues.add(name=name, trust=trust, since_ns=since)
-    encoded: bytes = message.SerializeToString()
-    return encoded
+    return bytes(message.SerializeToString())
 
 
 @cache
@@ -82,14 +79,10 @@ def _names(mask: int) -> tuple[str, ...]:
 
 
 class GrpcService(Service):
-    """`listen`: HOST:PORT, port 0 is any; `move`: when it is taken, the next free one after it.
+    """`listen`: HOST:PORT, port 0 is any; `move`: when it is taken, the next free one after it."""
 
-    `reads`: the aggregators' outputs that it serves as BEST and LIQUIDITY; the second may be missing from a run.
-    """
-
-    def __init__(self, listen: str = DEFAULT, *, move: bool = False, reads: tuple[str, str] = VIEWS,
-                 rate: float = RATE, streams: int = STREAMS) -> None:
-        self.name, self.reads = "grpc", reads
+    def __init__(self, listen: str = DEFAULT, move: bool = False, rate: float = RATE, streams: int = STREAMS) -> None:
+        self.name, self.reads = "grpc", VIEWS
         self.rate, self.streams = rate, streams
         self._listen, self._move = listen, move
         self._open = 0
@@ -117,18 +110,14 @@ class GrpcService(Service):
 
     async def _start(self) -> str:
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self.streams + _OTHER_CALLS)
+        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         services = {
             "orderbook.OrderbookAggregator": {
-                "BookSummary": grpc.unary_stream_rpc_method_handler(
-                    self._book_summary, orderbook_pb2.Empty.FromString),
-            },
+                "BookSummary": stream(self._book_summary, orderbook_pb2.Empty.FromString)},
             "mantra.v1.MarketData": {
-                "ListInstruments": grpc.unary_unary_rpc_method_handler(
-                    self._list_instruments, mantra_pb2.ListInstrumentsRequest.FromString,
-                    mantra_pb2.ListInstrumentsResponse.SerializeToString),
-                "Worlds": grpc.unary_stream_rpc_method_handler(
-                    self._worlds, mantra_pb2.WorldsRequest.FromString),
-            },
+                "ListInstruments": unary(self._list_instruments, mantra_pb2.ListInstrumentsRequest.FromString,
+                                         mantra_pb2.ListInstrumentsResponse.SerializeToString),
+                "Worlds": stream(self._worlds, mantra_pb2.WorldsRequest.FromString)},
         }
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()])
@@ -143,29 +132,24 @@ class GrpcService(Service):
 
     def _bind(self) -> str:
         host, port = endpoint(self._listen)
-        if not self._move:
-            return self._bind_to(host, port)
-        for candidate in (*range(port, min(port + 20, 65536)), 0):
-            with suppress(ConfigurationError):
-                address = self._bind_to(host, candidate)
-                if candidate != port:
-                    print(f"mantra: port {port} is taken; gRPC moves on to {address}", file=sys.stderr)
-                return address
-        raise ConfigurationError(f"cannot listen on any port of {host}: choose another address with --listen HOST:PORT")
-
-    def _bind_to(self, host: str, port: int) -> str:
-        try:
-            # gRPC says that it failed, the socket says why.
-            family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(target)
-            host = f"[{target[0]}]" if family == socket.AF_INET6 else str(target[0])
-            return f"{host}:{self._server.add_insecure_port(f'{host}:{port}')}"
-        except (OSError, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or "it is taken"
-            raise ConfigurationError(f"cannot listen on {host}:{port} ({why}): "
-                                     "choose another address with --listen HOST:PORT") from error
+        why = ""
+        for candidate in (port, *range(port + 1, min(port + 20, 65536)), 0) if self._move else (port,):
+            try:
+                # gRPC says that it failed, the socket says why.
+                family, kind, protocol, _, target = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(target)
+                numeric = f"[{target[0]}]" if family == socket.AF_INET6 else str(target[0])
+                address = f"{numeric}:{self._server.add_insecure_port(f'{numeric}:{candidate}')}"
+            except (OSError, RuntimeError) as error:
+                why = getattr(error, "strerror", None) or "it is taken"
+                continue
+            if candidate != port:
+                print(f"mantra: port {port} is taken; gRPC moves on to {address}", file=sys.stderr)
+            return address
+        raise ConfigurationError(f"cannot listen on {self._listen} ({why}): "
+                                 "choose another address with --listen HOST:PORT")
 
     async def _stop(self) -> None:
         self._closing = True
@@ -179,15 +163,15 @@ class GrpcService(Service):
             for one in self._views.instruments()])
 
     async def _book_summary(self, request: Any, context: Any) -> None:
-        await self._follow(context, summary, "", 0, DEPTH, 0.0)
+        await self._follow(context, summary, mantra_pb2.WorldsRequest())
 
     async def _worlds(self, request: Any, context: Any) -> None:
-        await self._follow(context, world, request.instrument, request.view, request.depth, request.max_rate)
+        await self._follow(context, world, request)
 
-    async def _follow(self, context: Any, encode: Callable[[View, int], bytes], instrument: str, view: int, depth: int,
-                      max_rate: float) -> None:
+    async def _follow(self, context: Any, encode: Callable[[View, int], bytes], request: Any) -> None:
         """Write the newest state whenever there is one and the client has taken the last; no one else waits for it."""
-        if not (0 <= depth <= DEPTH and 0 <= max_rate < float("inf") and 0 <= view < len(self.reads)):
+        depth, rate, view = request.depth, request.max_rate, request.view
+        if not (0 <= depth <= DEPTH and 0 <= rate < float("inf") and 0 <= view < len(VIEWS)):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT,
                                 f"depth is 1 to {DEPTH}, max_rate is above 0 and finite, 0 means the default; "
                                 "view is BEST or LIQUIDITY")
@@ -195,15 +179,15 @@ class GrpcService(Service):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED,
                                 f"all {self.streams} streams are taken: close one, or try later")
         try:
-            name = self._views.resolve(instrument)
+            name = self._views.resolve(request.instrument)
         except UnknownSymbol as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        if not self._views.has(self.reads[view]):
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no aggregator of this run writes {self.reads[view]!r}")
+        if not self._views.has(VIEWS[view]):
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no aggregator of this run writes {VIEWS[view]!r}")
         bell = asyncio.Event()
-        topic = self.fanout.subscribe(bell, encode, self.reads[view], name, depth or DEPTH)
+        topic = self.fanout.subscribe(bell, encode, VIEWS[view], name, depth or DEPTH)
         # The server's own limit is kept by the topic, for all at once.
-        pace = Pace(max_rate) if 0 < max_rate < self.rate else None
+        pace = Pace(rate) if 0 < rate < self.rate else None
         self._open += 1
         sent = 0
         try:
@@ -242,19 +226,18 @@ def endpoint(listen: str) -> tuple[str, int]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m mantra.service.grpc_server", description="Serve a run's world views over gRPC.")
-    parser.add_argument("--run", help="the run's name; not needed when there is only one")
-    parser.add_argument("--listen", metavar="HOST:PORT", help=f"default: {DEFAULT}, or the next free port")
-    parser.add_argument("--move", action="store_true", help="when the port is taken, take the next free one")
-    parser.add_argument("--best", metavar="NAME", default=VIEWS[0], help="aggregators' output to serve (%(default)s)")
-    parser.add_argument("--liquidity", metavar="NAME", default=VIEWS[1], help="and the summed one (%(default)s)")
-    parser.add_argument("--rate", type=float, default=RATE, help="updates a second and client at most (%(default)s)")
-    parser.add_argument("--streams", type=int, default=STREAMS, help="streams at a time (%(default)s)")
-    parser.add_argument("--ready-fd", type=int, metavar="N", help="write the address there once it is served")
+    add = parser.add_argument
+    add("--run", help="the run's name; not needed when there is only one")
+    add("--listen", metavar="HOST:PORT", help=f"default: {DEFAULT}, or the next free port")
+    add("--move", action="store_true", help="when the port is taken, take the next free one")
+    add("--rate", type=float, default=RATE, help="updates a second and client at most (%(default)s)")
+    add("--streams", type=int, default=STREAMS, help="streams at a time (%(default)s)")
+    add("--ready-fd", type=int, metavar="N", help="write the address there once it is served")
     options = parser.parse_args(argv)
     if not (0 < options.rate <= 1000 and options.streams > 0):
         parser.error("--rate is above 0 and at most 1000, --streams at least 1")
     service = GrpcService(options.listen or DEFAULT, move=options.move or not options.listen, rate=options.rate,
-                          reads=(options.best, options.liquidity), streams=options.streams)
+                          streams=options.streams)
     return run_service(service, options.run, options.ready_fd)
 
 

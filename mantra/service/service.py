@@ -156,10 +156,8 @@ class Views:
         return found
 
     def _find_tops(self, end: int) -> None:
-        tops = self._spine.tops
         for slot in range(end):
-            if tops.version(slot):
-                top = tops.read(slot)
+            if top := self._spine.tops.read(slot):
                 self._top_slots[top.instrument, top.venue] = slot
 
 
@@ -183,10 +181,8 @@ class Pace:
 class Topic:
     """One view of one instrument in one encoding, shared by all who want just that."""
 
-    __slots__ = ("_pace", "_version", "depth", "encode", "name", "newest", "subscribers", "view")
-
     def __init__(self, encode: Callable[[View, int], bytes], view: str, name: str, depth: int, rate: float) -> None:
-        self.encode, self.view, self.name, self.depth = encode, view, name, depth
+        self.key = self.encode, self.view, self.name, self.depth = encode, view, name, depth
         self.newest: tuple[int, bytes] = (0, b"")       # how many states so far, the last one encoded
         self.subscribers: set[Any] = set()              # whatever the kind of service needs to wake them
         self._version: tuple[int, int] | None = None
@@ -220,9 +216,9 @@ class Fanout:
                   depth: int) -> Topic:
         """Any thread. A topic that is new holds the newest state at once."""
         with self._lock:
-            topic = self._topics.get(key := (encode, view, name, depth))
-            if topic is None:
-                topic = self._topics[key] = Topic(encode, view, name, depth, self._rate)
+            if (topic := self._topics.get((encode, view, name, depth))) is None:
+                topic = Topic(encode, view, name, depth, self._rate)
+                self._topics[topic.key] = topic
                 topic.look(self._views, time.monotonic())
             topic.subscribers.add(subscriber)
             self.wanted.set()
@@ -233,7 +229,7 @@ class Fanout:
         with self._lock:
             topic.subscribers.discard(subscriber)
             if not topic.subscribers:
-                self._topics.pop((topic.encode, topic.view, topic.name, topic.depth), None)
+                self._topics.pop(topic.key, None)
             if not self._topics:
                 self.wanted.clear()
 
