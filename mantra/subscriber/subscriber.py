@@ -1,14 +1,17 @@
 """subscriber: LAYER 2, the contract: asks a connected transport for feeds, the way its venue wants it.
 
 A subscriber knows texts and grants, nothing of sockets or books. Another protocol (FIX logon and market-data request,
-say) is another subclass, made by another builder; the listener sees only this.
+say) is another subclass, named in `PROTOCOLS`; `subscriber` builds it, and the listener sees only this.
 """
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from urllib.parse import urlsplit
 
+from mantra.client.governor import Governor
+from mantra.core.clock import Clock
+from mantra.errors import ConfigurationError
 from mantra.venues.venue import Control, Mode, Venue
 
 Send = Callable[[str], bool]
@@ -43,4 +46,16 @@ class Subscriber(ABC):
         """What was asked for and not acknowledged in time; empty while there is still time."""
 
 
-Builder = Callable[[Venue, Sequence[str], Mode, bool, Any], Subscriber]
+PROTOCOLS: dict[str, Callable[..., Subscriber]] = {}     # by the scheme of the venue's address
+
+
+def subscriber(venue: Venue, symbols: Sequence[str], mode: Mode, trades: bool, governor: Governor,
+               clock: Clock) -> Subscriber:
+    """The subscriber for `symbols` at `venue` in the protocol of its address. ConfigurationError: none speaks that."""
+    from mantra.subscriber import websocket  # noqa: F401  (registers itself; here, because it imports this contract)
+
+    scheme = urlsplit(venue.endpoints.websocket).scheme
+    if scheme not in PROTOCOLS:
+        raise ConfigurationError(f"{venue.endpoints.websocket}: no subscriber for the scheme {scheme!r}; there is "
+                                 f"{', '.join(sorted(PROTOCOLS))}")
+    return PROTOCOLS[scheme](venue, symbols, mode, trades, governor, clock)

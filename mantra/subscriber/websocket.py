@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mantra.client.governor import Governor
 from mantra.core.clock import Clock
-from mantra.subscriber.subscriber import Send, Subscriber
+from mantra.subscriber.subscriber import PROTOCOLS, Send, Subscriber
 from mantra.venues.venue import Acknowledged, Control, Mode, Refused, Venue
 
 GRANT_WITHIN_S = 15.0      # the slowest venue seen took 11 s after 21 quick requests
@@ -66,3 +66,6 @@ class WebSocketSubscriber(Subscriber):
 
     def _waited(self) -> float:
         return self._clock.ns(self._clock.cycles() - self._asked_at) / 1e9
+
+
+PROTOCOLS.update(ws=WebSocketSubscriber, wss=WebSocketSubscriber)

@@ -41,7 +41,7 @@ from mantra.runtime.settings import read as read_settings
 from mantra.runtime.spine import Spine
 from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node, Topology
-from mantra.subscriber.websocket import WebSocketSubscriber
+from mantra.subscriber.subscriber import subscriber
 from mantra.topologies import bbo, depth
 from mantra.venues.instrument import InstrumentTable, load_listings, resolve_all, save_listings
 from mantra.venues.venue import Listing, Mode, Venue
@@ -257,7 +257,7 @@ class System:
         plans = [
             Plan(name=f"{node.name}.{number}", venue=venue, mode=mode, depth=int(options.get("depth", self.settings.depth)), wanted=part,
                  client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
-                 subscriber=WebSocketSubscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
+                 subscriber=subscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
                  governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
             for number, part in enumerate(plan_connections(wanted, venue, mode, trades, most))]
         first = sum(tile.actor.publishers for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
