@@ -4,6 +4,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -15,23 +16,41 @@ if sys.maxsize < 2**32 or platform.machine().lower() not in ("x86_64", "amd64", 
 if sys.platform != "linux":
     sys.exit(f"mantra runs on Linux; this is {sys.platform}")
 
-try:
-    from Cython.Build import cythonize
-except ImportError:
-    sys.exit("mantra is built with Cython: run `pip install .`, which fetches it, instead of setup.py by hand")
-
-HERE = Path(__file__).parent.resolve()
 HEADERS = sorted(Path("csrc/mantra").glob("*.h"))
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+    "freethreading_compatible": False,
+}
+
+
+def require_compiler() -> None:
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        sys.exit(f"mantra needs a C compiler and `{compiler}` was not found: "
+                 "install one (Debian: apt install gcc python3-dev), or set CC")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        sys.exit(f"mantra needs the C headers of Python {platform.python_version()} and found no Python.h: "
+                 "install them (Debian: apt install python3-dev)")
 
 
 class BuildExtensions(build_ext):
-    def build_extensions(self) -> None:
-        compiler = self.compiler.compiler[0]
-        if shutil.which(compiler) is None:
-            sys.exit(f"mantra needs a C compiler and `{compiler}` was not found: "
-                     "install one (Debian: apt install gcc python3-dev), or set CC")
+    """Translate and compile, several at once."""
+
+    def run(self) -> None:
+        try:
+            from Cython.Build import cythonize
+        except ImportError:
+            sys.exit("mantra is built with Cython: run `pip install .`, which fetches it, instead of setup.py by hand")
+        made = cythonize(self.extensions, compiler_directives=DIRECTIVES, nthreads=os.cpu_count())
+        for extension, translated in zip(self.extensions, made, strict=True):
+            extension.sources, extension.depends = translated.sources, translated.depends
         self.parallel = self.parallel or os.cpu_count()
-        super().build_extensions()
+        super().run()
 
 
 class BuildPackage(build_py):
@@ -51,7 +70,7 @@ def named(text: str, pattern: str) -> set[str]:
 
 
 def headers(source: Path) -> list[str]:
-    """Every C header that `source` is built from, through what it cimports and what those include: a changed header then
+    """Every C header that `source` is built from, through what it cimports and what those include: a changed header
     rebuilds what uses it and nothing else."""
     modules, found, waiting = set(), set(), {source.stem}
     while waiting:
@@ -61,8 +80,8 @@ def headers(source: Path) -> list[str]:
         includes = {name for text in texts for name in named(text, r"[\"<]mantra/(\w+)\.h")}
         while includes := includes - found:
             found |= includes
-            includes = {name for header in includes
-                        for name in named(Path("csrc/mantra", f"{header}.h").read_text(), r'^#include "mantra/(\w+)\.h"')}
+            texts = [Path("csrc/mantra", f"{header}.h").read_text() for header in includes]
+            includes = {name for text in texts for name in named(text, r'^#include "mantra/(\w+)\.h"')}
     return sorted(f"csrc/mantra/{name}.h" for name in found)
 
 
@@ -72,24 +91,15 @@ def extension(source: Path) -> Extension:
         [str(source)],
         include_dirs=["csrc"],
         depends=headers(source),
-        extra_compile_args=["-std=gnu11", "-O3", "-fno-semantic-interposition", "-Wall", "-Wno-unused-function"],
+        extra_compile_args=["-std=gnu11", "-O3", "-g0", "-fno-semantic-interposition", "-Wall", "-Wno-unused-function"],
         libraries=["dl", "pthread", "rt"],
     )
 
 
+if {"bdist_wheel", "editable_wheel", "build_ext"} & set(sys.argv):
+    require_compiler()      # before anything else is done or printed: pip then shows this one line
+
 setup(
-    ext_modules=cythonize(
-        [extension(source) for source in sorted(Path("mantra/core").glob("*.pyx"))],
-        compiler_directives={
-            "language_level": "3",
-            "boundscheck": False,
-            "wraparound": False,
-            "initializedcheck": False,
-            "cdivision": True,
-            "embedsignature": True,
-            "freethreading_compatible": False,
-        },
-        nthreads=2,
-    ),
+    ext_modules=[extension(source) for source in sorted(Path("mantra/core").glob("*.pyx"))],
     cmdclass={"build_ext": BuildExtensions, "build_py": BuildPackage},
 )
