@@ -59,7 +59,7 @@ class Tile:
             while not self._stopping.is_set():
                 seen = doorbell.seen()
                 if not self.actor.step(self._spine):
-                    doorbell.wait(seen, 0.001)
+                    doorbell.wait(0.001, seen)
         except BaseException as error:
             self.error = error
             log.exception("%s stopped: %s", self.actor.name, error)

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +38,7 @@ from mantra.runtime import child
 from mantra.runtime.actor import Actor
 from mantra.runtime.settings import Settings
 from mantra.runtime.settings import read as read_settings
-from mantra.runtime.spine import Spine
+from mantra.runtime.spine import RunInstrument, Spine
 from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node, Topology
 from mantra.subscriber.subscriber import subscriber
@@ -49,18 +49,20 @@ from mantra.venues.venue import Listing, Mode, Venue
 log = logging.getLogger("mantra.system")
 
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
-KINDS = ("listener", "bbo", "liquidity", "conflate", "grpc", "terminal")
+# What a node of a kind becomes, called with (name, reads, output, **options); kinds of one's own are added here.
+ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
 SERVICES = ("grpc", "terminal")
 STOP_WITHIN_S = 0.8
 
 
 def load_topology(name: str, venues: Sequence[str]) -> Topology:
     """A shipped topology ("bbo", "depth") over these venues, or the one in a TOML file."""
+    kinds = ("listener", *ACTORS, *SERVICES)
     if name in SHIPPED:
-        return Topology(name, SHIPPED[name](venues), KINDS)
+        return Topology(name, SHIPPED[name](venues), kinds)
     if not name.endswith(".toml"):
         raise ConfigurationError(f"no topology {name!r}: choose {', '.join(SHIPPED)}, or name a .toml file")
-    return Topology.load(name, KINDS)
+    return Topology.load(name, kinds)
 
 
 def listed(venue: Venue) -> list[Listing]:
@@ -185,6 +187,10 @@ class System:
 
     # Reading ---------------------------------------------------------------------------------------------------
 
+    def instruments(self) -> list[RunInstrument]:
+        """Every instrument of the run, with the scale of its ticks and lots."""
+        return self.spine.instruments()
+
     def read(self, family: str, timeout: float | None = None, **options: Any) -> Iterator[Any]:
         """See `Spine.read`."""
         return self.spine.read(family, timeout, **options)
@@ -233,15 +239,10 @@ class System:
         return Backoff(random.Random(self._random.random()))
 
     def _actors(self, node: Node, wanted: Mapping[str, Sequence[Wanted]], scales: Scales) -> Iterator[Actor]:
-        options = node.options
-        if node.kind == "bbo":
-            yield Bbo(node.name, node.reads, node.writes[0], **options)
-        elif node.kind == "liquidity":
-            yield Liquidity(node.name, node.reads, node.writes[0], **options)
-        elif node.kind == "conflate":
-            yield Conflate(node.name, node.reads, node.writes[0], **options)
-        elif node.kind == "listener":
+        if node.kind == "listener":
             yield from self._listeners(node, wanted[node.name], scales)
+        elif node.kind in ACTORS:
+            yield ACTORS[node.kind](node.name, node.reads, node.writes[0] if node.writes else "", **node.options)
 
     def _listeners(self, node: Node, wanted: Sequence[Wanted], scales: Scales) -> Iterator[Actor]:
         venue, options = self._venue(node), node.options
