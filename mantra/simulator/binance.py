@@ -1,21 +1,19 @@
 """binance: Binance spot's streams and REST, spoken from its side (JSON streams as documented in July 2026).
 
-Streams: <s>@depth[@100ms], <s>@depth5|10|20[@100ms], <s>@bookTicker, <s>@trade, <s>@aggTrade; any other name is
-acknowledged and stays silent, as in life. REST: depth, exchangeInfo, ping, time. Every number has eight decimals.
+Streams: <s>@depth@100ms, <s>@depth5|10|20@100ms, <s>@bookTicker, <s>@trade; any other name is acknowledged and stays
+silent, as in life. REST: depth, exchangeInfo. Every number has eight decimals.
 """
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from websockets.http11 import Response
 
-from mantra.simulator.market import ASK, BID, SECOND_NS, Flow, Habits, Instrument, Trade, World
-from mantra.simulator.server import Connection, Venue, Window, answer, rows_json, say_all
-from mantra.simulator.source import Change, Listed, Listing, fixed
+from mantra.simulator.market import SECOND_NS, Flow, Habits, Trade, World
+from mantra.simulator.server import Connection, Venue, Window, answer
+from mantra.simulator.source import Image, Listed, Listing, fixed, rows_json
 
 # After hftbacktest's recording of BTCUSDT of 2024-08-08.
 HABITS = Habits(
@@ -31,23 +29,14 @@ STREAMS_PER_CONNECTION = 1024
 CONNECTS_PER_5_MINUTES = 300
 WEIGHT_PER_MINUTE = 6000
 BAN_SECONDS = 120
-METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
-COMBINED, MICROSECONDS = 0, 1           # places in Connection.form
+METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 PARTIAL = (5, 10, 20)
-
-
-def listing(instrument: Instrument, world: World, *, seed: str, start_ns: int, rate: float | None) -> Listing:
-    """This instrument as Binance lists it."""
-    price_decimals, size_decimals = STEPS.get(instrument.name, (4, 2))
-    symbol = instrument.base + instrument.quote
-    listed = Listed(symbol, instrument.base, instrument.quote, price_decimals, size_decimals)
-    flow = Flow(world, HABITS, seed=f"{seed}/binance", start_ns=start_ns, price_step=10.0**-price_decimals,
-                size_step=10.0**-size_decimals, rate=rate)
-    return Listing(listed, flow, pad_to=8)
+UNTRADED = Listed("LUNABTC", "LUNA", "BTC", 8, 2)       # a venue also lists what does not trade
 
 
 class Binance(Venue):
     name = "binance"
+    diff_channel = "@depth@"
     ping_interval = 20.0
     pong_timeout = 60.0
     connection_life = 24 * 3600.0
@@ -61,12 +50,18 @@ class Binance(Venue):
         self.refused = 0
         self.banned_until_ms = 0
 
+    @staticmethod
+    def listing(world: World, seed: str, start_ns: int, rate: float | None = None) -> Listing:
+        base, quote = world.instrument.base, world.instrument.quote
+        decimals = STEPS.get(world.instrument.name, (4, 2))
+        flow = Flow(world, HABITS, decimals, f"{seed}/binance", start_ns, rate)
+        return Listing(Listed(base + quote, base, quote, *decimals), flow, pad_to=8)
+
     # WebSocket
 
     def admit(self, connection: Connection, path: str, query: dict[str, str]) -> Response | None:
         if self.limits and not self.connects.admits(connection.loop.time()):
             return self.limited()
-        micro = query.get("timeUnit", "").upper() == "MICROSECOND"
         if path == "/stream":
             streams = query.get("streams", "")
         elif path == "/ws" or path.startswith("/ws/"):
@@ -76,7 +71,7 @@ class Binance(Venue):
         names = [name for name in streams.split("/") if name]
         if len(names) > STREAMS_PER_CONNECTION:
             return answer(400, "", "text/plain")
-        connection.form = (path == "/stream", micro)
+        connection.combined = path == "/stream"
         for name in names:
             self.subscribe(connection, name)
         return None
@@ -92,42 +87,29 @@ class Binance(Venue):
             return _error(3, f"Invalid JSON: expected value at line {line} column {column}")
         if not isinstance(request, dict) or "method" not in request:
             return _error(2, f"Invalid request: missing field `method` at line 1 column {len(text)}")
-        method, parameters, number = request["method"], request.get("params", []), request.get("id")
+        method, names, number = request["method"], request.get("params", []), request.get("id")
         if method not in METHODS:
             expected = ", ".join(f"`{name}`" for name in METHODS)
             return _error(2, f"Invalid request: unknown variant `{method}`, expected one of {expected} "
                              f"at line 1 column {text.find(str(method)) + len(str(method)) + 1}")
         if isinstance(number, (bool, float, list, dict)) or (isinstance(number, str) and len(number) > 36):
             return _error(2, "Invalid request: request ID must be an integer, a string (36 characters at most) or null")
-        result: Any = None
-        if method in ("SUBSCRIBE", "UNSUBSCRIBE"):
-            if not isinstance(parameters, list) or not all(isinstance(name, str) for name in parameters):
-                return _error(2, "Invalid request: params must be an array of strings")
-            change = self.subscribe if method == "SUBSCRIBE" else self.unsubscribe
-            if method == "SUBSCRIBE" and len({*connection.channels, *parameters}) > STREAMS_PER_CONNECTION:
-                return _error(2, "Invalid request: too many parameters")
-            for name in parameters:
-                change(connection, name)
-        elif method == "LIST_SUBSCRIPTIONS":
-            result = list(connection.channels)
-        elif not isinstance(parameters, list) or parameters[:1] != ["combined"]:
-            return _error(0, "Unknown property", number)
-        elif method == "GET_PROPERTY":
-            result = connection.form[COMBINED]
-        elif len(parameters) != 2 or not isinstance(parameters[1], bool):
-            return _error(1, "Invalid value type: expected Boolean")
-        else:
-            connection.form = (parameters[1], connection.form[MICROSECONDS])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return _error(2, "Invalid request: params must be an array of strings")
+        if method == "SUBSCRIBE" and len({*connection.channels, *names}) > STREAMS_PER_CONNECTION:
+            return _error(2, "Invalid request: too many parameters")
+        if method != "LIST_SUBSCRIPTIONS":
+            for name in names:
+                (self.subscribe if method == "SUBSCRIBE" else self.unsubscribe)(connection, name)
+        result = list(connection.channels) if method == "LIST_SUBSCRIPTIONS" else None
         return json.dumps({"result": result, "id": number}, separators=(",", ":"))
 
-    def spell(self, channel: str, payload: str, form: tuple[bool, ...]) -> str:
-        return f'{{"stream":"{channel}","data":{payload}}}' if form[COMBINED] else payload
+    def spell(self, channel: str, payload: str, combined: bool) -> str:
+        return f'{{"stream":"{channel}","data":{payload}}}' if combined else payload
 
-    def announce_restart(self) -> None:
-        def text(connection: Connection) -> str:
-            event = f'{{"e":"serverShutdown","E":{_time(self.clock(), connection.form)}}}'
-            return self.spell("!serverShutdown", event, connection.form)
-        say_all(self.connections, text)
+    def restart_notice(self, combined: bool) -> str:
+        event = f'{{"e":"serverShutdown","E":{self.clock() // 1_000_000}}}'
+        return self.spell("!serverShutdown", event, combined)
 
     # Its own recordings
 
@@ -137,21 +119,15 @@ class Binance(Venue):
         return (match[1], text[match.end():-1]) if match else None
 
     @classmethod
-    def symbol_of(cls, channel: str) -> str:
-        return channel.partition("@")[0].upper()
+    def symbol_of(cls, where: str) -> str:
+        return where.partition("symbol=")[2].partition("&")[0] or where.partition("@")[0].upper()
 
     @classmethod
-    def recorded_change(cls, channel: str, payload: str) -> Change | None:
-        if not payload.startswith('{"e":"depthUpdate"'):
-            return None
-        event = json.loads(payload)
-        return Change(event["s"], event["u"], event["b"], event["a"])
-
-    @classmethod
-    def recorded_snapshot(cls, url: str | None, text: str, symbol: str) -> Change:
-        picture = json.loads(text)
-        named = dict(parse_qsl(urlsplit(url or "").query)).get("symbol", symbol)
-        return Change(named, picture["lastUpdateId"], picture["bids"], picture["asks"])
+    def recorded_book(cls, symbol: str, text: str) -> Image:
+        book = json.loads(text)
+        if "lastUpdateId" in book:
+            return Image(symbol, book["lastUpdateId"], book["bids"], book["asks"])
+        return Image(symbol, book["u"], book["b"], book["a"])
 
     @classmethod
     def recorded_instruments(cls, text: str) -> list[Listed]:
@@ -166,122 +142,67 @@ class Binance(Venue):
     # The market's messages
 
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
-        symbol, marks, book = listing.listed.symbol, listing.marks, listing.flow.book
+        symbol, book = listing.listed.symbol, listing.flow.book
         stream = symbol.lower()
-        number = marks.setdefault("trade", 1_000_000 + listing.flow.orders)
-        merged: list[tuple[Trade, int, int, int]] = []      # an aggregate: (first match, size, first id, last id)
         for trade in trades:
-            number += 1
-            self._trade(listing, f"{stream}@trade", trade, number)
-            if merged and merged[-1][0].order == trade.order and merged[-1][0].price == trade.price:
-                first, size, first_id, _ = merged[-1]
-                merged[-1] = (first, size + trade.size, first_id, number)
-            else:
-                merged.append((trade, trade.size, number, number))
-        marks["trade"] = number
-        for trade, size, first_id, last_id in merged:
-            marks["aggregate"] = marks.get("aggregate", number // 2) + 1
-            self._aggregate(listing, f"{stream}@aggTrade", trade, size, marks["aggregate"], first_id, last_id)
-        bid, ask = book.keys[BID][0], book.keys[ASK][0]
-        best = (bid, book.sizes[BID][bid], ask, book.sizes[ASK][ask])
-        if best != listing.best:
-            listing.best = best
-            if self.wanted(channel := f"{stream}@bookTicker"):
-                bids, asks = (listing.rows(side) for side in book.top(1))
-                ticker = (f'{{"u":{book.sequence},"s":"{symbol}","b":"{bids[0][0]}","B":"{bids[0][1]}",'
-                          f'"a":"{asks[0][0]}","A":"{asks[0][1]}"}}')
-                self.publish_same(channel, ticker)
-
-    def _trade(self, listing: Listing, channel: str, trade: Trade, number: int) -> None:
-        if self.wanted(channel):
-            def payload(form: tuple[bool, ...]) -> str:
-                at = _time(trade.time_ns, form)
-                return (f'{{"e":"trade","E":{at},"s":"{listing.listed.symbol}","t":{number},'
-                        f'"p":"{listing.price(trade.price)}","q":"{listing.size(trade.size)}","T":{at},'
-                        f'"m":{"true" if trade.sell else "false"},"M":true}}')
-            self.publish(channel, payload)
-
-    def _aggregate(
-        self, listing: Listing, channel: str, trade: Trade, size: int, number: int, first: int, last: int
-    ) -> None:
-        if self.wanted(channel):
-            def payload(form: tuple[bool, ...]) -> str:
-                at = _time(trade.time_ns, form)
-                return (f'{{"e":"aggTrade","E":{at},"s":"{listing.listed.symbol}","a":{number},'
-                        f'"p":"{listing.price(trade.price)}","q":"{listing.size(size)}","f":{first},"l":{last},'
-                        f'"T":{at},"m":{"true" if trade.sell else "false"},"M":true}}')
-            self.publish(channel, payload)
+            listing.trades += 1
+            at = trade.time_ns // 1_000_000
+            self.publish(f"{stream}@trade", (
+                f'{{"e":"trade","E":{at},"s":"{symbol}","t":{listing.trades},"p":"{listing.price(trade.price)}",'
+                f'"q":"{listing.size(trade.size)}","T":{at},"m":{"true" if trade.sell else "false"},"M":true}}'))
+        best = book.top(1)
+        if best != listing.top:
+            listing.top = best
+            ((bid, bid_size),), ((ask, ask_size),) = (listing.rows(side) for side in best)
+            self.publish(f"{stream}@bookTicker", (f'{{"u":{book.sequence},"s":"{symbol}","b":"{bid}","B":"{bid_size}",'
+                                                  f'"a":"{ask}","A":"{ask_size}"}}'))
 
     def on_window(self, listing: Listing) -> None:
-        book, marks, now_ns = listing.flow.book, listing.marks, listing.flow.book.time_ns
-        stream = listing.listed.symbol.lower()
-        changed = book.take()
-        slow = listing.slow
-        for side, rows in zip(slow, changed, strict=True):
-            side.update(price for price, _ in rows)
-        if any(changed):
-            self._diff(listing, f"{stream}@depth@100ms", "fast", changed)
-        tops = ["@100ms"]
-        if now_ns - marks.get("second", 0) >= SECOND_NS:
-            marks["second"] = now_ns
-            tops.append("")
-            if any(slow):
-                bids = [(price, book.sizes[BID].get(-price, 0)) for price in sorted(slow[BID], reverse=True)]
-                asks = [(price, book.sizes[ASK].get(price, 0)) for price in sorted(slow[ASK])]
-                slow[BID].clear()
-                slow[ASK].clear()
-                self._diff(listing, f"{stream}@depth", "slow", (bids, asks))
+        symbol, book = listing.listed.symbol, listing.flow.book
+        stream = symbol.lower()
+        changed, first, listing.sent = book.take(), listing.sent + 1, book.sequence
+        if any(changed) and self.wanted(channel := f"{stream}@depth@100ms"):
+            bids, asks = listing.json(changed)
+            self.publish(channel, (f'{{"e":"depthUpdate","E":{book.time_ns // 1_000_000},"s":"{symbol}","U":{first},'
+                                   f'"u":{book.sequence},"b":{bids},"a":{asks}}}'))
         for levels in PARTIAL:
-            for speed in tops:
-                if self.wanted(channel := f"{stream}@depth{levels}{speed}"):
-                    bid_rows, ask_rows = (rows_json(listing.rows(side)) for side in book.top(levels))
-                    text = f'{{"lastUpdateId":{book.sequence},"bids":{bid_rows},"asks":{ask_rows}}}'
-                    self.publish_same(channel, text)
-
-    def _diff(
-        self, listing: Listing, channel: str, mark: str, changed: tuple[list[tuple[int, int]], list[tuple[int, int]]]
-    ) -> None:
-        book = listing.flow.book
-        first = listing.marks[mark] + 1
-        listing.marks[mark] = book.sequence
-        if self.wanted(channel):
-            bids, asks = (rows_json(listing.rows(side)) for side in changed)
-            self.publish(channel, lambda form: (
-                f'{{"e":"depthUpdate","E":{_time(book.time_ns, form)},"s":"{listing.listed.symbol}",'
-                f'"U":{first},"u":{book.sequence},"b":{bids},"a":{asks}}}'))
+            if self.wanted(channel := f"{stream}@depth{levels}@100ms"):
+                bids, asks = listing.json(book.top(levels))
+                self.publish(channel, f'{{"lastUpdateId":{book.sequence},"bids":{bids},"asks":{asks}}}')
 
     # REST
 
     def rest(self, path: str, query: dict[str, str]) -> Response:
-        routes: dict[str, Callable[[dict[str, str]], str | Response]] = {
-            "/api/v3/depth": self._depth, "/api/v3/exchangeInfo": self._exchange_info, "/api/v3/ping": lambda _: "{}",
-            "/api/v3/time": lambda _: f'{{"serverTime":{self.clock() // 1_000_000}}}',
-        }
-        route = routes.get(path.rstrip("/"))
-        if route is None:
+        if path == "/api/v3/exchangeInfo":
+            weight, make = 20, self._exchange_info
+        elif path == "/api/v3/depth":
+            limit = int(query["limit"]) if query.get("limit", "").isdigit() else 100
+            weight, make = 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250, self._depth
+        else:
             return answer(404, "<html><body><h2>404 Not found</h2></body></html>", "text/html")
-        refusal = self._charge(_weight(path, query))
+        refusal = self._charge(weight)
         if refusal is not None:
             return refusal
-        body = route(query)
+        body = make(query)
         used = {"X_MBX_USED_WEIGHT": str(self.weight), "X_MBX_USED_WEIGHT_1M": str(self.weight)}
         return body if isinstance(body, Response) else answer(200, body, "application/json;charset=UTF-8", **used)
 
     def _charge(self, weight: int) -> Response | None:
         """Take the weight from this minute's budget, or say how it is refused: 429, then 418 for who goes on."""
         now_ms = self.clock() // 1_000_000
-        if now_ms < self.banned_until_ms:
-            return _banned(self.banned_until_ms, now_ms)
-        if now_ms // 60_000 != self.minute:
-            self.minute, self.weight, self.refused = now_ms // 60_000, 0, 0
-        self.weight += weight
-        if not self.limits or self.weight <= WEIGHT_PER_MINUTE:
-            return None
-        self.refused += 1
-        if self.refused > 10:
+        if now_ms >= self.banned_until_ms:
+            if now_ms // 60_000 != self.minute:
+                self.minute, self.weight, self.refused = now_ms // 60_000, 0, 0
+            self.weight += weight
+            if not self.limits or self.weight <= WEIGHT_PER_MINUTE:
+                return None
+            self.refused += 1
+            if self.refused <= 10:
+                return self.limited()
             self.banned_until_ms = now_ms + BAN_SECONDS * 1000
-            return _banned(self.banned_until_ms, now_ms)
-        return self.limited()
+        text = (f"Way too much request weight used; IP banned until {self.banned_until_ms}. "
+                "Please use WebSocket Streams for live updates to avoid bans.")
+        return answer(418, _error(-1003, text), Retry_After=str(1 + (self.banned_until_ms - now_ms) // 1000))
 
     def limited(self) -> Response:
         seconds = 60 - self.clock() // SECOND_NS % 60
@@ -301,79 +222,36 @@ class Binance(Venue):
         image = self.picture(symbol)
         if image is None:
             return answer(400, _error(-1121, "Invalid symbol."))
-        levels = min(int(limit), 5000)
-        return (f'{{"lastUpdateId":{image.sequence},"bids":{rows_json(image.bids[:levels])},'
-                f'"asks":{rows_json(image.asks[:levels])}}}')
+        bids, asks = (rows_json(side[:min(int(limit), 5000)]) for side in (image.bids, image.asks))
+        return f'{{"lastUpdateId":{image.sequence},"bids":{bids},"asks":{asks}}}'
 
     def _exchange_info(self, query: dict[str, str]) -> str | Response:
-        names = [query["symbol"]] if "symbol" in query else None
-        try:
-            names = json.loads(query["symbols"]) if "symbols" in query else names
-        except ValueError:
-            return answer(400, _error(-1100, "Illegal characters found in parameter 'symbols'."))
-        # A venue also lists what does not trade.
-        rows = [*((listed, "TRADING") for listed in self.source.listed()), (UNTRADED, "BREAK")]
-        symbols = [_symbol(listed, status) for listed, status in rows if names is None or listed.symbol in names]
-        if names is not None and len(symbols) != len(names):
+        rows = [*((listed, "TRADING") for listed in self.source.listed), (UNTRADED, "BREAK")]
+        wanted = query.get("symbol")
+        symbols = [_symbol(listed, status) for listed, status in rows if wanted in (None, listed.symbol)]
+        if not symbols:
             return answer(400, _error(-1121, "Invalid symbol."))
-        limits = [("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_PER_MINUTE), ("ORDERS", "SECOND", 10, 100),
-                  ("ORDERS", "DAY", 1, 200000), ("RAW_REQUESTS", "MINUTE", 5, 300000)]
-        return json.dumps({
-            "timezone": "UTC", "serverTime": self.clock() // 1_000_000,
-            "rateLimits": [{"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
-                           for kind, interval, number, limit in limits],
-            "exchangeFilters": [], "symbols": symbols,
-        }, separators=(",", ":"))
+        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_PER_MINUTE}
+        return json.dumps({"timezone": "UTC", "serverTime": self.clock() // 1_000_000, "rateLimits": [limit],
+                           "exchangeFilters": [], "symbols": symbols}, separators=(",", ":"))
 
 
-UNTRADED = Listed("LUNABTC", "LUNA", "BTC", 8, 2)
-
-
-def _error(code: int, message: str, number: Any = None) -> str:
-    error = {"code": code, "msg": message} if number is None else {"code": code, "msg": message, "id": number}
-    return json.dumps(error, separators=(",", ":"))
-
-
-def _banned(until_ms: int, now_ms: int) -> Response:
-    text = (f"Way too much request weight used; IP banned until {until_ms}. "
-            "Please use WebSocket Streams for live updates to avoid bans.")
-    return answer(418, _error(-1003, text), Retry_After=str(1 + (until_ms - now_ms) // 1000))
-
-
-def _time(time_ns: int, form: tuple[bool, ...]) -> int:
-    return time_ns // (1_000 if form[MICROSECONDS] else 1_000_000)
-
-
-def _weight(path: str, query: dict[str, str]) -> int:
-    if path.startswith("/api/v3/exchangeInfo"):
-        return 20
-    if path.startswith("/api/v3/depth"):
-        limit = int(query["limit"]) if query.get("limit", "").isdigit() else 100
-        return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
-    return 1
+def _error(code: int, message: str) -> str:
+    return json.dumps({"code": code, "msg": message}, separators=(",", ":"))
 
 
 def _symbol(listed: Listed, status: str) -> dict[str, Any]:
     tick, lot = fixed(1, listed.price_decimals, 8), fixed(1, listed.size_decimals, 8)
     return {
         "symbol": listed.symbol, "status": status, "baseAsset": listed.base, "baseAssetPrecision": 8,
-        "quoteAsset": listed.quote, "quotePrecision": 8, "quoteAssetPrecision": 8, "baseCommissionPrecision": 8,
-        "quoteCommissionPrecision": 8,
+        "quoteAsset": listed.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
         "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"],
-        "icebergAllowed": True, "ocoAllowed": True, "otoAllowed": True, "opoAllowed": True,
-        "quoteOrderQtyMarketAllowed": True, "allowTrailingStop": True, "cancelReplaceAllowed": True,
-        "amendAllowed": True, "pegInstructionsAllowed": True,
         "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
         "filters": [
             {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
             {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000.00000000", "stepSize": lot},
-            {"filterType": "ICEBERG_PARTS", "limit": 100},
-            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "90.00000000",
-             "stepSize": "0.00000000"},
             {"filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": True,
              "maxNotional": "9000000.00000000", "applyMaxToMarket": False, "avgPriceMins": 5},
-            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
         ],
-        "permissions": [], "permissionSets": [["SPOT"]], "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
+        "permissions": [], "permissionSets": [["SPOT"]],
     }

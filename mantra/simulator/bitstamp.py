@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.http11 import Response
 
-from mantra.simulator.market import Flow, Habits, Instrument, Trade, World
-from mantra.simulator.server import Connection, Venue, Window, answer, rows_json, say_all
-from mantra.simulator.source import Change, Image, Listed, Listing
+from mantra.simulator.market import Flow, Habits, Sides, Trade, World
+from mantra.simulator.server import Connection, Venue, Window, answer
+from mantra.simulator.source import Image, Listed, Listing, rows_json
 
 # After cryptofeed's recording of ethusd of January 2022.
 HABITS = Habits(
@@ -37,27 +36,34 @@ CHANNEL = re.compile(r"(diff_order_book|order_book|detail_order_book|live_trades
 HEARTBEAT = '{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}'
 
 
-def listing(instrument: Instrument, world: World, *, seed: str, start_ns: int, rate: float | None) -> Listing:
-    """This instrument as Bitstamp lists it."""
-    price_decimals, size_decimals, zero = STEPS.get(instrument.name, (4, 8, "0.00000000"))
-    symbol = f"{instrument.base}{instrument.quote}".lower()
-    flow = Flow(world, HABITS, seed=f"{seed}/bitstamp", start_ns=start_ns, price_step=10.0**-price_decimals,
-                size_step=10.0**-size_decimals, rate=rate)
-    return Listing(Listed(symbol, instrument.base, instrument.quote, price_decimals, size_decimals), flow, zero=zero)
+# Listed, but not to be traded as spot: a client has to leave them out.
+UNTRADED = {"name": "LUNA/USD", "market_symbol": "lunausd", "base_currency": "LUNA", "base_decimals": 8,
+            "counter_currency": "USD", "counter_decimals": 5, "minimum_order_value": "10", "trading": "Disabled",
+            "instant_order_counter_decimals": 2, "instant_and_market_orders": "Disabled",
+            "description": "Luna / U.S. dollar", "market_type": "SPOT"}
+PERPETUAL = UNTRADED | {"name": "BTC/USD-PERP", "market_symbol": "btcusd-perp", "base_currency": "BTC",
+                        "trading": "Enabled", "description": "Bitcoin perpetual", "market_type": "PERPETUAL"}
 
 
 class Bitstamp(Venue):
     name = "bitstamp"
+    diff_channel = "diff_order_book_"
     ping_interval = 54.0
     pong_timeout = 60.0
     connection_life = 90 * 24 * 3600.0
-    compression = "deflate"             # for clients that offer it
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.requests = (Window(400, 1.0), Window(10_000, 600.0))
         self.cache: dict[str, tuple[int, str]] = {}
         self.trade_id = 540_000_000
+
+    @staticmethod
+    def listing(world: World, seed: str, start_ns: int, rate: float | None = None) -> Listing:
+        base, quote = world.instrument.base, world.instrument.quote
+        *decimals, zero = STEPS.get(world.instrument.name, (4, 8, "0.00000000"))
+        flow = Flow(world, HABITS, decimals, f"{seed}/bitstamp", start_ns, rate)
+        return Listing(Listed((base + quote).lower(), base, quote, *decimals), flow, zero=zero)
 
     # WebSocket
 
@@ -97,12 +103,12 @@ class Bitstamp(Venue):
         self.subscribe(connection, channel)
         return f'{{"event":"bts:subscription_succeeded","channel":"{channel}","data":{{}}}}'
 
-    def spell(self, channel: str, payload: str, form: tuple[bool, ...]) -> str:
+    def spell(self, channel: str, payload: str, combined: bool) -> str:
         event = "trade" if channel.startswith("live_trades_") else "data"
         return f'{{"data":{payload},"channel":"{channel}","event":"{event}"}}'
 
-    def announce_restart(self) -> None:
-        say_all(self.connections, lambda _: '{"event":"bts:request_reconnect","channel":"","data":null}')
+    def restart_notice(self, combined: bool) -> str:
+        return '{"event":"bts:request_reconnect","channel":"","data":null}'
 
     # Its own recordings
 
@@ -112,18 +118,13 @@ class Bitstamp(Venue):
         return (match[2], match[1]) if match else None
 
     @classmethod
-    def symbol_of(cls, channel: str) -> str:
-        return channel.rpartition("_")[2]
+    def symbol_of(cls, where: str) -> str:
+        return re.split("[_/]", where.partition("?")[0].rstrip("/"))[-1].lower()
 
     @classmethod
-    def recorded_change(cls, channel: str, payload: str) -> Change | None:
-        if not channel.startswith("diff_order_book_"):
-            return None
-        return _change(cls.symbol_of(channel), payload)
-
-    @classmethod
-    def recorded_snapshot(cls, url: str | None, text: str, symbol: str) -> Change:
-        return _change(urlsplit(url).path.rstrip("/").rpartition("/")[2].lower() if url else symbol, text)
+    def recorded_book(cls, symbol: str, text: str) -> Image:
+        book = json.loads(text)
+        return Image(symbol, int(book["microtimestamp"]), book["bids"], book["asks"])
 
     @classmethod
     def recorded_instruments(cls, text: str) -> list[Listed]:
@@ -139,41 +140,32 @@ class Bitstamp(Venue):
     # The market's messages
 
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
-        symbol, marks, book = listing.listed.symbol, listing.marks, listing.flow.book
+        symbol, book = listing.listed.symbol, listing.flow.book
         for trade in trades:
             self.trade_id += 1 + trade.order % 3            # ids are shared by all markets
-            self._trade(listing, trade)
-        if book.sequence != marks.get("top") and book.time_ns - marks.get("top at", 0) >= TOP_NS:
-            marks["top"], marks["top at"] = book.sequence, book.time_ns
-            if self.wanted(channel := f"order_book_{symbol}"):
-                self._book(listing, channel, book.top(TOP_LEVELS))
-
-    def on_window(self, listing: Listing) -> None:
-        changed = listing.flow.book.take()
-        if any(changed):
-            self._book(listing, f"diff_order_book_{listing.listed.symbol}", changed)
-
-    def _book(
-        self, listing: Listing, channel: str, rows: tuple[list[tuple[int, int]], list[tuple[int, int]]]
-    ) -> None:
-        if self.wanted(channel):
-            sequence = listing.flow.book.sequence
-            bids, asks = (rows_json(listing.rows(side)) for side in rows)
-            text = (f'{{"timestamp":"{sequence // 1_000_000}","microtimestamp":"{sequence}",'
-                    f'"bids":{bids},"asks":{asks}}}')
-            self.publish_same(channel, text)
-
-    def _trade(self, listing: Listing, trade: Trade) -> None:
-        if self.wanted(channel := f"live_trades_{listing.listed.symbol}"):
             price, size = listing.price(trade.price), listing.size(trade.size)
             time_ms = trade.time_ns // 1_000_000
             taker = 1_982_000_000_000_000 + trade.order
             buy, sell = (taker - 7, taker) if trade.sell else (taker, taker - 7)
-            text = (f'{{"id":{self.trade_id},"timestamp":"{time_ms // 1000}",'
-                    f'"amount":{_number(size)},"amount_str":"{size}",'
-                    f'"price":{_number(price)},"price_str":"{price}","type":{int(trade.sell)},'
-                    f'"microtimestamp":"{time_ms}000","buy_order_id":{buy},"sell_order_id":{sell}}}')
-            self.publish_same(channel, text)
+            self.publish(f"live_trades_{symbol}", (
+                f'{{"id":{self.trade_id},"timestamp":"{time_ms // 1000}",'
+                f'"amount":{_number(size)},"amount_str":"{size}","price":{_number(price)},"price_str":"{price}",'
+                f'"type":{int(trade.sell)},"microtimestamp":"{time_ms}000","buy_order_id":{buy},"sell_order_id":{sell}}}'))
+        if book.sequence != listing.top and book.time_ns - listing.top_ns >= TOP_NS:
+            listing.top, listing.top_ns = book.sequence, book.time_ns
+            if self.wanted(channel := f"order_book_{symbol}"):
+                self._book(listing, channel, book.top(TOP_LEVELS))
+
+    def on_window(self, listing: Listing) -> None:
+        changed, channel = listing.flow.book.take(), f"diff_order_book_{listing.listed.symbol}"
+        if any(changed) and self.wanted(channel):
+            self._book(listing, channel, changed)
+
+    def _book(self, listing: Listing, channel: str, rows: Sides) -> None:
+        sequence = listing.flow.book.sequence
+        bids, asks = listing.json(rows)
+        self.publish(channel, (f'{{"timestamp":"{sequence // 1_000_000}","microtimestamp":"{sequence}",'
+                               f'"bids":{bids},"asks":{asks}}}'))
 
     # REST
 
@@ -184,23 +176,24 @@ class Bitstamp(Venue):
             return self.limited()
         parts = path.lower().strip("/").split("/")
         if parts == ["api", "v2", "markets"]:
-            return answer(200, json.dumps([_market(listed) for listed in self.source.listed()] + [UNTRADED, PERPETUAL]))
+            return answer(200, json.dumps([_market(listed) for listed in self.source.listed] + [UNTRADED, PERPETUAL]))
         if len(parts) == 4 and parts[:3] == ["api", "v2", "order_book"]:
             return self._order_book(parts[3], query, now)
         return answer(404, "", "text/html")
 
     def _order_book(self, market: str, query: dict[str, str], now: int) -> Response:
-        if query.get("group", "1") != "1":
-            return answer(400, json.dumps({"status": "error", "response_code": "400.001",
-                                           "reason": {"group": ["The simulated venue serves group=1."]}}))
         url = f"{market}?{sorted(query.items())}"
         made, body = self.cache.get(url, (0, ""))
         if now - made >= CACHE_NS:
             image = self.picture(market)
             if image is None:
                 return answer(404, "", "text/html")
+            # REST spells with spaces, the stream without.
+            bids, asks = (rows_json(side, " ") for side in (image.bids, image.asks))
+            body = (f'{{"timestamp": "{image.sequence // 1_000_000}", "microtimestamp": "{image.sequence}", '
+                    f'"bids": {bids}, "asks": {asks}}}')
             self.cache = {url: found for url, found in self.cache.items() if now - found[0] < CACHE_NS}
-            made, body = self.cache[url] = now, _order_book_json(image)
+            self.cache[url] = now, body
         return answer(200, body)
 
     def limited(self) -> Response:
@@ -208,34 +201,12 @@ class Bitstamp(Venue):
                                        "response_code": "400.002"}))
 
 
-# Listed, but not to be traded as spot: a client has to leave them out.
-UNTRADED = {"name": "LUNA/USD", "market_symbol": "lunausd", "base_currency": "LUNA", "base_decimals": 8,
-            "counter_currency": "USD", "counter_decimals": 5, "minimum_order_value": "10", "trading": "Disabled",
-            "instant_order_counter_decimals": 2, "instant_and_market_orders": "Disabled",
-            "description": "Luna / U.S. dollar", "market_type": "SPOT"}
-PERPETUAL = UNTRADED | {"name": "BTC/USD-PERP", "market_symbol": "btcusd-perp", "base_currency": "BTC",
-                        "trading": "Enabled", "description": "Bitcoin perpetual", "market_type": "PERPETUAL"}
-
-
 def _market(listed: Listed) -> dict[str, Any]:
-    return {
+    return UNTRADED | {
         "name": f"{listed.base}/{listed.quote}", "market_symbol": listed.symbol, "base_currency": listed.base,
-        "base_decimals": listed.size_decimals, "counter_currency": listed.quote,
-        "counter_decimals": listed.price_decimals, "minimum_order_value": "10", "trading": "Enabled",
-        "instant_order_counter_decimals": 2,
-        "instant_and_market_orders": "Enabled", "description": f"{listed.base} / {listed.quote}", "market_type": "SPOT",
-    }
-
-
-def _order_book_json(image: Image) -> str:
-    """REST spells with spaces, the stream without."""
-    return (f'{{"timestamp": "{image.sequence // 1_000_000}", "microtimestamp": "{image.sequence}", '
-            f'"bids": {rows_json(image.bids, " ")}, "asks": {rows_json(image.asks, " ")}}}')
-
-
-def _change(symbol: str, text: str) -> Change:
-    book = json.loads(text)
-    return Change(symbol, int(book["microtimestamp"]), book["bids"], book["asks"])
+        "base_decimals": listed.size_decimals, "counter_currency": listed.quote, "trading": "Enabled",
+        "counter_decimals": listed.price_decimals, "instant_and_market_orders": "Enabled",
+        "description": f"{listed.base} / {listed.quote}"}
 
 
 def _number(text: str) -> str:

@@ -17,17 +17,15 @@ from pathlib import Path
 
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.child import follow_parent
-from mantra.simulator import binance, bitstamp
+from mantra.simulator.binance import Binance
+from mantra.simulator.bitstamp import Bitstamp
 from mantra.simulator.faults import Faults, seconds
 from mantra.simulator.market import World
 from mantra.simulator.recording import RecordingSource
 from mantra.simulator.server import Venue
 from mantra.simulator.source import MarketSource, Source, instrument
 
-VENUES: dict[str, type[binance.Binance] | type[bitstamp.Bitstamp]] = {
-    kind.name: kind for kind in (binance.Binance, bitstamp.Bitstamp)
-}
-LISTINGS = {"binance": binance.listing, "bitstamp": bitstamp.listing}
+VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitstamp)}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 
 
@@ -35,25 +33,24 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="mantra simulate", description="Serve simulated venues on loopback, real at the wire.",
         epilog="Steer it while it runs: GET /simulator/state, POST /simulator/faults?drop=0.01, /simulator/now?cut=1.")
-    made.add_argument("--venues", default=",".join(VENUES), help="which venues (default: %(default)s)")
-    made.add_argument("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
-    made.add_argument("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
-    made.add_argument("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
-    made.add_argument("--recording", nargs="+", type=Path, metavar="PATH", help="serve recordings of --venue instead")
-    made.add_argument("--venue", choices=VENUES, help="whose recordings they are")
-    made.add_argument("--speed", type=float, default=1.0, help="of recordings (default: 1); 0: as fast as the reader")
-    made.add_argument("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
-    made.add_argument("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
-    made.add_argument("--faults", default="", metavar="SPEC",
-                      help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,stall=5s,restart=2m,"
-                           "snapshot=0.1,refuse=0.1,limit=0.1,block=0.1,bytewise")
-    made.add_argument("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
-    made.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
-    made.add_argument("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
-    made.add_argument("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
-    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    made.add_argument("--with-parent", action="store_true",
-                      help="end with the thread that started this process, and not on Ctrl-C")
+    add = made.add_argument
+    add("--venues", default=",".join(VENUES), help="which venues (default: %(default)s)")
+    add("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
+    add("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
+    add("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
+    add("--recording", nargs="+", type=Path, metavar="PATH", help="serve recordings of --venue instead")
+    add("--venue", choices=VENUES, help="whose recordings they are")
+    add("--speed", type=float, default=1.0, help="of recordings (default: 1); 0: as fast as the reader")
+    add("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
+    add("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
+    add("--faults", default="", metavar="SPEC", help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,"
+        "stall=5s,restart=2m,snapshot=0.1,refuse=0.1,limit=0.1,block=0.1,bytewise")
+    add("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
+    add("--host", default="127.0.0.1", help="(default: %(default)s)")
+    add("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
+    add("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
+    add("--json", action="store_true", help="one JSON object on the last line of standard output")
+    add("--with-parent", action="store_true", help="end with the thread that started this process, and not on Ctrl-C")
     return made
 
 
@@ -73,36 +70,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def venues(options: argparse.Namespace) -> list[Venue]:
     """The venues that the options ask for, each with its source."""
+    def made(name: str, source: Source) -> Venue:
+        faults = Faults(options.faults, f"{options.seed}/{name}")
+        return VENUES[name](source, faults=faults, limits=not options.unlimited)
+
     if options.recording or options.venue:
-        return [recorded(options)]
+        if not (options.recording and options.venue) or options.speed < 0:
+            raise ConfigurationError("recordings need --recording PATH... --venue VENUE and a --speed of 0 or more")
+        return [made(options.venue, RecordingSource(options.recording, VENUES[options.venue], options.speed))]
     names = list(dict.fromkeys(name.strip() for name in options.venues.split(",") if name.strip()))
     if not names or not set(names) <= set(VENUES):
         raise ConfigurationError(f"--venues {options.venues}: choose from {', '.join(VENUES)}")
     if options.rate is not None and options.rate <= 0:
         raise ConfigurationError("--rate: write a positive number of messages a second")
     try:
-        instruments = [instrument(name) for name in options.instruments.split(",") if name.strip()]
+        instruments = dict.fromkeys(instrument(name) for name in options.instruments.split(",") if name.strip())
     except ValueError as error:
         raise ConfigurationError(f"--instruments: {error}") from None
-    start_ns = time.time_ns()
-    worlds = [World(one, options.seed) for one in dict.fromkeys(instruments)]
-    made: list[Venue] = []
-    for name in names:
-        made.append(venue(name, MarketSource(
-            LISTINGS[name](world.instrument, world, seed=options.seed, start_ns=start_ns, rate=options.rate)
-            for world in worlds), options))
-    return made
-
-
-def recorded(options: argparse.Namespace) -> Venue:
-    if not (options.recording and options.venue) or options.speed < 0:
-        raise ConfigurationError("recordings need --recording PATH... --venue VENUE and a --speed of 0 or more")
-    return venue(options.venue, RecordingSource(options.recording, VENUES[options.venue], options.speed), options)
-
-
-def venue(name: str, source: Source, options: argparse.Namespace) -> Venue:
-    faults = Faults(options.faults, f"{options.seed}/{name}")
-    return VENUES[name](source, faults=faults, limits=not options.unlimited)
+    worlds, now = [World(one, options.seed) for one in instruments], time.time_ns()
+    return [made(name, MarketSource(VENUES[name].listing(world, options.seed, now, options.rate) for world in worlds))
+            for name in names]
 
 
 async def simulate(options: argparse.Namespace) -> int:
@@ -116,33 +103,23 @@ async def simulate(options: argparse.Namespace) -> int:
         authority, context = certificate(options, undo) if options.tls else (None, None)
         try:
             for place, venue in enumerate(serving):
-                await venue.start(options.host, options.port + place if options.port else 0, context)
+                await venue.start(options.host, options.port + place if options.port else 0, context, stop.set)
             if options.endpoints:
                 write_endpoints(options.endpoints, serving, options.host, authority)
                 undo.callback(options.endpoints.unlink, missing_ok=True)
-            for venue in serving if not options.with_parent else ():    # a parent reads the endpoints file
+            for venue in serving:
                 print(f"{venue.name}: {websocket(venue, options.host, bool(context))}", file=sys.stderr)
-            failure = await until(stop, serving, options.duration)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), options.duration)
         finally:
             await asyncio.gather(*(venue.stop() for venue in serving))
     if options.json:
         print(json.dumps({"seconds": round(time.monotonic() - began, 3),
                           "venues": {venue.name: venue.state() for venue in serving}}), flush=True)
-    if failure is not None:
-        raise failure
+    for venue in serving:
+        if venue.failure is not None:       # a defect of ours: to report, not to hide
+            raise venue.failure
     return 0
-
-
-async def until(stop: asyncio.Event, serving: list[Venue], duration: float | None) -> BaseException | None:
-    """Wait for the signal, the end of the duration, or a venue's defect, which is returned."""
-    deadline = None if duration is None else time.monotonic() + duration
-    while True:
-        left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stop.wait(), max(0.0, left))
-        failure = next((found for venue in serving if (found := venue.failure())), None)
-        if stop.is_set() or failure or (deadline is not None and time.monotonic() >= deadline):
-            return failure
 
 
 def websocket(venue: Venue, host: str, tls: bool) -> str:

@@ -12,6 +12,7 @@ A specification is `name=value,...`: chances for each message or request, times 
 """
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 from collections import Counter
@@ -34,28 +35,29 @@ def seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def chance(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0.0 <= (value := float(text)) <= 1.0:
+            return value
+    raise ConfigurationError(f"{text!r} is not a chance: write a chance from 0 to 1, for example 0.001")
+
+
 def parse(spec: str) -> dict[str, float]:
     """{fault: chance, seconds or 1.0} of a specification; ConfigurationError says what is not understood."""
     found: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, _, value = part.partition("=")
-        if name in CHANCES:
-            try:
-                found[name] = float(value)
-            except ValueError:
-                found[name] = -1.0
-            if not 0.0 <= found[name] <= 1.0:
-                raise ConfigurationError(f"fault {part!r}: write a chance from 0 to 1, for example {name}=0.001")
-        elif name in TIMES:
-            try:
+        try:
+            if name in CHANCES:
+                found[name] = chance(value)
+            elif name in TIMES:
                 found[name] = seconds(value)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"fault {part!r}: {error}") from None
-        elif name in SWITCHES and value in ("", "0", "1"):
-            found[name] = float(value or 1)
-        else:
-            known = ", ".join(CHANCES + TIMES + SWITCHES)
-            raise ConfigurationError(f"fault {part!r} is not known: choose from {known}")
+            elif name in SWITCHES and value in ("", "0", "1"):
+                found[name] = float(value or 1)
+            else:
+                raise ConfigurationError(f"choose from {', '.join(CHANCES + TIMES + SWITCHES)}")
+        except ConfigurationError as error:
+            raise ConfigurationError(f"fault {part!r}: {error}") from None
     return {name: value for name, value in found.items() if value}
 
 

@@ -23,6 +23,9 @@ SECOND_NS = 1_000_000_000
 WORLD_STEP_NS = 25_000_000
 HISTORY_CHANGES = 20_000        # a minute of Binance's BTC-USDT, 4 MB
 
+Levels = list[tuple[int, int]]      # (price, size), best first
+Sides = tuple[Levels, Levels]       # bids, asks
+
 
 @dataclass(frozen=True)
 class Instrument:
@@ -123,20 +126,18 @@ class Book:
         self.sequence = self.sequence + 1 if self.counted else self.time_ns // 1000
         self.touched[side].add(key)
 
-    def top(self, levels: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """(bids, asks) as (price, size), best first."""
-        return self._rows(self.sizes, (self.keys[BID][:levels], self.keys[ASK][:levels]))
+    def top(self, levels: int) -> Sides:
+        """The best levels of both sides."""
+        return self._rows(self.sizes, [keys[:levels] for keys in self.keys])
 
-    def take(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """What changed since the last call, as (price, size now), best first; 0 is removed."""
-        bids, asks = sorted(self.touched[BID]), sorted(self.touched[ASK])
-        self.touched[BID].clear()
-        self.touched[ASK].clear()
-        return self._rows(self.sizes, (bids, asks))
+    def take(self) -> Sides:
+        """What changed since the last call, with the sizes of now; 0 is removed."""
+        changed = [sorted(touched) for touched in self.touched]
+        for touched in self.touched:
+            touched.clear()
+        return self._rows(self.sizes, changed)
 
-    def past(
-        self, *, sequence: int | None = None, time_ns: int | None = None
-    ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | None:
+    def past(self, *, sequence: int | None = None, time_ns: int | None = None) -> tuple[int, Levels, Levels] | None:
         """(sequence, bids, asks) as they were at an earlier sequence or time; None when that is forgotten."""
         sizes = (dict(self.sizes[BID]), dict(self.sizes[ASK]))
         reached = self.sequence
@@ -151,13 +152,10 @@ class Book:
         else:
             if sequence is not None and reached > sequence:
                 return None
-        bids, asks = self._rows(sizes, (sorted(sizes[BID]), sorted(sizes[ASK])))
-        return reached, bids, asks
+        return reached, *self._rows(sizes, [sorted(side) for side in sizes])
 
     @staticmethod
-    def _rows(
-        sizes: tuple[dict[int, int], dict[int, int]], keys: tuple[list[int], list[int]]
-    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    def _rows(sizes: Sequence[dict[int, int]], keys: Sequence[list[int]]) -> Sides:
         bids, asks = sizes
         return [(-key, bids.get(key, 0)) for key in keys[BID]], [(key, asks.get(key, 0)) for key in keys[ASK]]
 
@@ -165,10 +163,10 @@ class Book:
 class Flow:
     """One instrument's order flow at one venue: `step` at each `due_ns`, then `published` when `window_over`."""
 
-    def __init__(
-        self, world: World, habits: Habits, *, seed: str, start_ns: int, price_step: float, size_step: float,
-        rate: float | None = None,
-    ) -> None:
+    def __init__(self, world: World, habits: Habits, decimals: Sequence[int], seed: str, start_ns: int,
+                 rate: float | None = None) -> None:
+        """`decimals` of the price and the size step; `rate`: book messages a second, as the venue does by default."""
+        price_step, lots = 10.0 ** -decimals[0], max(1.0, world.instrument.unit * 10.0 ** decimals[1])
         self.world = world
         self.habits = habits
         self.dice = dice = random.Random(f"{seed}/{world.instrument.name}")
@@ -176,8 +174,8 @@ class Flow:
         self.price_step = price_step
         self.scale = 1.0 if rate is None else SECOND_NS / rate / (habits.window_ns + habits.window_tail_ns)
         self.liveliness = world.instrument.activity ** 0.5
-        self.median_size = math.log(max(1.0, world.instrument.unit / size_step))
-        self.round_size = 10 ** max(0, round(math.log10(max(1.0, world.instrument.unit / size_step))) - 1)
+        self.median_size = math.log(lots)
+        self.round_size = 10 ** max(0, round(math.log10(lots)) - 1)
         self.noise = 0.0
         self.orders = dice.randrange(10**6, 10**9)
         self.book = Book(habits.counted, dice.randrange(10**8, 10**10) if habits.counted else start_ns // 1000)
@@ -187,19 +185,17 @@ class Flow:
         for side in (BID, ASK):
             key = math.floor(world.fair / price_step) * (-1 if side == BID else 1) + side
             for rank in range(habits.levels):
-                if side == BID and key >= 0:    # no bid at nothing or less: a cheap instrument has fewer
+                if side == BID and key >= 0:    # prices are positive: where steps are coarse, the book is shorter
                     break
                 self.book.set(side, key, self._size())
                 key += 1 + int(dice.expovariate(1.0 / self.gap) * (1 + rank / 100))
-                if side == BID and key >= 0:        # prices are positive: where steps are coarse, the book is shorter
-                    break
         self.levels = (len(self.book.keys[BID]), len(self.book.keys[ASK]))
         self.book.history.clear()
         self.book.take()
         self.due_ns = start_ns
-        self._plan()
+        self.published()
 
-    def _plan(self) -> None:
+    def published(self) -> None:
         """Choose when the next book message is due, and cut the time until then into steps of about 25 ms."""
         habits = self.habits
         window = habits.window_ns + habits.window_tail_ns * self.dice.expovariate(1.0)
@@ -210,9 +206,6 @@ class Flow:
     @property
     def window_over(self) -> bool:
         return self.steps_left == 0
-
-    def published(self) -> None:
-        self._plan()
 
     def step(self) -> list[Trade]:
         """Let the market live until `due_ns`; the trades it made, in order."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mantra.errors import ConfigurationError
 from mantra.simulator.server import Venue
-from mantra.simulator.source import Change, Image, Listed, Rows, Source
+from mantra.simulator.source import Image, Listed, Rows, Source
 from mantra.tape import lines
 
 SETTLE_SECONDS = 0.5
@@ -29,10 +29,9 @@ class RecordedBook:
 
     def __init__(self) -> None:
         self.sequence = 0
-        self.snapshot = False
         self.sides: tuple[dict[Decimal, tuple[str, str]], dict[Decimal, tuple[str, str]]] = ({}, {})
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Image) -> None:
         if change.sequence > self.sequence:
             self.sequence = change.sequence
             for side, rows in zip(self.sides, (change.bids, change.asks), strict=True):
@@ -69,16 +68,14 @@ class RecordingSource(Source):
                     snapshots.append((record.url, text))
         if not self.messages:
             raise ConfigurationError(f"--recording: no message of {kind.name} in {', '.join(map(str, paths))}")
-        symbols = list(dict.fromkeys(
-            symbol for _, channel, _ in self.messages if (symbol := kind.symbol_of(channel))))
+        symbols = list(dict.fromkeys(filter(None, (kind.symbol_of(channel) for _, channel, _ in self.messages))))
         for url, text in snapshots:
             # A snapshot in the stream does not say its symbol: it is of the first one.
-            change = kind.recorded_snapshot(url, text, symbols[0])
-            book = self.books.setdefault(change.symbol, RecordedBook())
-            if not book.snapshot:
-                book.snapshot = True
-                book.apply(change)
-        self._listed = [known.get(symbol) or self._guess(symbol) for symbol in symbols]
+            symbol = kind.symbol_of(url) if url else symbols[0]
+            if symbol not in self.books:
+                self.books[symbol] = RecordedBook()
+                self.books[symbol].apply(kind.recorded_book(symbol, text))
+        self.listed = [known.get(symbol) or self._guess(symbol) for symbol in symbols]
 
     def _guess(self, symbol: str) -> Listed:
         """Without an instrument list: the split by well-known quote currencies, the decimals that occur in the book."""
@@ -87,17 +84,14 @@ class RecordingSource(Source):
         price, size = (max((_decimals(row[place]) for row in rows), default=8) for place in (0, 1))
         return Listed(symbol, symbol[:-len(quote)].upper(), quote, price, size)
 
-    def listed(self) -> Iterable[Listed]:
-        return self._listed
-
     def state(self) -> dict[str, int]:
         return {"played": self.played, "of": len(self.messages)}
 
     def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
         for channel, payload in self.unread:
-            change = self.kind.recorded_change(channel, payload)
-            if change is not None and change.symbol in self.books:
-                self.books[change.symbol].apply(change)
+            known = self.books.get(self.kind.symbol_of(channel))
+            if known is not None and self.kind.diff_channel in channel:
+                known.apply(self.kind.recorded_book(symbol, payload))
         self.unread.clear()
         book = self.books.get(symbol)
         if book is None or (sequence is not None and sequence != book.sequence):
@@ -120,7 +114,7 @@ class RecordingSource(Source):
                 await venue.breathe()
             self.played += 1
             self.unread.append((channel, payload))
-            venue.publish_same(channel, payload)
+            venue.publish(channel, payload)
         print(f"{venue.name}: the recording has ended ({self.played} messages)", file=sys.stderr)
 
 

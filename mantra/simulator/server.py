@@ -21,7 +21,7 @@ import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -38,10 +38,9 @@ from websockets.protocol import State
 
 from mantra.errors import ConfigurationError
 from mantra.simulator.faults import CHANCES, Faults, parse, seconds
-from mantra.simulator.market import Trade
-from mantra.simulator.source import Change, Image, Listed, Listing, Rows, Source
+from mantra.simulator.market import Trade, World
+from mantra.simulator.source import Image, Listed, Listing, Source, rows_json
 
-Clock = Callable[[], int]
 http11.MAX_LINE_LENGTH = 1 << 16    # up to 1,024 streams stand in a request's first line; the library stops at 8 kB
 SLOW_READER_BYTES = 64 << 20        # what may wait for a client before the venue gives it up
 
@@ -68,10 +67,6 @@ def text_frame(payload: bytes) -> bytes:
     return Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
-def payload_of(frame: bytes) -> bytes:
-    return frame[{126: 4, 127: 10}.get(frame[1], 2):]
-
-
 def answer(status: int, body: str | bytes, content_type: str = "application/json", **headers: str) -> Response:
     """A REST answer. `websockets` serves one request a connection, and says so."""
     content = body.encode() if isinstance(body, str) else body
@@ -82,10 +77,6 @@ def answer(status: int, body: str | bytes, content_type: str = "application/json
     return Response(status, HTTPStatus(status).phrase, fields, content)
 
 
-def rows_json(rows: Rows, space: str = "") -> str:
-    return "[" + f",{space}".join([f'["{price}",{space}"{size}"]' for price, size in rows]) + "]"
-
-
 class Connection(ServerConnection):
     """A client of a venue: what it subscribed to, and the faults on its way."""
 
@@ -93,7 +84,7 @@ class Connection(ServerConnection):
         super().__init__(*arguments, **options)
         self.venue = venue
         self.channels: dict[str, None] = {}                 # in order of subscription
-        self.form: tuple[bool, ...] = ()                    # dialect: how this client wants frames spelt
+        self.combined = False                               # each message comes with its channel's name (Binance)
         self.held: list[bytes] | None = None                # not None: stalled, and this waits
         self.late: dict[str, bytes] = {}                    # reordered: goes after the channel's next frame
         self.trickle: asyncio.Queue[bytes] | None = None    # bytewise: frames on their way
@@ -130,7 +121,7 @@ class Connection(ServerConnection):
 
     def _fragments(self, frame: bytes) -> bytes:
         """The message in three fragments with a pong, which asks for no answer, between them: legal by RFC 6455."""
-        payload = payload_of(frame)
+        payload = frame[{126: 4, 127: 10}.get(frame[1], 2):]
         third = 1 + len(payload) // 3
         return b"".join((
             Frame(Opcode.TEXT, payload[:third], fin=False).serialize(mask=False),
@@ -145,14 +136,11 @@ class Connection(ServerConnection):
         if self.held is not None:
             self.held.append(frame)
             return
-        if self.protocol.extensions and frame[0] == 0x81:       # compressed: every client has a state of its own
-            frame = Frame(Opcode.TEXT, payload_of(frame)).serialize(mask=False, extensions=self.protocol.extensions)
+        if self.trickle is None and "bytewise" in self.venue.faults.rates:
+            self.trickle = asyncio.Queue()
+            self.tasks.append(asyncio.create_task(self._bytewise(self.trickle)))
         if self.trickle is not None:
             self.trickle.put_nowait(frame)
-        elif "bytewise" in self.venue.faults.rates:
-            self.trickle = asyncio.Queue()
-            self.trickle.put_nowait(frame)
-            self.tasks.append(asyncio.create_task(self._bytewise(self.trickle)))
         else:
             self.transport.write(frame)
         if self.transport.get_write_buffer_size() > SLOW_READER_BYTES:
@@ -186,35 +174,33 @@ class Connection(ServerConnection):
         """End without a word, in the middle of whatever was being sent."""
         self.transport.abort()
 
-    async def keep_alive(self, interval: float, timeout: float) -> None:
-        """The venue's own pings; who does not answer in time is closed."""
-        while True:
-            await asyncio.sleep(interval)
+    async def keep_alive(self) -> None:
+        """The venue's own pings; who does not answer in time, or has been here for too long, is closed."""
+        venue, ends = self.venue, self.loop.time() + self.venue.connection_life
+        while (left := ends - self.loop.time()) > 0:
+            await asyncio.sleep(min(venue.ping_interval, left))
             if self.held is None:
-                pong = await self.ping(str(self.venue.clock() // 1_000_000))
+                pong = await self.ping(str(venue.clock() // 1_000_000))
                 try:
-                    await asyncio.wait_for(asyncio.shield(pong), timeout)
+                    await asyncio.wait_for(asyncio.shield(pong), venue.pong_timeout)
                 except asyncio.TimeoutError:
-                    await self.close(1008, "Pong timeout")
+                    return await self.close(1008, "Pong timeout")
+        await self.close(1001)
 
 
 class Venue(ABC):
     """A venue's dialect and its server. Subclasses say how it talks; the source says what."""
 
     name: ClassVar[str]
+    diff_channel: ClassVar[str]                 # what names of channels of book changes contain
     ping_interval: ClassVar[float]
     pong_timeout: ClassVar[float]
     connection_life: ClassVar[float]
     inbound_per_second: ClassVar[int] = 0       # no limit
-    compression: ClassVar[str | None] = None
 
-    def __init__(
-        self, source: Source, *, faults: Faults, clock: Clock = time.time_ns, limits: bool = True,
-    ) -> None:
-        self.source = source
-        self.faults = faults
-        self.clock = clock
-        self.limits = limits
+    def __init__(self, source: Source, *, faults: Faults, clock: Callable[[], int] = time.time_ns,
+                 limits: bool = True) -> None:
+        self.source, self.faults, self.clock, self.limits = source, faults, clock, limits
         self.connections: set[Connection] = set()
         self.subscribers: dict[str, set[Connection]] = {}
         self.counts: Counter[str] = Counter()
@@ -224,12 +210,18 @@ class Venue(ABC):
         self._server: Server | None = None
         self._listening: dict[str, Any] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.failure: BaseException | None = None
 
     # What a dialect says
 
+    @staticmethod
+    @abstractmethod
+    def listing(world: World, seed: str, start_ns: int, rate: float | None = None) -> Listing:
+        """The world's instrument as this venue lists it, with its market."""
+
     @abstractmethod
     def admit(self, connection: Connection, path: str, query: dict[str, str]) -> Response | None:
-        """Accept a handshake (None; `connection.form` set, channels of the URL subscribed) or refuse it."""
+        """Accept a handshake (None; the channels of its URL are subscribed) or refuse it."""
 
     @abstractmethod
     async def heard(self, connection: Connection, text: str) -> None:
@@ -240,12 +232,16 @@ class Venue(ABC):
         """Answer a REST request."""
 
     @abstractmethod
-    def spell(self, channel: str, payload: str, form: tuple[bool, ...]) -> str:
-        """The frame's text for clients of this form."""
+    def limited(self) -> Response:
+        """The venue's answer to too many requests."""
 
     @abstractmethod
-    def announce_restart(self) -> None:
-        """Tell everyone to reconnect soon."""
+    def spell(self, channel: str, payload: str, combined: bool) -> str:
+        """A message's frame."""
+
+    @abstractmethod
+    def restart_notice(self, combined: bool) -> str:
+        """The frame that asks a client to reconnect soon."""
 
     @abstractmethod
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
@@ -264,18 +260,13 @@ class Venue(ABC):
 
     @classmethod
     @abstractmethod
-    def symbol_of(cls, channel: str) -> str:
-        """The symbol a channel is about."""
+    def symbol_of(cls, where: str) -> str:
+        """The symbol that a channel, or the address of a REST book, is about."""
 
     @classmethod
     @abstractmethod
-    def recorded_change(cls, channel: str, payload: str) -> Change | None:
-        """What a recorded message changes in the book; None when it is no such message."""
-
-    @classmethod
-    @abstractmethod
-    def recorded_snapshot(cls, url: str | None, text: str, symbol: str) -> Change:
-        """A recorded REST book; `symbol` where there is no address to tell."""
+    def recorded_book(cls, symbol: str, text: str) -> Image:
+        """A recorded REST book, or what a message of a `diff_channel` changes."""
 
     @classmethod
     @abstractmethod
@@ -284,20 +275,14 @@ class Venue(ABC):
 
     # What a source does
 
-    def publish(self, channel: str, payload: Callable[[tuple[bool, ...]], str]) -> None:
-        """Send a message to all subscribers of a channel, spelt once for each form that is wanted."""
-        if subscribers := self.subscribers.get(channel):
-            frames: dict[tuple[bool, ...], bytes] = {}
-            for connection in tuple(subscribers):
-                frame = frames.get(connection.form)
-                if frame is None:
-                    text = self.spell(channel, payload(connection.form), connection.form)
-                    frame = frames[connection.form] = text_frame(text.encode())
-                connection.deliver(frame, channel)
-
-    def publish_same(self, channel: str, payload: str) -> None:
-        """Send a message that is the same for every form."""
-        self.publish(channel, lambda form: payload)
+    def publish(self, channel: str, payload: str) -> None:
+        """Send a message to all subscribers of a channel; each way of spelling it is spelt once."""
+        frames: dict[bool, bytes] = {}
+        for connection in tuple(self.subscribers.get(channel, ())):
+            combined = connection.combined
+            if combined not in frames:
+                frames[combined] = text_frame(self.spell(channel, payload, combined).encode())
+            connection.deliver(frames[combined], channel)
 
     def wanted(self, channel: str) -> bool:
         return bool(self.subscribers.get(channel))
@@ -319,16 +304,30 @@ class Venue(ABC):
 
     # The server
 
-    async def start(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
-        """Listen; `port` 0 takes a free one. ConfigurationError when the named one is taken."""
+    async def start(self, host: str, port: int, context: ssl.SSLContext | None = None,
+                    failed: Callable[[], None] = lambda: None) -> None:
+        """Listen; `port` 0 takes a free one. ConfigurationError when the named one is taken.
+
+        `failed` is called when a defect ends what runs here, and `failure` says which.
+        """
         self._listening = {
             "host": host, "ssl": context, "create_connection": partial(Connection, self),
-            "process_request": self._request, "compression": self.compression,
-            "ping_interval": None, "close_timeout": 0.3, "max_size": 1 << 16, "server_header": None,
-            "logger": LOG,
+            "process_request": self._request, "compression": None, "ping_interval": None, "close_timeout": 0.3,
+            "max_size": 1 << 16, "server_header": None, "logger": LOG,
         }
         await self._listen(port)
-        self._tasks = [asyncio.create_task(self.source.run(self)), asyncio.create_task(self._misbehave())]
+        self._failed = failed
+        self._spawn(self.source.run(self))
+        self._spawn(self._misbehave())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                self.failure = task.exception()
+                self._failed()
+        task = asyncio.create_task(work)
+        task.add_done_callback(ended)
+        self._tasks.append(task)
 
     async def _listen(self, port: int) -> None:
         try:
@@ -350,13 +349,6 @@ class Venue(ABC):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 0.6)
 
-    def failure(self) -> BaseException | None:
-        """What ended the source, if something did: a defect to report, not to hide."""
-        for task in self._tasks:
-            if task.done() and not task.cancelled():
-                return task.exception()
-        return None
-
     async def restart(self, down: float) -> None:
         """Drop every client without a word, refuse for `down` seconds, come back on the same port."""
         assert self._server is not None
@@ -373,7 +365,8 @@ class Venue(ABC):
         """Ask everyone to reconnect, and close who is still there after `lead` seconds."""
         self.faults.counts["reconnect"] += 1
         asked = tuple(self.connections)
-        self.announce_restart()
+        for connection in asked:
+            connection.say(self.restart_notice(connection.combined))
         await asyncio.sleep(lead)
         for connection in asked:
             if connection in self.connections:
@@ -383,12 +376,9 @@ class Venue(ABC):
         while True:
             await asyncio.sleep(0.1)
             for connection in tuple(self.connections) if self.faults.rates else ():
-                if self.faults.comes("cut", 0.1):
-                    self.faults.counts["cut"] += 1
-                    connection.cut()
-                elif self.faults.comes("stall", 0.1):
-                    self.faults.counts["stall"] += 1
-                    connection.stall(self.faults.rates["stall"])
+                for name in ("cut", "stall"):
+                    if self.faults.comes(name, 0.1):
+                        self._strike(connection, name, self.faults.rates[name])
             if self.faults.comes("restart", 0.1):
                 await self.restart(2.0)
 
@@ -396,8 +386,7 @@ class Venue(ABC):
         client = cast(Connection, connection)
         self.connections.add(client)
         self.counts["connections"] += 1
-        client.tasks.append(asyncio.create_task(client.keep_alive(self.ping_interval, self.pong_timeout)))
-        client.tasks.append(asyncio.create_task(self._end_of_life(client)))
+        client.tasks.append(asyncio.create_task(client.keep_alive()))
         try:
             async for text in client:
                 await self.heard(client, text if isinstance(text, str) else text.decode(errors="replace"))
@@ -410,10 +399,6 @@ class Venue(ABC):
             for task in client.tasks:
                 task.cancel()
             await asyncio.gather(*client.tasks, return_exceptions=True)
-
-    async def _end_of_life(self, connection: Connection) -> None:
-        await asyncio.sleep(self.connection_life)
-        await connection.close(1001)
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Before the handshake: REST requests end here."""
@@ -436,10 +421,6 @@ class Venue(ABC):
         await asyncio.sleep(self.faults.dice.uniform(0.002, 0.02))
         return response
 
-    @abstractmethod
-    def limited(self) -> Response:
-        """The venue's answer to too many requests."""
-
     def picture(self, symbol: str) -> Image | None:
         """The book as REST shows it: now and then some moments old, and wrong when that fault strikes."""
         dice = self.faults.dice
@@ -450,10 +431,10 @@ class Venue(ABC):
         kind = dice.choice(("crossed", "old", "ghost"))
         self.faults.counts[f"snapshot {kind}"] += 1
         if kind == "crossed":
-            return Image(image.symbol, image.sequence, [(image.asks[2][0], image.bids[0][1]), *image.bids], image.asks)
+            return image._replace(bids=[(image.asks[2][0], image.bids[0][1]), *image.bids])
         if kind == "old":
-            return Image(image.symbol, image.sequence - 10**7, image.bids, image.asks)
-        return Image(image.symbol, image.sequence, image.bids[3:], image.asks[3:])
+            return image._replace(sequence=image.sequence - 10**7)
+        return image._replace(bids=image.bids[3:], asks=image.asks[3:])
 
     # Steering
 
@@ -473,14 +454,11 @@ class Venue(ABC):
 
     def state(self) -> dict[str, Any]:
         return {
-            "venue": self.name,
-            "open": len(self.connections),
+            "venue": self.name, "open": len(self.connections),
             "channels": sum(len(connection.channels) for connection in self.connections),
             **{name: self.counts[name] for name in ("connections", "messages", "rest", "slow readers")},
             **self.source.state(),
-            "faults": self.faults.rates,
-            "ordered": +self.faults.ordered,
-            "injected": self.faults.counts,
+            "faults": self.faults.rates, "ordered": +self.faults.ordered, "injected": self.faults.counts,
         }
 
     def _true_book(self, query: dict[str, str]) -> Response:
@@ -495,23 +473,17 @@ class Venue(ABC):
         for name, value in query.items():
             if name in CHANCES:
                 self.faults.ordered[name] += int(value)
-            elif name == "cut":
-                self._each(Connection.cut, name)
-            elif name == "stall":
-                self._each(partial(Connection.stall, duration=seconds(value)), name)
-            elif name == "restart":
-                self._tasks.append(asyncio.create_task(self.restart(seconds(value))))
-            elif name == "reconnect":
-                self._tasks.append(asyncio.create_task(self.planned_restart(seconds(value))))
+            elif name in ("cut", "stall"):
+                for connection in tuple(self.connections):
+                    self._strike(connection, name, seconds(value))
+            elif name in ("restart", "reconnect"):
+                self._spawn((self.restart if name == "restart" else self.planned_restart)(seconds(value)))
             else:
                 raise ConfigurationError(f"{name!r} cannot be ordered")
 
-    def _each(self, do: Callable[[Connection], None], name: str) -> None:
-        for connection in tuple(self.connections):
-            self.faults.counts[name] += 1
-            do(connection)
-
-
-def say_all(connections: Iterable[Connection], text: Callable[[Connection], str]) -> None:
-    for connection in tuple(connections):
-        connection.say(text(connection))
+    def _strike(self, connection: Connection, name: str, duration: float) -> None:
+        self.faults.counts[name] += 1
+        if name == "cut":
+            connection.cut()
+        else:
+            connection.stall(duration)

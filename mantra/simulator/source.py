@@ -8,10 +8,10 @@ import asyncio
 import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from mantra.simulator.market import ASK, BID, Flow, Instrument
+from mantra.simulator.market import Flow, Instrument, Levels, Sides
 
 if TYPE_CHECKING:
     from mantra.simulator.server import Venue
@@ -20,9 +20,8 @@ Rows = Sequence[tuple[str, str]]
 LATE_NS = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Image:
-    """A book in the venue's own spelling, best level first."""
+class Image(NamedTuple):
+    """A book, best level first, or what changes in one, as the venue spells it."""
 
     symbol: str
     sequence: int
@@ -30,40 +29,7 @@ class Image:
     asks: Rows
 
 
-class Change(NamedTuple):
-    """What a recorded book message or snapshot says, as its venue spelt it."""
-
-    symbol: str
-    sequence: int
-    bids: Rows
-    asks: Rows
-
-
-class Source(ABC):
-    """Where a venue's messages and books come from."""
-
-    @abstractmethod
-    async def run(self, venue: Venue) -> None:
-        """Publish through `venue` until cancelled."""
-
-    @abstractmethod
-    def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
-        """The book now, `age_ns` ago or at a sequence; None when unknown or forgotten."""
-
-    @abstractmethod
-    def listed(self) -> Iterable[Listed]:
-        """What the venue's instrument list shows."""
-
-    def state(self) -> dict[str, int]:
-        """What the state of the venue tells of this source."""
-        return {}
-
-    def restarted(self) -> None:  # noqa: B027 - most have nothing to do
-        """The venue's engine came back."""
-
-
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):
     """An instrument as a venue lists it: its spelling and its steps, as numbers of decimals."""
 
     symbol: str
@@ -73,26 +39,48 @@ class Listed:
     size_decimals: int
 
 
+class Source(ABC):
+    """Where a venue's messages and books come from. `listed` is what its instrument list shows."""
+
+    listed: Sequence[Listed]
+
+    @abstractmethod
+    async def run(self, venue: Venue) -> None:
+        """Publish through `venue` until cancelled."""
+
+    @abstractmethod
+    def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
+        """The book now, `age_ns` ago or at a sequence; None when unknown or forgotten."""
+
+    def state(self) -> dict[str, int]:
+        """What the state of the venue tells of this source."""
+        return {}
+
+    def restarted(self) -> None:  # noqa: B027 - most have nothing to do
+        """The venue's engine came back."""
+
+
 @dataclass
 class Listing:
-    """A listed instrument with its market, and how the venue spells its numbers."""
+    """A listed instrument with its market, how the venue spells its numbers, and what it has said so far."""
 
     listed: Listed
     flow: Flow
     pad_to: int = 0             # decimals printed at least (Binance prints eight, whatever the step)
     zero: str = ""              # how a removal is spelt; as any other size when empty
-    marks: dict[str, int] = field(default_factory=dict)     # the dialect's own counters
-    best: tuple[int, int, int, int] | None = None           # published last
-    slow: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))     # touched, for slower streams
+    sent: int = 0               # sequence of the last diff
+    trades: int = 0             # number of the last trade
+    top: object = None          # the last best levels, or their sequence, as the dialect compares them
+    top_ns: int = 0
 
     def __post_init__(self) -> None:
+        self.trades = 1_000_000 + self.flow.orders
         self.begin()
 
     def begin(self) -> None:
         """The next message is the first."""
-        for touched in (*self.flow.book.touched, *self.slow):
-            touched.clear()
-        self.marks.update(fast=self.flow.book.sequence, slow=self.flow.book.sequence)
+        self.flow.book.take()
+        self.sent = self.flow.book.sequence
 
     def price(self, price: int) -> str:
         return fixed(price, self.listed.price_decimals, self.pad_to)
@@ -100,19 +88,24 @@ class Listing:
     def size(self, size: int) -> str:
         return self.zero if not size and self.zero else fixed(size, self.listed.size_decimals, self.pad_to)
 
-    def rows(self, rows: Iterable[tuple[int, int]]) -> list[tuple[str, str]]:
-        return [(self.price(price), self.size(size)) for price, size in rows]
+    def rows(self, levels: Levels) -> Rows:
+        return [(self.price(price), self.size(size)) for price, size in levels]
+
+    def json(self, sides: Sides) -> tuple[str, str]:
+        return rows_json(self.rows(sides[0])), rows_json(self.rows(sides[1]))
+
+
+def rows_json(rows: Rows, space: str = "") -> str:
+    return "[" + f",{space}".join([f'["{price}",{space}"{size}"]' for price, size in rows]) + "]"
 
 
 def fixed(value: int, decimals: int, pad_to: int = 0) -> str:
     """`value` * 10^-decimals as plain text with exactly max(decimals, pad_to) decimals."""
-    if decimals < pad_to:
-        value *= 10 ** (pad_to - decimals)
-        decimals = pad_to
-    if not decimals:
-        return str(value)
-    digits = str(value).zfill(decimals + 1)
-    return f"{digits[:-decimals]}.{digits[-decimals:]}"
+    digits = str(value * 10 ** max(0, pad_to - decimals))
+    if decimals := max(decimals, pad_to):
+        digits = digits.zfill(decimals + 1)
+        return f"{digits[:-decimals]}.{digits[-decimals:]}"
+    return digits
 
 
 class MarketSource(Source):
@@ -120,24 +113,14 @@ class MarketSource(Source):
 
     def __init__(self, listings: Iterable[Listing]) -> None:
         self.listings = {listing.listed.symbol: listing for listing in listings}
-
-    def listed(self) -> Iterable[Listed]:
-        return [listing.listed for listing in self.listings.values()]
+        self.listed = [listing.listed for listing in self.listings.values()]
 
     def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
-        listing = self.listings.get(symbol)
-        if listing is None:
+        if (listing := self.listings.get(symbol)) is None:
             return None
         book = listing.flow.book
-        if sequence is None and not age_ns:
-            bids, asks = book.top(len(book.keys[BID]) + len(book.keys[ASK]))
-            return Image(symbol, book.sequence, listing.rows(bids), listing.rows(asks))
         past = book.past(sequence=sequence, time_ns=book.time_ns - age_ns if sequence is None else None)
-        return past and Image(symbol, past[0], listing.rows(past[1]), listing.rows(past[2]))
-
-    def state(self) -> dict[str, int]:
-        """What the state of the venue tells of this source."""
-        return {}
+        return past and Image(symbol, past[0], *map(listing.rows, past[1:]))
 
     def restarted(self) -> None:
         """Counted sequences jump when an engine restarts, and nothing before can be asked for."""
@@ -162,29 +145,23 @@ class MarketSource(Source):
             for _ in range(64):
                 if due[0][0] > now:
                     break
-                listing = listings[due[0][1]]
-                flow = listing.flow
+                index = due[0][1]
+                listing, flow = listings[index], listings[index].flow
                 venue.on_step(listing, flow.step())
                 if flow.window_over:
                     venue.on_window(listing)
                     flow.published()
-                heapq.heapreplace(due, (flow.due_ns, due[0][1]))
+                heapq.heapreplace(due, (flow.due_ns, index))
             await asyncio.sleep(max(0.0, (due[0][0] - venue.clock()) / 1e9))
 
 
 # What the simulated market knows about instruments; anything else gets the ordinary values of `Instrument`.
-KNOWN = {
-    instrument.name: instrument
-    for instrument in (
-        Instrument("BTC", "USDT", 61837.63, 1.0, 0.05),
-        Instrument("BTC", "USD", 61810.0, 0.5, 0.05),
-        Instrument("ETH", "USDT", 2650.17, 0.6, 0.5),
-        Instrument("ETH", "USD", 2649.2, 0.4, 0.5),
-        Instrument("ETH", "BTC", 0.04285, 0.15, 0.5),
-        Instrument("SOL", "USDT", 153.42, 0.5, 5.0),
-        Instrument("XRP", "USD", 0.5871, 0.3, 800.0),
-    )
-}
+KNOWN = {instrument.name: instrument for instrument in (
+    Instrument("BTC", "USDT", 61837.63, 1.0, 0.05), Instrument("BTC", "USD", 61810.0, 0.5, 0.05),
+    Instrument("ETH", "USDT", 2650.17, 0.6, 0.5), Instrument("ETH", "USD", 2649.2, 0.4, 0.5),
+    Instrument("ETH", "BTC", 0.04285, 0.15, 0.5), Instrument("SOL", "USDT", 153.42, 0.5, 5.0),
+    Instrument("XRP", "USD", 0.5871, 0.3, 800.0),
+)}
 
 
 def instrument(name: str) -> Instrument:

@@ -182,17 +182,6 @@ def test_both_venues_speak_tls_with_a_certificate_that_can_be_checked():
     assert not Path(child.endpoints["binance"]["ca_file"]).exists()
 
 
-def test_a_client_that_offers_compression_gets_it_from_bitstamp_only(venues):
-    from websockets.sync.client import connect
-
-    for venue, extensions in (("bitstamp", 1), ("binance", 0)):
-        with connect(venues[venue]["websocket"] + ("/ws/ethbtc@depth@100ms" if venue == "binance" else "")) as socket:
-            assert len(socket.protocol.extensions) == extensions
-            socket.send('{"event":"bts:subscribe","data":{"channel":"diff_order_book_ethbtc"}}')
-            for _ in range(5):
-                json.loads(socket.recv(timeout=5))
-
-
 RECORDINGS = {
     "binance": (("cryptofeed/BINANCE.ws.1.0", "cryptofeed/BINANCE.http.0.0", "cryptofeed/BINANCE.0"), "NKNUSDT", 150),
     "bitstamp": (("cryptofeed/BITSTAMP.ws.1.0", "cryptofeed/BITSTAMP.http.0.0", "cryptofeed/BITSTAMP.0"), "ethusd", 85),

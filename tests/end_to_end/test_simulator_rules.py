@@ -63,13 +63,11 @@ def test_binance_acknowledges_lists_and_unsubscribes(binance):
     assert asked(binance, {"method": "SUBSCRIBE", "params": names, "id": 1}) == '{"result":null,"id":1}'
     assert asked(binance, {"method": "UNSUBSCRIBE", "params": names[:1], "id": "x"}) == '{"result":null,"id":"x"}'
     assert asked(binance, {"method": "LIST_SUBSCRIPTIONS", "id": 3}) == '{"result":["nosuchthing@trade"],"id":3}'
-    assert asked(binance, {"method": "GET_PROPERTY", "params": ["combined"], "id": 4}) == '{"result":false,"id":4}'
 
 
 @pytest.mark.parametrize(("text", "code"), [
     ('{"method":"SUSCRIBE","params":[],"id":1}', 2), ("nonsense", 3), ('{"id":1}', 2),
-    ('{"method":"SET_PROPERTY","params":["colour",true],"id":5}', 0),
-    ('{"method":"SET_PROPERTY","params":["combined","yes"],"id":5}', 1),
+    ('{"method":"SUBSCRIBE","params":"btcusdt@trade","id":5}', 2), ('{"method":"SUBSCRIBE","params":[],"id":1.5}', 2),
 ])
 def test_binance_says_what_was_wrong_with_a_request(binance, text, code):
     answer = json.loads(asked(binance, text))
@@ -78,18 +76,16 @@ def test_binance_says_what_was_wrong_with_a_request(binance, text, code):
 
 
 def test_binance_frames_have_the_documented_shape(venues):
-    names = [f"btcusdt@{kind}" for kind in ("depth@100ms", "depth", "bookTicker", "trade", "aggTrade", "depth5@100ms")]
+    names = [f"btcusdt@{kind}" for kind in ("depth@100ms", "bookTicker", "trade", "depth5@100ms")]
     socket = websocket.create_connection(
-        f"{venues['binance']['websocket']}/stream?timeUnit=MICROSECOND&streams={'/'.join(names)}", timeout=5)
+        f"{venues['binance']['websocket']}/stream?streams={'/'.join(names)}", timeout=5)
     number, level = r'"\d+\.\d{8}"', r'\["\d+\.\d{8}","\d+\.\d{8}"\]'
-    levels, micros = rf"\[(?:{level}(?:,{level})*)?\]", r"\d{16}"
-    diff = rf'{{"e":"depthUpdate","E":{micros},"s":"BTCUSDT","U":\d+,"u":\d+,"b":{levels},"a":{levels}}}'
+    levels, millis = rf"\[(?:{level}(?:,{level})*)?\]", r"\d{13}"
     shapes = dict(zip(names, (
-        diff, diff, rf'{{"u":\d+,"s":"BTCUSDT","b":{number},"B":{number},"a":{number},"A":{number}}}',
-        rf'{{"e":"trade","E":{micros},"s":"BTCUSDT","t":\d+,"p":{number},"q":{number},"T":{micros},'
+        rf'{{"e":"depthUpdate","E":{millis},"s":"BTCUSDT","U":\d+,"u":\d+,"b":{levels},"a":{levels}}}',
+        rf'{{"u":\d+,"s":"BTCUSDT","b":{number},"B":{number},"a":{number},"A":{number}}}',
+        rf'{{"e":"trade","E":{millis},"s":"BTCUSDT","t":\d+,"p":{number},"q":{number},"T":{millis},'
         r'"m":(?:true|false),"M":true}',
-        rf'{{"e":"aggTrade","E":{micros},"s":"BTCUSDT","a":\d+,"p":{number},"q":{number},"f":\d+,"l":\d+,'
-        rf'"T":{micros},"m":(?:true|false),"M":true}}',
         rf'{{"lastUpdateId":\d+,"bids":{levels},"asks":{levels}}}',
     ), strict=True))
     seen, trades = set(), []

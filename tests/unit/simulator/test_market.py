@@ -6,17 +6,15 @@ from statistics import median, quantiles
 
 import pytest
 
-from mantra.simulator import binance, bitstamp
+from mantra.simulator.door import VENUES
 from mantra.simulator.market import ASK, BID, World
 from mantra.simulator.source import instrument
 
 START_NS = 1_723_161_253_000_000_000
-LISTINGS = {"binance": binance.listing, "bitstamp": bitstamp.listing}
 
 
 def listing(venue, name="btc-usdt", seed="7", world=None, rate=None):
-    world = world or World(instrument(name), seed)
-    return LISTINGS[venue](world.instrument, world, seed=seed, start_ns=START_NS, rate=rate)
+    return VENUES[venue].listing(world or World(instrument(name), seed), seed, START_NS, rate)
 
 
 def windows(flow, count):
@@ -29,14 +27,14 @@ def windows(flow, count):
         flow.published()
 
 
-@pytest.mark.parametrize("venue", LISTINGS)
+@pytest.mark.parametrize("venue", VENUES)
 def test_a_seed_gives_the_same_market_again_and_another_seed_another(venue):
     first, again, other = (list(windows(listing(venue, seed=seed).flow, 100)) for seed in ("7", "7", "8"))
     assert first == again
     assert first != other
 
 
-@pytest.mark.parametrize("venue", LISTINGS)
+@pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("name", ["btc-usdt", "eth-btc", "xrp-usd", "doge-eur"])
 def test_the_book_is_never_crossed_empty_or_disordered(venue, name):
     flow = listing(venue, name).flow
@@ -50,7 +48,7 @@ def test_the_book_is_never_crossed_empty_or_disordered(venue, name):
             assert min(sizes[side].values()) > 0
 
 
-@pytest.mark.parametrize("venue", LISTINGS)
+@pytest.mark.parametrize("venue", VENUES)
 def test_the_changes_of_all_messages_make_the_book(venue):
     flow = listing(venue).flow
     bids, asks = (dict(side) for side in flow.book.top(10**6))
@@ -62,7 +60,7 @@ def test_the_changes_of_all_messages_make_the_book(venue):
         assert {price: size for price, size in book.items() if size} == dict(rows)
 
 
-@pytest.mark.parametrize("venue", LISTINGS)
+@pytest.mark.parametrize("venue", VENUES)
 def test_the_past_can_be_asked_for_by_sequence_and_by_time(venue):
     flow = listing(venue).flow
     kept = [(flow.book.sequence, at, *flow.book.top(10**6)) for at, *_ in windows(flow, 30)]
@@ -92,7 +90,7 @@ def test_trades_take_what_the_book_loses():
 
 def test_venues_of_one_world_move_together():
     world = World(instrument("btc-usdt"), "3")
-    flows = [listing(venue, seed="3", world=world).flow for venue in LISTINGS]
+    flows = [listing(venue, seed="3", world=world).flow for venue in VENUES]
     mids = {BID: [], ASK: []}
     for moment in range(1, 200):
         for place, flow in enumerate(flows):

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from mantra.simulator.binance import listing
+from mantra.simulator.binance import Binance
 from mantra.simulator.market import World
 from mantra.simulator.source import MarketSource, fixed, instrument
 
@@ -18,8 +18,7 @@ def test_numbers_have_as_many_decimals_as_the_venue_prints(value, decimals, pad_
 
 
 def test_an_older_picture_has_an_older_sequence_and_other_levels():
-    world = World(instrument("btc-usdt"), "1")
-    listed = listing(world.instrument, world, seed="1", start_ns=10**18, rate=None)
+    listed = Binance.listing(World(instrument("btc-usdt"), "1"), "1", start_ns=10**18)
     source = MarketSource([listed])
     for _ in range(40):
         listed.flow.step()
