@@ -24,6 +24,7 @@ DIRECTIVES = {
     "initializedcheck": False,
     "cdivision": True,
     "embedsignature": True,
+    "annotation_typing": False,     # annotations are for the stubs; C types are declared
     "freethreading_compatible": False,
 }
 
@@ -94,6 +95,87 @@ def extension(source: Path) -> Extension:
         extra_compile_args=["-std=gnu11", "-O3", "-g0", "-fno-semantic-interposition", "-Wall", "-Wno-unused-function"],
         libraries=["dl", "pthread", "rt"],
     )
+
+
+STATEMENT = re.compile(r"""^(?P<inner>[ ]{4})?(?:
+    @(?P<decorator>property|staticmethod|classmethod)$
+    | (?:cdef[ ])?class[ ](?P<name>\w+)(?:\((?P<base>\w+)\))?:
+    | (?:cpdef[ ](?P<type>\w+)|def)[ ](?P<function>\w+)\((?P<takes>(?:[^()]|\([^()]*\))*)\)(?:[ ]->[ ](?P<gives>[^:\n]+))?:
+    | cdef[ ](?:readonly|public)[ ](?P<kind>\w+)[ ](?P<members>[\w, ]+)
+    | (?P<constants>[A-Z][\w, ]*)[ ]=[ ](?P<number>MANTRA_|\d)?
+    | (?P<member>[a-z]\w*):[ ](?P<its>[^#\n]*\w\]?)
+    | \S.*)""", re.MULTILINE | re.VERBOSE)
+PROLOGUE = """\
+import builtins, numpy, os, threading
+import numpy as np
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+from numpy.typing import NDArray
+from typing_extensions import Buffer, Self
+"""
+
+
+def python_type(c: str) -> str:
+    """What Python calls a C or Cython type."""
+    if view := re.fullmatch(r"(?:const )?([\w ]+)\[.*\]", c):
+        return f"NDArray[numpy.{view[1].replace('unsigned char', 'uint8').removesuffix('_t')}]"
+    if re.fullmatch(r"u?int\d*_t|int|size_t|Py_ssize_t", c):
+        return "int"
+    return {"bint": "bool", "double": "float", "object": "Any", "list": "list[Any]", "dict": "dict[Any, Any]"}.get(c, c)
+
+
+def parameter(text: str) -> str:
+    """One parameter of a Cython `def`, as a stub has it."""
+    before, equals, value = (part.strip() for part in text.partition("="))
+    if typed := re.fullmatch(r"((?:const )?[^:]*?(?:\[.*\])?) (\w+)( not None)?", before):
+        kind = python_type(typed[1])
+        optional = kind == typed[1] != "int" and not typed[3] and value in ("None", "")
+        before = f"{typed[2]}: {kind}{' | None' if optional else ''}"
+    elif re.fullmatch(r"\*{0,2}\w+", before) and before not in ("self", "cls"):
+        before += ": Any"
+    return before + (" = ..." if equals else "")
+
+
+def stub(source: Path) -> str:
+    """The .pyi of a compiled module, made of what its .pyx and .pxd say of its public names: nothing is told twice."""
+    texts = [re.sub(r'""".*?"""', "", file.read_text(), flags=re.DOTALL) for file in (source.with_suffix(".pxd"), source)]
+    lines, classes, inside, decorator = [PROLOGUE], {}, None, ""
+    for module, names in re.findall(r"^from (mantra\.core\.\w+) c?import (.+)", "\n".join(texts), re.MULTILINE):
+        lines += [f"from {module} import {name}" for name in names.split(", ") if re.fullmatch(r"[A-Z][a-z]\w*", name)]
+    for said in STATEMENT.finditer("\n".join(texts)):
+        if said["name"]:
+            inside = classes.setdefault(said["name"], [f"class {said['name']}({said['base'] or 'object'}):"])
+            continue
+        into, indent = (inside, "    ") if said["inner"] else (lines, "")
+        inside = inside if said["inner"] else None
+        name = (said["function"] or said["constants"] or said["member"] or "").replace("__cinit__", "__init__")
+        if into is None or said["takes"] == "self, *_, **__" or re.match(r"_(?!_)|__(dealloc|repr|reduce|get|eq|hash)__", name):
+            decorator = ""
+        elif said["decorator"]:
+            decorator = f"{indent}@{said['decorator']}\n"
+        elif said["function"]:
+            takes = ", ".join(map(parameter, re.split(r",\s*(?![^\[(]*[\])])", said["takes"]))) if said["takes"] else ""
+            gives = said["gives"] or said["type"] or ("None" if name == "__init__" else "Any")
+            into.append(f"{decorator}{indent}def {name}({takes}) -> {gives}: ...")
+            decorator = ""
+        elif said["members"]:
+            into += [f"{indent}{member}: {python_type(said['kind'])}" for member in said["members"].strip().split(", ")]
+        elif said["member"]:
+            into.append(f"{indent}{name}: {said['its']}")
+        elif said["constants"]:
+            into += [f"{indent}{each} = ..." if indent else f"{each}: {'int' if said['number'] else 'Any'}" for each in name.split(", ")]
+    for message, table in re.findall(r"#define MANTRA_(\w+?)(?:_FIELDS)?\(FIELD, ARRAY\)((?:.*\\\n)*.*)",
+                                     Path("csrc/mantra/messages.h").read_text()) if "Message" in classes else ():
+        owner = classes[{"TRACKING": "Message", "INSTRUMENT": "InstrumentRow"}.get(message, message.title())]
+        owner += [f"    {name}: {'int' if kind == 'FIELD' else 'tuple[int, ...]'}"
+                  for kind, name in re.findall(r"(FIELD|ARRAY)\(\w+, (\w+)", table) if f"def {name}(" not in "".join(owner)]
+    return "\n".join(lines + [line for body in classes.values() for line in (body if body[1:] else [*body, "    ..."])]) + "\n"
+
+
+for source in Path("mantra/core").glob("*.pyx"):
+    if source.stem not in ("hot_path", "drain"):
+        source.with_suffix(".pyi").write_text(stub(source))
 
 
 if {"bdist_wheel", "editable_wheel", "build_ext"} & set(sys.argv):

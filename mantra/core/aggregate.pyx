@@ -115,21 +115,21 @@ cdef class Hop:
         free(self.rows.keys)
         free(self.rows.rows)
 
-    def step(self, int64_t budget_ns=0):
+    def step(self, int64_t budget_ns=0) -> int:
         """Work and wait for `budget_ns`, or until `wake`; 0: a batch of what waits. Returns messages read."""
         cdef uint64_t handled
         with nogil:
             handled = self.run(budget_ns)
         return handled
 
-    def wake(self):
+    def wake(self) -> None:
         """Make a waiting `step` return; from any thread."""
         waiting_wake(&self.waiting)
         if self.bell is not None:
             mantra_doorbell_ring(self.bell.doorbell)
 
     @property
-    def lost(self):
+    def lost(self) -> int:
         """Messages overwritten before they were read here."""
         return self.merge.lost
 
@@ -265,7 +265,7 @@ cdef class Conflator(Hop):
     """
 
     def __init__(self, Merge merge not None, Producer output not None, Clock clock not None, int64_t interval_ns, *,
-                 books=(), Doorbell doorbell=None, Vector tops=None, uint32_t most_books=8192):
+                 books: Sequence[Book] = (), Doorbell doorbell=None, Vector tops=None, uint32_t most_books=8192):
         if merge.format.name not in ("top", "update"):
             raise ValueError(f"merge carries {merge.format.name}, not top or update")
         if output.queue.format.name != "top":

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from mantra.core.messages cimport mantra_top
-from mantra.core.region cimport Region
+from mantra.core.region cimport Shared
 
 
 cdef extern from "mantra/decode.h" nogil:
@@ -19,7 +19,6 @@ cdef extern from "mantra/book.h" nogil:
         MANTRA_BOOK_SAME
         MANTRA_BOOK_ABSENT
         MANTRA_BOOK_FULL
-        MANTRA_BOOK_BUSY
     const char *MANTRA_BOOK_LAYOUT
 
     ctypedef struct mantra_book_header:
@@ -63,20 +62,13 @@ cdef extern from "mantra/book.h" nogil:
     int mantra_book_load(mantra_book *book, const mantra_change *changes, size_t count)
     void mantra_book_clear(mantra_book *book)
     void mantra_book_rename(mantra_book *book, uint32_t instrument)
-    bint mantra_book_crossed(const mantra_book *book)
-    bint mantra_book_sound(const mantra_book *book)
     int mantra_book_copy(const mantra_book *book, mantra_book_image *out, uint32_t attempts)
 
 
 cdef extern from "mantra/top.h" nogil:
-    void mantra_top_fill(mantra_top *top, const mantra_book *book)
     int mantra_top_read(mantra_top *top, const mantra_book *book, uint32_t attempts)
-    bint mantra_top_same(const mantra_top *a, const mantra_top *b)
 
 
-cdef class Book:
+cdef class Book(Shared):
     cdef mantra_book book      # for the writer's hot path; valid as long as this object lives
-    cdef Region region
-    cdef bint writable
-    cdef int _writing(self) except -1
     cdef tuple _copy(self, object n, mantra_book_image *image)

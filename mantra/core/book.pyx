@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+cimport cython
 from libc.stdlib cimport free, malloc
 from libc.string cimport strlen
 
@@ -32,8 +33,8 @@ class BookImage(NamedTuple):
     `position` is that of the feed's update queue: the first update that this image does not contain.
     """
 
-    bids: np.ndarray
-    asks: np.ndarray
+    bids: NDArray[np.int64]
+    asks: NDArray[np.int64]
     bid_count: int          # levels the book has; the arrays may be cut
     ask_count: int
     instrument: int
@@ -54,77 +55,51 @@ cdef int _back(void *owner, size_t size) noexcept nogil:
     return mantra_region_grow(<mantra_region *>owner, size)
 
 
-cdef class Book:
+@cython.no_gc
+cdef class Book(Shared):
     """One book; written by who created it, read by anyone who opens it by name."""
+
+    def __cinit__(self, Region region):
+        self.book.header = <mantra_book_header *>region.payload()
+        if mantra_book_bytes(region.header().capacity) > region.region.ceiling:
+            raise LayoutMismatch(f"book '{region.name}' says it has room for {region.info.capacity} levels a side; "
+                                 f"its region has not")
 
     @staticmethod
     def create(str name, uint32_t instrument, uint8_t venue, uint32_t ceiling=MANTRA_BOOK_CEILING,
-               uint32_t start=MANTRA_BOOK_START):
+               uint32_t start=MANTRA_BOOK_START) -> Book:
         """An empty book of up to `ceiling` levels a side, `start` of them backed now; name None: private memory.
 
         RegionError: the name is taken or bad, or there is not enough shared memory.
         """
         if not 0 < ceiling <= 1 << 24:
             raise ValueError(f"a ceiling of {ceiling} levels; it must be 1 to {1 << 24}")
-        cdef Book self = Book.__new__(Book)
         start = max(1, min(start, ceiling))
-        self.region = Region.create(name, mantra_book_bytes(start), ceiling=mantra_book_bytes(ceiling), kind="book",
-                                    layout=_LAYOUT, fingerprint=_FINGERPRINT, slot_bytes=16, capacity=ceiling)
+        cdef Book self = Book(Region.create(name, mantra_book_bytes(start), ceiling=mantra_book_bytes(ceiling), kind="book",
+                                            layout=_LAYOUT, fingerprint=_FINGERPRINT, slot_bytes=16, capacity=ceiling))
         mantra_book_init(&self.book, self.region.payload(), start, ceiling, instrument, venue)
         self.book.back = _back
         self.book.owner = &self.region.region
-        self.writable = True
         return self
 
     @staticmethod
-    def open(str name not None):
+    def open(str name not None) -> Book:
         """Another program's book, to read. RegionError: there is none; LayoutMismatch: it is made otherwise."""
-        cdef Book self = Book.__new__(Book)
-        self.region = Region.open(name, kind="book", fingerprint=_FINGERPRINT)
-        self.book.header = <mantra_book_header *>self.region.payload()
-        if mantra_book_bytes(self.region.info.capacity) > self.region.region.ceiling:
-            raise LayoutMismatch(f"book '{name}' says it has room for {self.region.info.capacity} levels a side; "
-                                 f"its region has not")
-        return self
-
-    def close(self):
-        """The owner's name goes away; the memory stays while this object lives."""
-        self.region.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+        return Book(Region.open(name, kind="book", fingerprint=_FINGERPRINT))
 
     def __repr__(self):
         image = self.image(0)
         return (f"<Book {self.name or '(private)'}: instrument {image.instrument}, venue {image.venue}, "
                 f"{image.bid_count} bids, {image.ask_count} asks>")
 
-    @property
-    def name(self):
-        """The name, or None for private memory."""
-        return self.region.name
-
-    @property
-    def owner_alive(self):
-        """Is the process that writes it still running?"""
-        return self.region.owner_alive
-
     # ---- writing: each call is one message to readers
 
-    cdef int _writing(self) except -1:
-        if not self.writable:
-            raise RegionError(f"book '{self.name}' was opened to read; its creator writes it")
-        return 0
-
-    def apply(self, uint8_t side, int64_t price, int64_t size):
+    def apply(self, uint8_t side, int64_t price, int64_t size) -> int:
         """Set one level (size 0 removes it). Returns its rank, 0 the best, or SAME, or ABSENT (nothing to remove).
 
         RegionError: the ceiling is reached, or memory is short; the book is as it was.
         """
-        self._writing()
+        self.writing()
         cdef int rank = MANTRA_BOOK_FULL
         _check(side, size)
         if mantra_book_room(&self.book, 1) == 0 or size == 0:
@@ -135,9 +110,9 @@ cdef class Book:
             raise self._full()
         return rank
 
-    def apply_many(self, const int64_t[:, ::1] changes not None):
+    def apply_many(self, const int64_t[:, ::1] changes not None) -> int:
         """Apply rows of side, price, size as one message; returns how many changed a level. RegionError as `apply`."""
-        self._writing()
+        self.writing()
         cdef Py_ssize_t i, count = changes.shape[0], changed = 0
         cdef int room
         _check_rows(changes)
@@ -152,9 +127,9 @@ cdef class Book:
             raise self._full()
         return changed
 
-    def load(self, const int64_t[:, ::1] changes not None):
+    def load(self, const int64_t[:, ::1] changes not None) -> None:
         """Replace all levels by rows of side, price, size, in any order. RegionError as `apply`."""
-        self._writing()
+        self.writing()
         cdef Py_ssize_t i, count = changes.shape[0]
         cdef int failed
         _check_rows(changes)
@@ -171,23 +146,23 @@ cdef class Book:
         if failed:
             raise self._full()
 
-    def stamp(self, uint64_t sequence, int64_t venue_time_ns, uint64_t position):
+    def stamp(self, uint64_t sequence, int64_t venue_time_ns, uint64_t position) -> None:
         """Say which venue message the book now contains, and which of the feed's updates it does not."""
-        self._writing()
+        self.writing()
         mantra_book_begin(&self.book)
         mantra_book_stamp(&self.book, sequence, venue_time_ns, position)
         mantra_book_end(&self.book)
 
-    def judge(self, uint8_t trust, uint8_t reason, int64_t since_ns):
+    def judge(self, uint8_t trust, uint8_t reason, int64_t since_ns) -> None:
         """Say how far the book can be trusted, why not further, and since when (UTC ns)."""
-        self._writing()
+        self.writing()
         mantra_book_begin(&self.book)
         mantra_book_judge(&self.book, trust, reason, since_ns)
         mantra_book_end(&self.book)
 
-    def restart(self, uint32_t instrument):
+    def restart(self, uint32_t instrument) -> None:
         """Empty, for another scale generation of the instrument, which is another instrument."""
-        self._writing()
+        self.writing()
         mantra_book_begin(&self.book)
         mantra_book_clear(&self.book)
         mantra_book_rename(&self.book, instrument)
@@ -225,17 +200,17 @@ cdef class Book:
                 raise RegionError(f"book '{self.name or '(private)'}' gave no quiet moment in {PATIENCE_S} s: " + (
                     "ask for fewer levels" if self.owner_alive else "its writer died in the middle of a message"))
 
-    def bids(self, n=None):
+    def bids(self, n: int | None = None) -> NDArray[np.int64]:
         """The best `n` bids (None: all): an int64 array (levels, 2) of price and size, best first."""
         cdef mantra_book_image image
         return self._copy(n, &image)[0]
 
-    def asks(self, n=None):
+    def asks(self, n: int | None = None) -> NDArray[np.int64]:
         """The best `n` asks (None: all): an int64 array (levels, 2) of price and size, best first."""
         cdef mantra_book_image image
         return self._copy(n, &image)[1]
 
-    def image(self, n=None):
+    def image(self, n: int | None = None) -> BookImage:
         """Both sides, cut to `n` levels (None: all), and everything else that is known of the book, at one moment."""
         cdef mantra_book_image image
         bids, asks = self._copy(n, &image)
@@ -243,7 +218,7 @@ cdef class Book:
                          image.reason, image.trust_since_ns, image.generation, image.sequence, image.venue_time_ns,
                          image.position, image.growths, image.capacity, image.ceiling)
 
-    def check(self):
+    def check(self) -> None:
         """AssertionError unless every side is sorted without equal prices, holds no empty level, and is all there."""
         image = self.image()
         for side, levels, count in (("bids", image.bids, image.bid_count), ("asks", image.asks, image.ask_count)):

@@ -147,7 +147,7 @@ cdef class Clock:
         else:
             time.sleep(max(seconds, 0))
 
-    def wait(self, event, seconds: float) -> bool:
+    def wait(self, event: threading.Event, seconds: float) -> bool:
         """Sleep until `event` (threading.Event) is set, `seconds` at most; is it set?"""
         if self.clock.kind == MANTRA_CLOCK_VIRTUAL:
             if not event.is_set():

@@ -37,7 +37,8 @@ cdef class Decoder:
     """Decoder(venue, symbols, scales, depth=0): `symbols[i]`, a spelling or a tuple of spellings, means book i;
     `scales[i]` is its (price decimals, size decimals); `depth` levels a side are read of an image, 0: all."""
 
-    def __cinit__(self, str venue not None, symbols, scales, int depth=0):
+    def __cinit__(self, str venue not None, symbols: Sequence[str | tuple[str, ...]],
+                  scales: Sequence[tuple[int, int]], int depth=0):
         cdef uint32_t capacity = 16
         self.message = mantra_decode_binance if venue == "binance" else mantra_decode_bitstamp
         self.snapshot = mantra_decode_binance_snapshot if venue == "binance" else mantra_decode_bitstamp_snapshot
@@ -79,12 +80,12 @@ cdef class Decoder:
         free(self.decoder.changes)
         free(self.decoder.trades)
 
-    def decode(self, bytes text not None):
+    def decode(self, bytes text not None) -> Decoded:
         """Decode one message: Decoded(kind, book index, first, last, UTC ns, [(side, ticks, lots)], [trade tuples])."""
         cdef bytes padded = text + bytes(MANTRA_PADDING)
         return self.answer(self.message(&self.decoder, padded, len(text)))
 
-    def decode_snapshot(self, bytes text not None, uint32_t book):
+    def decode_snapshot(self, bytes text not None, uint32_t book) -> Decoded:
         """Decode a REST book snapshot of book index `book`."""
         cdef bytes padded = text + bytes(MANTRA_PADDING)
         if book >= len(self.symbols):
@@ -104,7 +105,7 @@ cdef class Decoder:
             [(d.trades[i].trade_id, ("", "buy", "sell")[d.trades[i].side], d.trades[i].price, d.trades[i].size,
               d.trades[i].venue_time_ns) for i in range(d.trade_count)])
 
-    def time_ns(self, frames, int repeat=1):
+    def time_ns(self, frames: Sequence[bytes], int repeat=1) -> int:
         """Nanoseconds for decoding all `frames` (list of bytes) once, the best of `repeat` passes; for benchmarks."""
         cdef list padded = [frame + bytes(MANTRA_PADDING) for frame in frames]
         cdef size_t count = len(padded), i

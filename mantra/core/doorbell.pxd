@@ -1,10 +1,9 @@
 """doorbell: one futex word per run (csrc/mantra/doorbell.h)."""
 from libc.stdint cimport int64_t, uint32_t
 
-from mantra.core.region cimport Region
+from mantra.core.region cimport Shared
 
 cdef extern from "mantra/doorbell.h" nogil:
-    enum: MANTRA_PARK_NS
     ctypedef struct mantra_doorbell:
         pass
     ctypedef bint (*mantra_ready)(const void *what) noexcept nogil
@@ -14,8 +13,7 @@ cdef extern from "mantra/doorbell.h" nogil:
     bint mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, uint32_t spins, int64_t timeout_ns)
 
 
-cdef class Doorbell:
+cdef class Doorbell(Shared):
     cdef mantra_doorbell *doorbell
-    cdef readonly Region region
 
 cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1

@@ -1,11 +1,10 @@
 """doorbell: sleep until something was published, or 1 ms; producers pay a fence while nobody sleeps."""
 import time
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 
-from mantra.core.region cimport mantra_region_payload
-
-from mantra.core.region import Region as _Region
+from mantra.core.region cimport Region
 
 cdef extern from *:
     """
@@ -23,50 +22,37 @@ cdef uint32_t _SPINS = mantra_doorbell_spins()
 SPINS = _SPINS
 
 
-cdef class Doorbell:
+@cython.no_gc
+cdef class Doorbell(Shared):
     """One bell for all the queues of a run. Producers ring after a batch; `wait` sleeps without the GIL."""
 
+    def __cinit__(self, Region region):
+        self.doorbell = <mantra_doorbell *>region.payload()
+
     @staticmethod
-    def create(name=None):
+    def create(name: str | None = None) -> Doorbell:
         """Make one (name None: for this process only). RegionError if it cannot be."""
-        return _doorbell(_Region.create(name, sizeof(mantra_doorbell), kind="doorbell"))
+        return Doorbell(Region.create(name, sizeof(mantra_doorbell), kind="doorbell"))
 
     @staticmethod
-    def open(name):
+    def open(name: str) -> Doorbell:
         """Open one for ringing and waiting. RegionError, LayoutMismatch."""
-        return _doorbell(_Region.open(name, kind="doorbell", write=True))
+        return Doorbell(Region.open(name, kind="doorbell", write=True))
 
-    def ring(self):
+    def ring(self) -> None:
         """Wake whoever waits."""
         mantra_doorbell_ring(self.doorbell)
 
-    def seen(self):
+    def seen(self) -> int:
         """Arm the bell; look at the queues once more, then `wait(timeout, seen)`: no ring in between is missed."""
         return mantra_doorbell_seen(self.doorbell)
 
-    def wait(self, timeout=0.001, seen=None):
+    def wait(self, timeout: float = 0.001, seen: int | None = None) -> None:
         """Sleep until rung (since `seen`), or `timeout` seconds, or 1 ms. Spurious returns happen: look, then wait again."""
         cdef int64_t timeout_ns = int(timeout * 1e9)
         cdef uint32_t since = mantra_doorbell_seen(self.doorbell) if seen is None else seen
         with nogil:
             mantra_doorbell_wait(self.doorbell, since, timeout_ns)
-
-    def close(self):
-        """Give up the name, if this process made it."""
-        self.region.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-
-cdef Doorbell _doorbell(Region region):
-    cdef Doorbell self = Doorbell()
-    self.region = region
-    self.doorbell = <mantra_doorbell *>mantra_region_payload(&region.region)
-    return self
 
 
 cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1:

@@ -55,7 +55,7 @@ cdef class Frames:
         """Forget all bytes: a new connection follows."""
         mantra_frames_reset(&self.frames)
 
-    def feed(self, bytes data not None):
+    def feed(self, bytes data not None) -> list[Frame]:
         """Append received bytes and return the list of `Frame` they complete; ProtocolError after those before it."""
         cdef const char *at = data
         cdef size_t left = len(data), room

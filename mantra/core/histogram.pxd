@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from mantra.core.region cimport Region
+from mantra.core.region cimport Shared
 
 
 cdef extern from "mantra/histogram.h" nogil:
@@ -19,7 +19,5 @@ cdef extern from "mantra/histogram.h" nogil:
     uint64_t mantra_histogram_quantile(const mantra_histogram *histogram, double fraction)
 
 
-cdef class Histogram:
+cdef class Histogram(Shared):
     cdef mantra_histogram *histogram   # valid as long as this object lives
-    cdef readonly Region region
-    cdef int must_be_writable(self) except -1

@@ -1,45 +1,33 @@
 """histogram: latencies in nanoseconds to three digits, in 128 KiB whatever is recorded."""
+cimport cython
 from libc.stdint cimport UINT64_MAX
 
-from mantra.core.region import Region as _Region
-from mantra.errors import RegionError
+from mantra.core.region cimport Region
 
 _LAYOUT = {"kind": "histogram", "layout": "count sum max min counts[16384]: 1 ns to 1,024, then 512 an octave to 2^40",
            "fingerprint": 1, "slot_bytes": 8, "capacity": MANTRA_HISTOGRAM_BUCKETS}
 
 
-cdef Histogram over(Region region):
-    cdef Histogram self = Histogram.__new__(Histogram)
-    self.region, self.histogram = region, <mantra_histogram *>region.payload()
-    return self
-
-
-
-cdef class Histogram:
+@cython.no_gc
+cdef class Histogram(Shared):
     """Counts of nanoseconds; one writer, any number of readers. What is read is exact to one part in 1,024."""
+
+    def __cinit__(self, Region region):
+        self.histogram = <mantra_histogram *>region.payload()
 
     @staticmethod
     def create(str name = None) -> Histogram:
         """An empty histogram in shared memory, or in private memory without a name. RegionError."""
-        return over(_Region.create(name, MANTRA_HISTOGRAM_BYTES, **_LAYOUT))
+        return Histogram(Region.create(name, MANTRA_HISTOGRAM_BYTES, **_LAYOUT))
 
     @staticmethod
     def open(str name not None) -> Histogram:
         """Read another process's histogram. RegionError: there is none; LayoutMismatch."""
-        return over(_Region.open(name, kind=_LAYOUT["kind"], fingerprint=_LAYOUT["fingerprint"]))
-
-    def close(self) -> None:
-        """Give up the name, if this process made it; the counts stay readable here."""
-        self.region.close()
-
-    cdef int must_be_writable(self) except -1:
-        if not self.region.region.writable:
-            raise RegionError(f"histogram {self.region.name!r} belongs to another process: only that one writes")
-        return 0
+        return Histogram(Region.open(name, kind=_LAYOUT["kind"], fingerprint=_LAYOUT["fingerprint"]))
 
     def record(self, uint64_t ns) -> None:
         """Count one value."""
-        self.must_be_writable()
+        self.writing()
         mantra_histogram_record(self.histogram, ns)
 
     def percentile(self, double percent) -> int:
@@ -71,7 +59,7 @@ cdef class Histogram:
 
     def merge(self, Histogram other not None) -> None:
         """Add everything that `other` counted; the caller is this one's only writer."""
-        self.must_be_writable()
+        self.writing()
         mantra_histogram_merge(self.histogram, other.histogram)
 
     def copy(self) -> Histogram:

@@ -14,7 +14,7 @@ cdef str plain(mantra_span span):
     return out[:mantra_json_unescape(span, out)].decode()
 
 
-def loads(bytes text not None):
+def loads(bytes text not None) -> Any:
     """The document as Python objects; whole numbers as int, others as float. ValueError: it is malformed."""
     cdef bytes padded = text + bytes(MANTRA_PADDING)
     cdef const char *start = padded
@@ -65,7 +65,7 @@ def loads(bytes text not None):
             raise ValueError(f"malformed JSON at byte {json.at - start}")
 
 
-def valid(bytes text not None):
+def valid(bytes text not None) -> bool:
     """Whether it is one well-formed document, by passing over it (what decoders do with members they do not need)."""
     cdef bytes padded = text + bytes(MANTRA_PADDING)
     return mantra_json_valid(padded, len(text))

@@ -1,39 +1,10 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from mantra.core.region cimport Region
+from mantra.core.region cimport Shared
 
 
 cdef extern from "mantra/ledger.h" nogil:
     enum:
-        MANTRA_COUNT_frames
-        MANTRA_COUNT_messages
-        MANTRA_COUNT_updates
-        MANTRA_COUNT_trades
-        MANTRA_COUNT_tops
-        MANTRA_COUNT_bytes
-        MANTRA_COUNT_control
-        MANTRA_COUNT_malformed
-        MANTRA_COUNT_gaps
-        MANTRA_COUNT_trade_gaps
-        MANTRA_COUNT_resyncs
-        MANTRA_COUNT_reconnects
-        MANTRA_COUNT_checksums_ok
-        MANTRA_COUNT_checksums_failed
-        MANTRA_COUNT_unknown_deletes
-        MANTRA_COUNT_crosses
-        MANTRA_COUNT_finer
-        MANTRA_COUNT_unknown_symbols
-        MANTRA_COUNT_old_dropped
-        MANTRA_COUNT_buffered
-        MANTRA_COUNT_overflowed
-        MANTRA_COUNT_unchanged
-        MANTRA_COUNT_protocol_errors
-        MANTRA_COUNT_full
-        MANTRA_COUNT_lapped
-        MANTRA_COUNT_connects
-        MANTRA_COUNT_refused
-        MANTRA_COUNT_down_ns
-        MANTRA_COUNT_last_receive_utc_ns
         MANTRA_COUNT_state
         MANTRA_COUNT_state_since_utc_ns
         MANTRA_COUNTERS
@@ -65,10 +36,8 @@ cdef extern from "mantra/ledger.h" nogil:
 cdef class Row
 
 
-cdef class Ledger:
+cdef class Ledger(Shared):
     cdef mantra_ledger *ledger
-    cdef readonly Region region
-    cdef int must_be_writable(self) except -1
     cdef Row _row(self, uint64_t index)
 
 

@@ -2,7 +2,9 @@
 import hashlib
 from enum import IntEnum
 
-from mantra.core.region import Region as _Region
+cimport cython
+
+from mantra.core.region cimport Region
 
 from mantra.errors import RegionError
 
@@ -24,6 +26,7 @@ class FeedState(IntEnum):
     REFUSED = MANTRA_FEED_REFUSED
 
 
+@cython.no_gc
 cdef class Row:
     """One feed's counters, written by that feed's thread alone. Made by `Ledger.row`."""
 
@@ -42,18 +45,18 @@ cdef class Row:
 
     def add(self, str counter not None, uint64_t n = 1) -> None:
         """Count `n` more."""
-        self.owner.must_be_writable()
+        self.owner.writing()
         mantra_ledger_add(self.row, INDEX[counter], n)
 
     def set_state(self, state: int, int64_t utc_ns) -> None:
         """Say what the connection is doing since `utc_ns`; saying the same again keeps the first time."""
-        self.owner.must_be_writable()
+        self.owner.writing()
         if mantra_ledger_get(self.row, MANTRA_COUNT_state) != <uint64_t>state \
                 or mantra_ledger_get(self.row, MANTRA_COUNT_state_since_utc_ns) == 0:
             mantra_ledger_set(self.row, MANTRA_COUNT_state_since_utc_ns, <uint64_t>utc_ns)
             mantra_ledger_set(self.row, MANTRA_COUNT_state, state)
 
-    def counts(self) -> dict:
+    def counts(self) -> dict[str, int]:
         """Every counter and gauge by its name."""
         return {name: mantra_ledger_get(self.row, i) for i, name in enumerate(COUNTERS)}
 
@@ -61,37 +64,26 @@ cdef class Row:
         return f"Row({self.name}: {', '.join(f'{name} {n}' for name, n in self.counts().items() if n)})"
 
 
-cdef Ledger over(Region region):
-    cdef Ledger self = Ledger.__new__(Ledger)
-    self.region, self.ledger = region, <mantra_ledger *>region.payload()
-    return self
-
-
-cdef class Ledger:
+@cython.no_gc
+cdef class Ledger(Shared):
     """A row of counters per feed; whoever creates it adds rows, each row's own writer counts."""
+
+    def __cinit__(self, Region region):
+        self.ledger = <mantra_ledger *>region.payload()
 
     @staticmethod
     def create(str name = None, uint64_t rows = 256) -> Ledger:
         """An empty ledger with room for `rows` feeds, in shared memory or, without a name, private. RegionError."""
-        cdef Ledger self = over(_Region.create(name, mantra_ledger_bytes(rows), kind="ledger", layout=_LAYOUT,
-                                               fingerprint=_FINGERPRINT, slot_bytes=sizeof(mantra_ledger_row),
-                                               capacity=rows))
+        cdef Ledger self = Ledger(Region.create(name, mantra_ledger_bytes(rows), kind="ledger", layout=_LAYOUT,
+                                                fingerprint=_FINGERPRINT, slot_bytes=sizeof(mantra_ledger_row),
+                                                capacity=rows))
         self.ledger.capacity = rows
         return self
 
     @staticmethod
     def open(str name not None) -> Ledger:
         """Read another process's ledger. RegionError: there is none; LayoutMismatch: another build's counters."""
-        return over(_Region.open(name, kind="ledger", fingerprint=_FINGERPRINT))
-
-    def close(self) -> None:
-        """Give up the name, if this process made it; the counters stay readable here."""
-        self.region.close()
-
-    cdef int must_be_writable(self) except -1:
-        if not self.region.region.writable:
-            raise RegionError(f"ledger {self.region.name!r} belongs to another process: only that one counts")
-        return 0
+        return Ledger(Region.open(name, kind="ledger", fingerprint=_FINGERPRINT))
 
     cdef Row _row(self, uint64_t index):
         cdef Row row = Row.__new__(Row)
@@ -100,7 +92,7 @@ cdef class Ledger:
 
     def row(self, str name not None, int venue) -> Row:
         """The row of that name, added when there is none. RegionError when the ledger is full, or the name too long."""
-        self.must_be_writable()
+        self.writing()
         for row in self.rows():
             if row.name == name:
                 return row
@@ -110,6 +102,6 @@ cdef class Ledger:
                               f"{mantra_ledger_used(self.ledger)} of {self.ledger.capacity} rows are taken")
         return self._row(mantra_ledger_used(self.ledger) - 1)
 
-    def rows(self) -> list:
+    def rows(self) -> list[Row]:
         """All rows in use, in the order they were added."""
         return [self._row(i) for i in range(mantra_ledger_used(self.ledger))]

@@ -1,10 +1,9 @@
 """merge: many queues of one message read as one, the earliest published of what waits first, batches kept whole."""
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from mantra.core.doorbell cimport wait_until
-from mantra.core.messages cimport SCRATCH, Message
+from mantra.core.messages cimport SCRATCH
 from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at
 
 from mantra.errors import Lapped
@@ -16,7 +15,8 @@ cdef class Merge:
     `start`, `on_lap` and `doorbell` as for Queue.consumer; `start` may also be a list, one for each queue.
     """
 
-    def __init__(self, queues, start="newest", *, on_lap="raise", Doorbell doorbell=None):
+    def __init__(self, queues: Iterable[Queue], start: str | int | list[str | int] = "newest", *,
+                 on_lap: Literal["raise", "count"] = "raise", Doorbell doorbell=None):
         cdef uint64_t[SCRATCH] scratch
         cdef Queue queue
         cdef uint32_t i
@@ -43,43 +43,38 @@ cdef class Merge:
     def __dealloc__(self):
         free(self.merge.sources)
 
-    def read(self):
+    def read(self) -> tuple[int, Any] | None:
         """(source, message), source being the index of its queue, or None when nothing waits. Lapped: read on to go on."""
         cdef uint64_t[SCRATCH] raw
         cdef uint32_t source = 0
         cdef uint64_t before = self.lost if self.raises else 0
-        cdef Message message
         cdef int got = mantra_merge_next(&self.merge, raw, &source)
         while got < 0:
             if self.raises and self.lost != before:
                 raise Lapped(self.lost - before)
             got = mantra_merge_next(&self.merge, raw, &source)
-        if not got:
-            return None
-        message = self.format.make()
-        memcpy(message.raw, raw, message.bytes)
-        return source, message
+        return (source, self.format.load(raw)) if got else None
 
-    def wait(self, timeout=None):
+    def wait(self, timeout: float | None = None) -> bool:
         """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
         return wait_until(self.bell, mantra_merge_ready, &self.merge, timeout)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple[int, Any]:
         found = self.read()
         if found is None:
             raise StopIteration
         return found
 
     @property
-    def lost(self):
+    def lost(self) -> int:
         """Messages overwritten before they were read, in all queues."""
         cdef uint32_t i
         return sum(self.merge.sources[i].consumer.lost for i in range(self.merge.count))
 
     @property
-    def positions(self):
+    def positions(self) -> list[int]:
         """Position of the next message to be taken from each queue (one that waits to be merged has been taken)."""
         return [self.merge.sources[i].consumer.position for i in range(self.merge.count)]

@@ -1,14 +1,15 @@
 """messages: every message struct and what is derived from its field table (csrc/mantra/messages.h)."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from mantra.core.region cimport Region
+
 cdef extern from "mantra/messages.h" nogil:
     enum: MANTRA_DEPTH, MANTRA_MAX_VENUES
     enum: MANTRA_DOWN, MANTRA_STALE, MANTRA_SUSPECT, MANTRA_UNVERIFIED, MANTRA_VERIFIED
     enum: MANTRA_REASON_NONE, MANTRA_REASON_SYNCHRONISING, MANTRA_REASON_GAP, MANTRA_REASON_CROSSED, MANTRA_REASON_MALFORMED
     enum: MANTRA_REASON_SCALE, MANTRA_REASON_FULL, MANTRA_REASON_SILENT, MANTRA_REASON_DISCONNECTED, MANTRA_REASON_CHECKSUM
     enum: MANTRA_RESET, MANTRA_BID, MANTRA_ASK, MANTRA_TRUST
-    enum: MANTRA_MORE
-    enum: MANTRA_BUY, MANTRA_SELL
+    enum: MANTRA_MORE, MANTRA_BUY, MANTRA_SELL
 
     ctypedef struct mantra_update:
         uint64_t origin, published
@@ -105,7 +106,9 @@ cdef class Format:
     cdef readonly uint64_t fingerprint
     cdef readonly uint32_t message_bytes, slot_bytes, flags_offset
     cdef readonly object type, dtype
-    cdef Message make(self)
+    cdef Message load(self, const void *raw)
     cdef int fill(self, object message, void *raw) except -1
 
 cpdef Format format_of(object message)
+cdef Region slots_made(str kind, object name, Format form, uint64_t capacity, size_t size)
+cdef Format slots_found(Region region, bint sound, size_t size)

@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcmp, memcpy
 
 from mantra.core.tracking cimport mantra_published_cycles, mantra_publisher
-from mantra.errors import LayoutMismatch
+from mantra.errors import LayoutMismatch, RegionError
 
 cdef extern from "Python.h":
     ctypedef struct PyObject:
@@ -118,17 +118,17 @@ cdef class Message:
                 memcpy(self.raw + field.offset + i * field.size, <const char *>packed, field.size)
 
     @classmethod
-    def from_bytes(cls, data):
+    def from_bytes(cls, data: Buffer) -> Self:
         """The message in `data`, which must have its exact size; ValueError otherwise."""
         cdef Message self = cls()
         format_of(cls).fill(data, self.raw)
         return self
 
-    def to_bytes(self):
+    def to_bytes(self) -> bytes:
         """The C struct's bytes."""
         return PyBytes_FromStringAndSize(<char *>self.raw, self.bytes)
 
-    def __bytes__(self):
+    def __bytes__(self) -> bytes:
         return self.to_bytes()
 
     def __reduce__(self):
@@ -140,12 +140,12 @@ cdef class Message:
     __hash__ = None
 
     @property
-    def published_cycles(self):
+    def published_cycles(self) -> int:
         """Cycles when this was published."""
         return mantra_published_cycles((<uint64_t *>self.raw)[0], (<uint64_t *>self.raw)[1])
 
     @property
-    def publisher(self):
+    def publisher(self) -> int:
         """Number of the actor that published this."""
         return mantra_publisher((<uint64_t *>self.raw)[1])
 
@@ -165,7 +165,7 @@ cdef class Update(Message):
                 f"sequence {self.sequence} {_named(Trust, self.trust)}{' more' if self.more else ''}>")
 
     @property
-    def more(self): return bool(self.message.flags & MANTRA_MORE)
+    def more(self) -> bool: return bool(self.message.flags & MANTRA_MORE)
 
 
 cdef class Trade(Message):
@@ -200,9 +200,9 @@ cdef class Top(Message):
                 f"sequence {self.sequence} {_named(Trust, self.trust)} {_named(Reason, self.reason)}>")
 
     @property
-    def bids(self): return _levels(self.message.bid_price, self.message.bid_size, self.message.bid_count)
+    def bids(self) -> list[tuple[int, int]]: return _levels(self.message.bid_price, self.message.bid_size, self.message.bid_count)
     @property
-    def asks(self): return _levels(self.message.ask_price, self.message.ask_size, self.message.ask_count)
+    def asks(self) -> list[tuple[int, int]]: return _levels(self.message.ask_price, self.message.ask_size, self.message.ask_count)
 
 
 cdef class World(Message):
@@ -215,13 +215,13 @@ cdef class World(Message):
         return f"<World instrument {self.instrument} bids {self.bids[:1]} asks {self.asks[:1]} sequence {self.sequence}>"
 
     @property
-    def bids(self):
+    def bids(self) -> list[tuple[int, int, int]]:
         return _world_levels(self.message.bid_price, self.message.bid_size, self.message.bid_venues, self.message.bid_count)
     @property
-    def asks(self):
+    def asks(self) -> list[tuple[int, int, int]]:
         return _world_levels(self.message.ask_price, self.message.ask_size, self.message.ask_venues, self.message.ask_count)
     @property
-    def spread(self):
+    def spread(self) -> int | None:
         """Best ask less best bid in ticks, below zero when venues cross; None while a side is empty."""
         return (self.message.ask_price[0] - self.message.bid_price[0]
                 if self.message.bid_count and self.message.ask_count else None)
@@ -238,7 +238,7 @@ cdef class InstrumentRow(Message):
                 f"decimals {self.price_decimals} {self.size_decimals}>")
 
     @property
-    def name(self): return (<const char *>self.message.name)[:32].split(b"\0")[0].decode()
+    def name(self) -> str: return (<const char *>self.message.name)[:32].split(b"\0")[0].decode()
 
 
 cdef class Format:
@@ -249,8 +249,11 @@ cdef class Format:
         self.message_bytes, self.slot_bytes = dtype.itemsize, dtype.itemsize + 8
         self.fingerprint, self.flags_offset = fingerprint, flags_offset
 
-    cdef Message make(self):
-        return <Message>(<type>self.type).__new__(self.type)
+    cdef Message load(self, const void *raw):
+        """A message of these bytes."""
+        cdef Message message = <Message>(<type>self.type).__new__(self.type)
+        memcpy(message.raw, raw, message.bytes)
+        return message
 
     cdef int fill(self, object message, void *raw) except -1:
         """The bytes of `message` (of this type, or a buffer of exactly its size) to `raw`."""
@@ -278,7 +281,22 @@ cpdef Format format_of(object message):
     return found
 
 
-def format_at(name, layout, uint64_t fingerprint):
+cdef Region slots_made(str kind, name, Format form, uint64_t capacity, size_t size):
+    """A new region for a queue or vector of `capacity` messages. RegionError."""
+    return Region.create(name, size, kind=kind, layout=form.layout, fingerprint=form.fingerprint,
+                         slot_bytes=form.slot_bytes, capacity=capacity)
+
+
+cdef Format slots_found(Region region, bint sound, size_t size):
+    """The format of a queue's or vector's region; LayoutMismatch; RegionError unless `sound`, or if it lacks `size` bytes."""
+    cdef Format form = format_at(region.name, region.info.layout, region.info.fingerprint)
+    if not sound or size > region.size or region.info.slot_bytes != form.slot_bytes:
+        raise RegionError(f"region '{region.name}' of {region.size} bytes is no {region.info.kind} of {form.name}, "
+                          f"{region.info.capacity} slots of {region.info.slot_bytes} bytes")
+    return form
+
+
+def format_at(name: str, layout: str, uint64_t fingerprint) -> Format:
     """The format of a region's header; LayoutMismatch shows both sides when this program's differs."""
     found = _FORMATS.get(layout.split(" ")[0])
     if found is None or found.fingerprint != fingerprint:

@@ -19,7 +19,7 @@ cdef class Poller:
     def __dealloc__(self):
         mantra_poller_close(&self.poller)
 
-    def add(self, int fd, context) -> None:
+    def add(self, int fd, context: object) -> None:
         """Watch `fd` for bytes; OSError when it cannot be, or already is."""
         if mantra_poller_add(&self.poller, fd, <void *>context) < 0:
             raise OSError(errno, os.strerror(errno))
@@ -35,7 +35,7 @@ cdef class Poller:
         """End a wait, this one or the next. Any thread."""
         mantra_poller_wake(&self.poller)
 
-    def wait(self, timeout=None) -> list:
+    def wait(self, timeout: float | None = None) -> list[object]:
         """Objects whose descriptors hold bytes; [] at the timeout (seconds; None: for ever) or when only woken."""
         cdef void *contexts[MANTRA_POLLER_BATCH]
         cdef int count

@@ -2,8 +2,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mantra.core.doorbell cimport Doorbell
-from mantra.core.messages cimport Format, Message
-from mantra.core.region cimport Region
+from mantra.core.messages cimport Format
+from mantra.core.region cimport Shared
 
 cdef extern from "mantra/queue.h" nogil:
     const uint64_t MANTRA_NEWEST, MANTRA_OLDEST
@@ -25,7 +25,6 @@ cdef extern from "mantra/queue.h" nogil:
     size_t mantra_queue_bytes(uint64_t capacity, uint32_t slot_bytes)
     mantra_queue mantra_queue_attach(uint8_t *memory, uint64_t capacity, uint32_t slot_bytes, uint32_t flags_offset)
     uint64_t mantra_produced(const mantra_queue *queue)
-    uint64_t mantra_queue_oldest(const mantra_queue *queue, uint64_t produced)
     bint mantra_queue_more(const mantra_queue *queue, const void *message)
     bint mantra_queue_producing(const mantra_queue *queue)
     int mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint16_t publisher)
@@ -36,9 +35,8 @@ cdef extern from "mantra/queue.h" nogil:
     int mantra_consume(mantra_consumer *consumer, void *message)
 
 
-cdef class Queue:
+cdef class Queue(Shared):
     cdef mantra_queue queue
-    cdef readonly Region region
     cdef readonly Format format
 
 cdef class Producer:

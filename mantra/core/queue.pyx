@@ -4,46 +4,43 @@ import numpy
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcpy
 
-from mantra.core.doorbell cimport mantra_doorbell_ring, wait_until
-from mantra.core.messages cimport SCRATCH, format_of
+from mantra.core.doorbell cimport Doorbell, mantra_doorbell_ring, wait_until
+from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
+from mantra.core.region cimport Region
 
-from mantra.core.messages import format_at
-from mantra.core.region import Region as _Region
 from mantra.errors import Lapped, RegionError
 
 
-@cython.no_gc     # holds only leaves; its memory must outlive a Producer that the collector takes with it
-cdef class Queue:
+@cython.no_gc     # its memory must outlive a Producer that the collector takes with it
+cdef class Queue(Shared):
     """A ring of `capacity` messages of one kind in shared memory, or private (name None). Made by `create` or `open`."""
 
+    def __cinit__(self, Region region):
+        cdef uint64_t capacity = region.header().capacity
+        self.format = slots_found(region, capacity > 1 and not capacity & (capacity - 1),
+                                  mantra_queue_bytes(capacity, region.header().slot_bytes))
+        self.queue = mantra_queue_attach(region.payload(), capacity, self.format.slot_bytes, self.format.flags_offset)
+
     @staticmethod
-    def create(name, message, capacity):
+    def create(name: str | None, message: str | type[Message], capacity: int) -> Queue:
         """`message`: "update", Update, ...; `capacity`: a power of two from 2. ValueError, RegionError."""
         cdef Format form = format_of(message)
         if capacity < 2 or capacity & (capacity - 1):
             raise ValueError(f"capacity {capacity} is not a power of two from 2")
-        return _queue(_Region.create(name, mantra_queue_bytes(capacity, form.slot_bytes), kind="queue", layout=form.layout,
-                                     fingerprint=form.fingerprint, slot_bytes=form.slot_bytes, capacity=capacity), form)
+        return Queue(slots_made("queue", name, form, capacity, mantra_queue_bytes(capacity, form.slot_bytes)))
 
     @staticmethod
-    def open(name, *, write=False):
+    def open(name: str, *, write: bool = False) -> Queue:
         """Open for consuming; `write`: also for producing. RegionError: there is none; LayoutMismatch: another build's."""
-        cdef Region region = _Region.open(name, kind="queue", write=write)
-        info = region.info
-        form = format_at(name, info.layout, info.fingerprint)
-        if (info.slot_bytes != form.slot_bytes or info.capacity < 2 or info.capacity & (info.capacity - 1)
-                or mantra_queue_bytes(info.capacity, info.slot_bytes) > info.size):
-            raise RegionError(f"region '{name}': {info.capacity} slots of {info.slot_bytes} bytes are not a queue of "
-                              f"{form.name} in {info.size} bytes")
-        return _queue(region, form)
+        return Queue(Region.open(name, kind="queue", write=write))
 
-    def producer(self, publisher=0, *, doorbell=None):
+    def producer(self, publisher: int = 0, *, doorbell: Doorbell | None = None) -> Producer:
         """Become its producer, number `publisher` (16 bits), ringing `doorbell` after batches. RegionError: it has one."""
         return Producer(self, publisher, doorbell)
 
-    def consumer(self, start="newest", *, on_lap="raise", doorbell=None):
+    def consumer(self, start: Literal["newest", "oldest"] | int = "newest", *,
+                 on_lap: Literal["raise", "count"] = "raise", doorbell: Doorbell | None = None) -> Consumer:
         """Read from "newest" (only what comes), "oldest" (what is still there) or a position on.
 
         `on_lap`: "raise" Lapped once per lap, or "count" in `lost` only. `doorbell`: what `wait` sleeps on.
@@ -51,45 +48,22 @@ cdef class Queue:
         return Consumer(self, start, on_lap, doorbell)
 
     @property
-    def name(self):
-        """Of its region; None: private."""
-        return self.region.name
-
-    @property
-    def capacity(self):
+    def capacity(self) -> int:
         """Messages that the ring holds."""
         return self.queue.mask + 1
 
     @property
-    def produced(self):
+    def produced(self) -> int:
         """Position of the next message: how many were ever produced."""
         return mantra_produced(&self.queue)
 
     @property
-    def producing(self):
+    def producing(self) -> bool:
         """Has it a producer whose process is alive?"""
         return mantra_queue_producing(&self.queue)
 
-    def close(self):
-        """Give up the name, if this process made it. What reads the memory may go on."""
-        self.region.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
     def __repr__(self):
         return f"<Queue {self.name or '(private)'}: {self.capacity} {self.format.name}, {self.produced} produced>"
-
-
-cdef Queue _queue(Region region, Format form):
-    cdef Queue self = Queue()
-    cdef uint64_t capacity = region.info.capacity
-    self.region, self.format = region, form
-    self.queue = mantra_queue_attach(region.payload(), capacity, form.slot_bytes, form.flags_offset)
-    return self
 
 
 @cython.no_gc
@@ -97,8 +71,7 @@ cdef class Producer:
     """The one producer of a queue, until closed. One thread at a time; not after a fork."""
 
     def __init__(self, Queue queue not None, uint16_t publisher=0, Doorbell doorbell=None):
-        if not queue.region.region.writable:
-            raise RegionError(f"queue '{queue.name}' was opened for reading: Queue.open(name, write=True)")
+        queue.writing()
         if mantra_producer_open(&self.producer, &queue.queue, publisher):
             raise RegionError(f"queue '{queue.name or '(private)'}' has a producer already, and it is running")
         self.queue, self.bell, self.claimed = queue, doorbell, True
@@ -107,7 +80,7 @@ cdef class Producer:
         if self.claimed:
             mantra_producer_close(&self.producer)
 
-    def produce(self, message):
+    def produce(self, message: Message | Buffer) -> None:
         """Publish a message of the queue's kind, or its bytes, as it is: stamps are the caller's. TypeError, ValueError."""
         cdef uint64_t[SCRATCH] raw
         if not self.claimed:
@@ -118,16 +91,16 @@ cdef class Producer:
             mantra_doorbell_ring(self.bell.doorbell)
 
     @property
-    def position(self):
+    def position(self) -> int:
         """Of the next message."""
         return self.producer.position
 
     @property
-    def publisher(self):
+    def publisher(self) -> int:
         """This producer's number in every message it stamps."""
         return self.producer.publisher
 
-    def close(self):
+    def close(self) -> None:
         """Let somebody else produce."""
         if self.claimed:
             self.claimed = False
@@ -141,7 +114,8 @@ cdef class Consumer:
     A batch (updates with `more`) whose beginning was missed, by a lap or by joining in its middle, is left out whole.
     """
 
-    def __init__(self, Queue queue not None, start="newest", on_lap="raise", Doorbell doorbell=None):
+    def __init__(self, Queue queue not None, start: Literal["newest", "oldest"] | int = "newest",
+                 on_lap: Literal["raise", "count"] = "raise", Doorbell doorbell=None):
         cdef uint64_t[SCRATCH] scratch
         if on_lap not in ("raise", "count"):
             raise ValueError(f"on_lap is 'raise' or 'count', not {on_lap!r}")
@@ -160,28 +134,23 @@ cdef class Consumer:
             got = mantra_consume(&self.consumer, raw)
         return got
 
-    def tell(self):
+    def tell(self) -> None:
         """Raise Lapped with what was lost since the last time."""
         cdef uint64_t lost = self.consumer.lost - self.told
         self.told, self.lapped = self.consumer.lost, False
         raise Lapped(lost)
 
-    def read(self):
+    def read(self) -> Any:
         """The next message as a typed object, or None when nothing waits. Lapped: go on reading to go on."""
         cdef uint64_t[SCRATCH] raw
-        cdef Message message
-        if not self.take(raw):
-            return None
-        message = self.queue.format.make()
-        memcpy(message.raw, raw, message.bytes)
-        return message
+        return self.queue.format.load(raw) if self.take(raw) else None
 
-    def read_bytes(self):
+    def read_bytes(self) -> bytes | None:
         """The next message as bytes, or None when nothing waits."""
         cdef uint64_t[SCRATCH] raw
         return PyBytes_FromStringAndSize(<char *>raw, self.queue.format.message_bytes) if self.take(raw) else None
 
-    def batch(self, out=None, limit=1024):
+    def batch(self, out: NDArray[numpy.void] | None = None, limit: int = 1024) -> NDArray[numpy.void]:
         """What waits, up to `limit` messages: a structured array (copied; into `out`, of the queue's dtype, if given).
 
         When lapped on the way, what was read before is returned (less an unfinished batch) and Lapped is raised next.
@@ -220,25 +189,25 @@ cdef class Consumer:
             self.tell()
         return out[:count]
 
-    def wait(self, timeout=None):
+    def wait(self, timeout: float | None = None) -> bool:
         """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
         return wait_until(self.bell, mantra_consumer_ready, &self.consumer, timeout)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __next__(self):
+    def __next__(self) -> Any:
         message = self.read()
         if message is None:
             raise StopIteration
         return message
 
     @property
-    def position(self):
+    def position(self) -> int:
         """Of the next message to be read."""
         return self.consumer.position
 
     @property
-    def lost(self):
+    def lost(self) -> int:
         """Messages overwritten before they were read, in all."""
         return self.consumer.lost

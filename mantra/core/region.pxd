@@ -1,22 +1,19 @@
 """region: named shared memory (csrc/mantra/region.h)."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 cdef extern from "mantra/region.h" nogil:
-    enum: MANTRA_REGION_ERROR, MANTRA_REGION_VERSION
+    enum: MANTRA_REGION_ERROR
     const char *MANTRA_REGION_DIRECTORY
 
     ctypedef struct mantra_region_header:
-        uint64_t magic
-        uint32_t version
         uint64_t owner, ceiling, fingerprint, slot_bytes, capacity
         char *kind
         char *layout
 
     ctypedef struct mantra_region:
-        uint8_t *base
-        size_t size, ceiling
+        size_t ceiling
         int fd
-        bint owner, writable
+        bint writable
         char *name
 
     ctypedef struct mantra_region_spec:
@@ -33,7 +30,6 @@ cdef extern from "mantra/region.h" nogil:
     int mantra_region_grow(mantra_region *region, size_t payload_bytes)
     int mantra_region_unlink(const mantra_region *region)
     void mantra_region_close(mantra_region *region)
-    int mantra_region_path(char *path, const char *name, char *error)
     int mantra_region_peek(const char *path, mantra_region_header *header)
     int mantra_region_bury(const char *path)
     bint mantra_process_alive(uint64_t identity)
@@ -43,3 +39,8 @@ cdef extern from "mantra/region.h" nogil:
 cdef class Region:
     cdef mantra_region region
     cdef uint8_t *payload(self) noexcept nogil
+    cdef mantra_region_header *header(self) noexcept nogil
+
+cdef class Shared:
+    cdef readonly Region region
+    cdef int writing(self) except -1

@@ -4,6 +4,7 @@ import errno
 import os
 from typing import NamedTuple
 
+cimport cython
 from libc.string cimport strerror
 from posix.unistd cimport close
 
@@ -42,7 +43,8 @@ cdef class Region:
         mantra_region_close(&self.region)
 
     @staticmethod
-    def create(name, size, *, ceiling=0, kind, layout="", fingerprint=0, slot_bytes=0, capacity=0):
+    def create(name: str | None, size_t size, *, size_t ceiling=0, kind: str, layout: str = "", uint64_t fingerprint=0,
+               uint64_t slot_bytes=0, uint64_t capacity=0) -> Region:
         """Make a zeroed region of `size` payload bytes, growable to `ceiling`; what a dead owner left is replaced.
 
         RegionError: the name is bad or in use, or there is not enough shared memory.
@@ -51,17 +53,13 @@ cdef class Region:
         cdef char[MANTRA_REGION_ERROR] error
         cdef bytes kind_ = kind.encode(), layout_ = layout.encode(), name_ = b"" if name is None else name.encode()
         cdef mantra_region_spec spec
-        cdef const char *text = NULL
-        cdef size_t size_ = size, ceiling_ = ceiling
+        cdef char *text = NULL if name is None else <char *>name_
         cdef int failed
         if len(kind_) > 31 or len(layout_) > 927 or b"\0" in name_ + kind_ + layout_:
             raise RegionError(f"region '{name}': kind is at most 31 bytes, layout 927, without NUL")
-        if name is not None:
-            text = name_
-        spec.kind, spec.layout, spec.fingerprint = kind_, layout_, fingerprint
-        spec.slot_bytes, spec.capacity = slot_bytes, capacity
+        spec = mantra_region_spec(kind_, layout_, fingerprint, slot_bytes, capacity)
         with nogil:
-            failed = mantra_region_create(&self.region, text, size_, ceiling_, &spec, error)
+            failed = mantra_region_create(&self.region, text, size, ceiling, &spec, error)
         if failed:
             raise RegionError(error.decode(errors="replace"))
         if name is not None:
@@ -69,7 +67,7 @@ cdef class Region:
         return self
 
     @staticmethod
-    def open(name, *, kind, fingerprint=None, write=False):
+    def open(name: str, *, kind: str, fingerprint: int | None = None, write: bool = False) -> Region:
         """Map an existing region. RegionError: there is none; LayoutMismatch: not of this kind or fingerprint."""
         cdef Region self = Region()
         cdef char[MANTRA_REGION_ERROR] error
@@ -89,18 +87,20 @@ cdef class Region:
     cdef uint8_t *payload(self) noexcept nogil:
         return mantra_region_payload(&self.region)
 
-    def grow(self, size):
+    cdef mantra_region_header *header(self) noexcept nogil:
+        return mantra_region_head(&self.region)
+
+    def grow(self, size_t size) -> None:
         """Back at least `size` payload bytes (owner only, up to the ceiling; addresses stay). RegionError if it cannot."""
-        cdef size_t size_ = size
         cdef int failed
         with nogil:
-            failed = mantra_region_grow(&self.region, size_)
+            failed = mantra_region_grow(&self.region, size)
         if failed:
             why = {errno.EPERM: "only its owner can", errno.ENOMEM: f"its ceiling is {self.region.ceiling} bytes"}
             raise RegionError(f"region '{self.name}' cannot grow to {size} bytes: "
                               f"{why.get(failed, strerror(failed).decode())}")
 
-    def unlink(self):
+    def unlink(self) -> None:
         """Take the name away (owner only; RegionError otherwise). Whoever has it mapped keeps the memory."""
         cdef int failed = mantra_region_unlink(&self.region)
         if failed == errno.EPERM:
@@ -110,74 +110,103 @@ cdef class Region:
         else:
             raise RegionError(f"region '{self.name}' cannot be unlinked: {strerror(failed).decode()}")
 
-    def close(self):
+    def close(self) -> None:
         """Done with it: the owner's name goes away. A forked child, or who merely opened it, removes nothing."""
         if mantra_region_unlink(&self.region) == 0:
             _created.pop(self.name, None)
 
-    def __enter__(self):
+    def __enter__(self) -> Region:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self):
         return f"<Region {self.name or '(private)'}: {self.info.kind}, {self.size} bytes>"
 
     @property
-    def name(self):
+    def name(self) -> str | None:
         """The name, or None for private memory."""
         return self.region.name.decode() or None
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Payload bytes that are backed by memory now (the owner may have grown it)."""
-        return mantra_region_backed(mantra_region_head(&self.region))
+        return mantra_region_backed(self.header())
 
     @property
-    def owner_alive(self):
+    def owner_alive(self) -> bool:
         """Is the process that made it still running?"""
-        return mantra_process_alive(mantra_region_head(&self.region).owner)
+        return mantra_process_alive(self.header().owner)
 
     @property
-    def info(self):
+    def info(self) -> RegionInfo:
         """The header, as a RegionInfo."""
-        return _info(self.name or "", mantra_region_head(&self.region))
+        return _info(self.name or "", self.header())
 
     @staticmethod
-    def list(prefix=""):
+    def list(prefix: str = "") -> builtins.list[RegionInfo]:
         """RegionInfo of every region whose name starts with `prefix`, by name."""
         cdef mantra_region_header header
-        cdef int fd
-        infos = []
-        for name in sorted(_names(prefix)):
-            path = os.fsencode(_path(name))
-            fd = mantra_region_peek(path, &header)
-            if fd >= 0:
-                close(fd)
-                infos.append(_info(name, &header))
-        return infos
+        return [_info(name, &header) for name in _names(prefix) if _look(name, &header)]
 
     @staticmethod
-    def remove_stale(prefix):
+    def remove_stale(prefix: str) -> builtins.list[str]:
         """Remove regions whose owner is dead; returns their names."""
-        removed = []
-        for name in sorted(_names(prefix)):
-            path = os.fsencode(_path(name))
-            if mantra_region_bury(path) == 1:
-                removed.append(name)
-        return removed
+        return [name for name in _names(prefix) if mantra_region_bury(_path(name)) == 1]
 
 
-def _path(name):
-    return f"{MANTRA_REGION_DIRECTORY.decode()}/{_PREFIX}{name}"
+@cython.no_gc     # holds a leaf only, which so outlives whoever points into its memory, in whatever order garbage goes
+cdef class Shared:
+    """What lies in a region: shared by its name, or private. Base of what `create` and `open` make."""
+
+    def __cinit__(self, Region region not None, *_):
+        if region.info.kind != type(self).__name__.lower():
+            raise TypeError(f"a {type(self).__name__} cannot be made of a region of kind '{region.info.kind}'")
+        self.region = region
+
+    cdef int writing(self) except -1:
+        if not self.region.region.writable:
+            raise RegionError(f"{self.region.info.kind} '{self.name}' was opened for reading; it belongs to another process "
+                              "(a queue or vector can be opened with write=True)")
+        return 0
+
+    @property
+    def name(self) -> str | None:
+        """Of its region; None: private memory."""
+        return self.region.name
+
+    @property
+    def owner_alive(self) -> bool:
+        """Is the process that made it still running?"""
+        return self.region.owner_alive
+
+    def close(self) -> None:
+        """Give up the name, if this process made it; the memory stays while this object lives."""
+        self.region.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+cdef bytes _path(name):
+    return os.fsencode(f"{MANTRA_REGION_DIRECTORY.decode()}/{_PREFIX}{name}")
 
 
 def _names(prefix):
-    for entry in os.listdir(MANTRA_REGION_DIRECTORY):
-        name = os.fsdecode(entry)
-        if name.startswith(_PREFIX + prefix):
-            yield name[len(_PREFIX):]
+    return sorted(name.removeprefix(_PREFIX) for name in map(os.fsdecode, os.listdir(MANTRA_REGION_DIRECTORY))
+                  if name.startswith(_PREFIX + prefix))
+
+
+cdef bint _look(name, mantra_region_header *header):
+    """The header of the region `name`; False: there is none."""
+    cdef int fd = mantra_region_peek(_path(name), header)
+    if fd >= 0:
+        close(fd)
+    return fd >= 0
 
 
 cdef object _info(str name, const mantra_region_header *header):
@@ -190,12 +219,6 @@ cdef object _info(str name, const mantra_region_header *header):
 def _unlink_created():
     """Names this process made and never closed; a forked child leaves its parent's alone."""
     cdef mantra_region_header header
-    cdef int fd
     for name, pid in _created.items():
-        if pid == os.getpid():
-            path = os.fsencode(_path(name))
-            fd = mantra_region_peek(path, &header)
-            if fd >= 0:
-                close(fd)
-                if header.owner == mantra_process_self():
-                    os.unlink(path)
+        if pid == os.getpid() and _look(name, &header) and header.owner == mantra_process_self():
+            os.unlink(_path(name))

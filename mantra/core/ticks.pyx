@@ -12,7 +12,7 @@ cdef uint8_t checked(int decimals) except 255:
     return <uint8_t>decimals
 
 
-def ticks(text, int decimals):
+def ticks(text: str | bytes, int decimals) -> int:
     """`text` (one decimal number, JSON's grammar) as an exact count of 10**-decimals.
 
     ValueError: not a number. OverflowError: digits finer than the scale, or beyond 64 bits.
@@ -29,7 +29,7 @@ def ticks(text, int decimals):
     return value
 
 
-def text(int64_t value, int decimals, bint trim=False):
+def text(int64_t value, int decimals, bint trim=False) -> str:
     """`value` counts of 10**-decimals as plain decimal text; `trim` drops trailing zeros of the fraction."""
     cdef char out[MANTRA_DECIMAL_BYTES]
     cdef size_t size = mantra_decimal_text(out, value, checked(decimals))
@@ -37,7 +37,7 @@ def text(int64_t value, int decimals, bint trim=False):
     return result.rstrip("0").rstrip(".") if trim and decimals else result
 
 
-def decimals_needed(text):
+def decimals_needed(text: str | bytes) -> int:
     """How many decimals a scale needs to hold `text` exactly ("1.500" needs 1).
 
     ValueError: not a number. OverflowError: no scale in 64 bits can.
@@ -53,7 +53,7 @@ def decimals_needed(text):
     return needed
 
 
-def integer(text):
+def integer(text: str | bytes) -> int:
     """`text` as an unsigned 64-bit integer (venue ids, times). ValueError: it is none."""
     cdef bytes buffer = padded(text)
     cdef const char *at = buffer

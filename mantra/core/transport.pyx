@@ -49,7 +49,7 @@ cdef class TLSContext:
     `ssl` even where a libssl was found. ConfigurationError when the certificates cannot be read.
     """
 
-    def __init__(self, ca_file=None, *, bint verify=True, bint compiled=True):
+    def __init__(self, ca_file: str | os.PathLike[str] | None = None, *, bint verify=True, bint compiled=True):
         cdef const char *why = NULL
         cdef const char *file_path = NULL
         cdef const char *directory_path = NULL
@@ -109,13 +109,14 @@ cdef class Transport:
         mantra_transport_close(&self.transport)
 
     @staticmethod
-    def connect(host, port, *, tls=None, proxy=None, timeout=10.0):
+    def connect(host: str, port: int, *, tls: TLSContext | None = None, proxy: str | None = None,
+                timeout: float = 10.0) -> Transport:
         """A connected Transport; see `open`."""
         transport = Transport()
         transport.open(host, port, tls=tls, proxy=proxy, timeout=timeout)
         return transport
 
-    def open(self, str host not None, int port, *, TLSContext tls=None, str proxy=None, double timeout=10.0):
+    def open(self, str host not None, int port, *, TLSContext tls=None, str proxy=None, double timeout=10.0) -> None:
         """Connect within `timeout` seconds: TCP, an HTTP proxy where there is one, TLS; ConnectError says why not.
 
         `proxy`: "http://user:password@host:port", "" for none, None for what the environment says (never for loopback).
@@ -270,7 +271,7 @@ cdef class Transport:
         cdef ptrdiff_t got = self.receive(to, max(size, 1))
         return out[:got]
 
-    def recv_into(self, buffer, size_t size=0) -> int:
+    def recv_into(self, buffer: bytearray | memoryview, size_t size=0) -> int:
         """Like `recv`, into a writable buffer: how many bytes."""
         cdef unsigned char[::1] to = buffer
         return self.receive(&to[0], min(size, <size_t>to.shape[0]) if size else to.shape[0])
@@ -294,17 +295,17 @@ cdef class Transport:
         """`send`, for those who expect the name."""
         self.send(data)
 
-    def settimeout(self, timeout) -> None:
+    def settimeout(self, timeout: float | None) -> None:
         """Seconds that a `recv` may wait; None: for ever; 0: BlockingIOError instead of waiting."""
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout is {timeout}: seconds, or None")
         self.timeout = None if timeout is None or math.isinf(timeout) else float(timeout)
 
-    def gettimeout(self):
+    def gettimeout(self) -> float | None:
         """Seconds, or None."""
         return self.timeout
 
-    def setsockopt(self, int level, int option, value) -> None:
+    def setsockopt(self, int level, int option, value: int | bytes) -> None:
         """As of a socket."""
         sock = socket.socket(fileno=os.dup(self.transport.fd))
         with sock:
@@ -314,7 +315,7 @@ cdef class Transport:
         """The descriptor; -1 when closed."""
         return self.transport.fd
 
-    def shutdown(self, how=None) -> None:
+    def shutdown(self, how: int | None = None) -> None:
         """Same as `end`."""
         self.end()
 
@@ -337,10 +338,10 @@ cdef class Transport:
         finally:
             mantra_transport_leave(&self.transport)
 
-    def __enter__(self):
+    def __enter__(self) -> Transport:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from mantra.core.messages cimport Format
-from mantra.core.region cimport Region
+from mantra.core.region cimport Shared
 
 cdef extern from "mantra/vector.h" nogil:
     ctypedef struct mantra_vector:
@@ -14,8 +14,7 @@ cdef extern from "mantra/vector.h" nogil:
     uint64_t mantra_vector_read(const mantra_vector *vector, uint32_t slot, void *message)
 
 
-cdef class Vector:
+cdef class Vector(Shared):
     cdef mantra_vector vector
-    cdef readonly Region region
     cdef readonly Format format
     cdef uint32_t check(self, object slot) except? 0xFFFFFFFF

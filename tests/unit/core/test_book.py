@@ -94,7 +94,7 @@ def test_book_opened_by_name_shows_the_same_and_refuses_to_write(name: str) -> N
         reader.check()
         for write in (lambda: reader.apply(BID, 1, 1), lambda: reader.load(rows()), lambda: reader.stamp(1, 1, 1),
                       lambda: reader.judge(1, 1, 1), lambda: reader.apply_many(rows())):
-            with pytest.raises(RegionError, match="opened to read"):
+            with pytest.raises(RegionError, match="opened for reading"):
                 write()
     with pytest.raises(RegionError):
         Book.open(name)
