@@ -18,16 +18,18 @@ import time
 import tty
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 import mantra
+from mantra.core import ticks
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import FeedState, Row
+from mantra.core.messages import Reason, Trust
 from mantra.errors import MantraError
 from mantra.runtime import child
 from mantra.runtime.spine import RunInstrument, Spine
@@ -36,9 +38,7 @@ from mantra.venues import NAMES
 LATENCY_WINDOW_S = 10
 SECOND = 1_000_000_000
 
-TRUST = ("down", "stale", "suspect", "unverified", "verified")
 TRUST_STYLE = ("bold white on red", "black on dark_orange", "bold white on red3", "yellow", "green")
-REASON = ("", "synchronising", "gap", "crossed", "malformed", "scale", "full", "silent", "disconnected", "checksum")
 STATE_STYLE = {FeedState.LIVE: "green", FeedState.SYNCHRONISING: "yellow", FeedState.SUBSCRIBING: "yellow",
                FeedState.CONNECTING: "yellow", FeedState.WAITING: "dark_orange", FeedState.REFUSED: "bold red",
                FeedState.OFF: "red"}
@@ -51,8 +51,7 @@ TROUBLES = ("gaps", "trade_gaps", "resyncs", "reconnects", "malformed", "checksu
 # What is shown ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """One price level: ticks, lots, and the venues behind it, one bit each."""
 
     price: int
@@ -60,8 +59,7 @@ class Level:
     venues: int
 
 
-@dataclass(frozen=True)
-class BookTrust:
+class BookTrust(NamedTuple):
     """How far one venue's book of an instrument can be trusted, since when (UTC ns), and why not further."""
 
     venue: int
@@ -70,8 +68,7 @@ class BookTrust:
     since_ns: int
 
 
-@dataclass(frozen=True)
-class Market:
+class Market(NamedTuple):
     """One instrument's world view; best levels first."""
 
     name: str
@@ -83,15 +80,14 @@ class Market:
     mids: tuple[float, ...] = ()        # in ticks, one per refresh, newest last
 
 
-@dataclass(frozen=True)
-class Feed:
+class Feed(NamedTuple):
     """One connection; rates are per second, of about the last second."""
 
     name: str
     venue: int
-    state: int
-    since_ns: int
-    heard_ns: int
+    state: int = FeedState.OFF
+    since_ns: int = 0
+    heard_ns: int = 0
     messages_rate: float = 0.0
     updates_rate: float = 0.0
     bytes_rate: float = 0.0
@@ -99,8 +95,7 @@ class Feed:
     rates: tuple[float, ...] = ()       # messages per second, newest last
 
 
-@dataclass(frozen=True)
-class Latency:
+class Latency(NamedTuple):
     """One path's latencies of the last seconds, in nanoseconds; `highest` of the whole run."""
 
     name: str
@@ -111,8 +106,7 @@ class Latency:
     highest: int
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     run: str
     utc_ns: int
     markets: tuple[Market, ...] = ()
@@ -123,20 +117,6 @@ class Snapshot:
 # Reading it ------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Rates:
-    """A feed's counters as they were, once a second, and what they came to per second."""
-
-    at_ns: int
-    counts: dict[str, int]
-    frames: int
-    heard_ns: int = 0       # when a read last found more frames than the one before
-    messages: float = 0.0
-    updates: float = 0.0
-    bytes: float = 0.0
-    history: deque[float] = field(default_factory=lambda: deque(maxlen=60))
-
-
 class Reader:
     """Take snapshots of a run; remembers just enough to tell rates and the latest latencies."""
 
@@ -144,20 +124,20 @@ class Reader:
         self.run = run
         self._histograms: dict[str, Histogram] = {}
         self._listed_ns = 0
-        self._rates: dict[str, _Rates] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._frames: dict[str, int] = {}
+        self._counted: dict[str, tuple[int, dict[str, int]]] = {}       # when, the counters about a second ago
         self._mids: dict[int, deque[float]] = {}
         self._latencies: dict[str, deque[tuple[int, Histogram]]] = {}
 
     def read(self) -> Snapshot:
         """The run as it is now."""
-        now = self.run.clock.utc_ns()
-        books = self._books()
+        run, now, books = self.run, self.run.clock.utc_ns(), self._books()
         if now - self._listed_ns >= SECOND:         # new ones are rare, and finding them goes through the file system
-            self._histograms, self._listed_ns = self.run.histograms(), now
-        return Snapshot(self.run.run or "private", now,
-                        tuple(self._market(instrument, books.get(instrument.id, [])) for instrument in
-                              self.run.instruments()),
-                        tuple(self._feed(row, now) for row in self.run.ledger.rows()),
+            self._histograms, self._listed_ns = run.histograms(), now
+        return Snapshot(run.run or "private", now,
+                        tuple(self._market(one, books.get(one.id, [])) for one in run.instruments()),
+                        tuple(self._feed(row, now) for row in run.ledger.rows()),
                         tuple(self._latency(name, histograms, now) for name, histograms in self._paths()))
 
     def _books(self) -> dict[int, list[BookTrust]]:
@@ -173,40 +153,38 @@ class Reader:
     def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:
         mids = self._mids.setdefault(instrument.id, deque(maxlen=240))
         world = self.run.worlds.read(instrument.slot)
-        bids = tuple(Level(*level) for level in world.bids) if world is not None else ()
-        asks = tuple(Level(*level) for level in world.asks) if world is not None else ()
+        bids, asks = (tuple(Level(*level) for level in getattr(world, side, ())) for side in ("bids", "asks"))
         if bids and asks:
             mids.append((bids[0].price + asks[0].price) / 2)
         return Market(instrument.name, instrument.price_decimals, instrument.size_decimals, bids, asks,
-                      tuple(sorted(books, key=lambda book: book.venue)), tuple(mids))
+                      tuple(sorted(books)), tuple(mids))
 
     def _feed(self, row: Row, now: int) -> Feed:
-        counts = row.counts()
-        rates = self._rates.setdefault(row.name, _Rates(now, counts, counts["frames"]))
-        if counts["frames"] > rates.frames:
-            rates.frames, rates.heard_ns = counts["frames"], now
-        seconds = (now - rates.at_ns) / SECOND
-        if seconds >= 1 or (seconds > 0 and not rates.history):
-            rates.messages, rates.updates, rates.bytes = (
-                (counts[name] - rates.counts[name]) / seconds for name in ("messages", "updates", "bytes"))
-            rates.at_ns, rates.counts = now, counts
-            rates.history.append(rates.messages)
-        return Feed(row.name, row.venue, counts["state"], counts["state_since_utc_ns"],
-                    max(rates.heard_ns, counts["last_receive_utc_ns"]),
-                    rates.messages, rates.updates, rates.bytes,
-                    tuple((name, counts[name]) for name in TROUBLES if counts[name]), tuple(rates.history))
+        counts, feed = row.counts(), self._feeds.get(row.name, Feed(row.name, row.venue))
+        at_ns, before = self._counted.setdefault(row.name, (now, counts))
+        seconds = (now - at_ns) / SECOND
+        if seconds >= 1 or (seconds > 0 and not feed.rates):
+            messages, updates, size = (counts[name] - before[name] for name in ("messages", "updates", "bytes"))
+            feed = feed._replace(messages_rate=messages / seconds, updates_rate=updates / seconds,
+                                 bytes_rate=size / seconds, rates=(*feed.rates[-59:], messages / seconds))
+            self._counted[row.name] = now, counts
+        # Heard, too, when a read finds more frames than the one before.
+        heard = now if counts["frames"] > self._frames.get(row.name, counts["frames"]) else feed.heard_ns
+        self._frames[row.name] = counts["frames"]
+        self._feeds[row.name] = feed = feed._replace(
+            state=counts["state"], since_ns=counts["state_since_utc_ns"],
+            heard_ns=max(heard, counts["last_receive_utc_ns"]),
+            troubles=tuple((name, counts[name]) for name in TROUBLES if counts[name]))
+        return feed
 
     def _paths(self) -> Iterator[tuple[str, list[Histogram]]]:
         """Every path, over all who measure it ("socket_to_top"), then each of several ("socket_to_top.binance-0")."""
-        histograms = self._histograms
-        paths: dict[str, list[str]] = {}
-        for name in sorted(histograms):
-            paths.setdefault(name.partition(".")[0], []).append(name)
-        for path, names in paths.items():
-            yield path, [histograms[name] for name in names]
-        for names in paths.values():
-            if len(names) > 1:
-                yield from ((name, [histograms[name]]) for name in names)
+        paths: dict[str, dict[str, Histogram]] = {}
+        for name, histogram in sorted(self._histograms.items()):
+            paths.setdefault(name.partition(".")[0], {})[name] = histogram
+        yield from ((path, list(parts.values())) for path, parts in paths.items())
+        yield from ((name, [histogram]) for parts in paths.values() if len(parts) > 1
+                    for name, histogram in parts.items())
 
     def _latency(self, name: str, histograms: list[Histogram], now: int) -> Latency:
         total = Histogram.create()
@@ -228,24 +206,12 @@ class Reader:
 
 def fixed(value: int, decimals: int, shown: int) -> str:
     """`value` counts of 10^-decimals with `shown` places, exact unless `shown` is fewer than needed."""
-    if shown < decimals:
-        half = 10 ** (decimals - shown) // 2
-        value = (abs(value) + half) // 10 ** (decimals - shown) * (1 if value >= 0 else -1)
-    else:
-        value *= 10 ** (shown - decimals)
-    whole, rest = divmod(abs(value), 10**shown)
-    return f"{'-' if value < 0 else ''}{whole:,}{f'.{rest:0{shown}d}' if shown else ''}"
+    return f"{Decimal(value).scaleb(-decimals):,.{shown}f}"
 
 
 def places(values: Iterable[int], decimals: int) -> int:
     """How many decimals it takes to show all of them exactly."""
-    shown = 0
-    for value in values:
-        zeros = 0
-        while value and zeros < decimals and value % 10 ** (zeros + 1) == 0:
-            zeros += 1
-        shown = max(shown, decimals - zeros if value else 0)
-    return shown
+    return max((len(ticks.text(value, decimals, True).partition(".")[2]) for value in values), default=0)
 
 
 def duration(ns: float) -> str:
@@ -260,13 +226,10 @@ def duration(ns: float) -> str:
 def age(ns: int) -> str:
     """How long, for people: 3s, 4m07s, 2h05m, 3d04h."""
     seconds = max(ns, 0) // SECOND
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m{seconds % 60:02d}s"
-    if seconds < 86400:
-        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-    return f"{seconds // 86400}d{seconds % 86400 // 3600:02d}h"
+    for unit, size, part, smaller in (("d", 86400, 3600, "h"), ("h", 3600, 60, "m"), ("m", 60, 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}{seconds % size // part:02d}{smaller}"
+    return f"{seconds}s"
 
 
 def amount(rate: float) -> str:
@@ -291,16 +254,11 @@ def bar(fraction: float, width: int, style: str, *, leftwards: bool = False) -> 
     """A bar of `fraction` of `width` cells, to an eighth of a cell; `leftwards` grows from the right edge."""
     eighths = max(1, round(min(max(fraction, 0.0), 1.0) * width * 8)) if width else 0
     full, part = divmod(eighths, 8)
-    text = Text(no_wrap=True)
-    if leftwards:   # there are no blocks that fill from the right: invert one that fills from the left
-        text.append(" " * (width - full - (part > 0)))
-        if part:
-            text.append(EIGHTHS[8 - part], f"{style} reverse")
-        text.append("█" * full, style)
-    else:
-        text.append("█" * full + (EIGHTHS[part] if part else ""), style)
-        text.append(" " * (width - full - (part > 0)))
-    return text
+    blank, text = " " * (width - full - (part > 0)), Text(no_wrap=True)
+    if not leftwards:
+        return text.append("█" * full + EIGHTHS[part][:part], style).append(blank)
+    # There are no blocks that fill from the right: invert one that fills from the left.
+    return text.append(blank).append(EIGHTHS[8 - part][:part], f"{style} reverse").append("█" * full, style)
 
 
 def spark(values: Sequence[float], width: int) -> str:
@@ -327,8 +285,7 @@ def venues_of(mask: int) -> list[int]:
 
 def line(left: Text | str, right: Text | str, width: int, style: str = "", fill: str = " ") -> Text:
     """One line, both ends set; the left end gives way when they do not fit."""
-    left, right = left if isinstance(left, Text) else Text(left), right if isinstance(right, Text) else Text(right)
-    left, right = left.copy(), right.copy()
+    left, right = Text().append(left), Text().append(right)
     right.truncate(width)
     left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
     gap = width - left.cell_len - right.cell_len
@@ -336,11 +293,10 @@ def line(left: Text | str, right: Text | str, width: int, style: str = "", fill:
     return text.append_text(left).append(fill * gap, "grey35" if fill != " " else "").append_text(right)
 
 
-def heading(words: Text | str, right: Text | str, width: int) -> Text:
+def heading(words: Text, right: Text, width: int) -> Text:
     """A rule with words in it."""
-    words = Text("── ", "grey35").append_text(words if isinstance(words, Text) else Text(words, "bold")).append(" ")
-    return line(words, Text(" ").append_text(right if isinstance(right, Text) else Text(right, "grey62"))
-                .append(" ──", "grey35"), width, fill="─")
+    return line(Text("── ", "grey35").append_text(words).append(" "),
+                Text(" ").append_text(right).append(" ──", "grey35"), width, fill="─")
 
 
 def cells(values: Sequence[Text | str], widths: Sequence[int], style: str = "") -> Text:
@@ -349,7 +305,7 @@ def cells(values: Sequence[Text | str], widths: Sequence[int], style: str = "") 
     for value, width in zip(values, widths, strict=True):
         if width == 0:
             continue
-        cell = value.copy() if isinstance(value, Text) else Text(value)
+        cell = Text().append(value)
         cell.truncate(abs(width), overflow="ellipsis")
         cell.align("right" if width < 0 else "left", abs(width))
         text.append("  " if text else " ").append_text(cell)
@@ -383,44 +339,38 @@ def spread(market: Market) -> Text:
 
 def world(market: Market, levels: int, width: int) -> list[Text]:
     """Both sides of the world view: sizes as bars in their venue's colour, prices meeting in the middle."""
-    bids, asks = market.bids[:levels], market.asks[:levels]
-    both = bids + asks
+    both = [*market.bids[:levels], *market.asks[:levels]]
     price_places = places((level.price for level in both), market.price_decimals)
     size_places = min(places((level.size for level in both), market.size_decimals), 5 if width >= 100 else 3)
-    prices = [fixed(level.price, market.price_decimals, price_places) for level in both]
-    sizes = [fixed(level.size, market.size_decimals, size_places) for level in both]
-    price_width = max([5, *map(len, prices)])
-    size_width = max([4, *map(len, sizes)])
+    prices = {level: fixed(level.price, market.price_decimals, price_places) for level in both}
+    sizes = {level: fixed(level.size, market.size_decimals, size_places) for level in both}
+    price_width = max([5, *map(len, prices.values())])
+    size_width = max([4, *map(len, sizes.values())])
     half = (width - 1) // 2
     names = 8 if width >= 70 else 4 if width >= 56 else 0
     bar_width = max(half - price_width - size_width - names - 8, 0)   # two between columns, one at each end
     most = max([1, *(level.size for level in both)])
+    widths = [names, -size_width, bar_width, -price_width]              # of the bids; the asks mirror them
 
-    def names_of(level: Level) -> Text:
-        venues = venues_of(level.venues)
-        short = names if len(venues) == 1 else max(names // max(len(venues), 1) - 1, 1)
-        return Text("+").join(Text(venue_name(venue)[:short], venue_style(venue)) for venue in venues)
+    def side(levels: Sequence[Level], i: int, bid: bool) -> list[Text | str]:
+        if i >= len(levels):
+            return [""] * 4
+        level, venues = levels[i], venues_of(levels[i].venues) or [0]
+        short = names if len(venues) == 1 else max(names // len(venues) - 1, 1)
+        style, price_style = venue_style(venues[0]), "green" if bid else "red"
+        return [Text("+").join(Text(venue_name(venue)[:short], venue_style(venue)) for venue in venues),
+                Text(sizes[level], "" if names else style), bar(level.size / most, bar_width, style, leftwards=bid),
+                Text(prices[level], f"bold {price_style}" if i == 0 else price_style)]
 
-    def side(i: int, levels: Sequence[Level], price_style: str, *, bid: bool) -> Text:
-        parts: list[Text | str] = ["", "", "", ""]
-        if i < len(levels):
-            style = venue_style((venues_of(levels[i].venues) or [0])[0])
-            text = i if bid else len(bids) + i
-            parts = [names_of(levels[i]), Text(sizes[text], "" if names else style),
-                     bar(levels[i].size / most, bar_width, style, leftwards=bid),
-                     Text(prices[text], f"bold {price_style}" if i == 0 else price_style)]
-        return cells(parts if bid else parts[::-1], bid_widths if bid else ask_widths)
-
-    def row(left: Text, right: Text) -> Text:
+    def row(bid: Sequence[Text | str], ask: Sequence[Text | str], style: str = "") -> Text:
+        left = cells(bid, widths, style)
         left.align("left", half)
-        return left.append("│", "grey35").append_text(right)
+        return left.append("│", "grey35").append_text(
+            cells(ask[::-1], [-widths[3], bar_width, -size_width, names], style))
 
-    bid_widths = [names, -size_width, bar_width, -price_width]
-    ask_widths = [price_width, bar_width, -size_width, names]
     venue = "venue" if names > 4 else ""
-    return [row(cells([venue, "size", "", "bid"], bid_widths, "grey50"),
-                cells(["ask", "", "size", venue], ask_widths, "grey50")),
-            *(row(side(i, bids, "green", bid=True), side(i, asks, "red", bid=False)) for i in range(levels))]
+    return [row([venue, "size", "", "bid"], [venue, "size", "", "ask"], "grey50"),
+            *(row(side(market.bids, i, True), side(market.asks, i, False)) for i in range(levels))]
 
 
 def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
@@ -428,9 +378,9 @@ def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
     rows: list[Text] = []
     for book in market.books:
         text = Text(no_wrap=True).append(f" {venue_name(book.venue)} ", venue_style(book.venue))
-        text.append(f" {TRUST[book.trust]} ", TRUST_STYLE[book.trust])
-        if book.reason and book.reason < len(REASON):
-            text.append(f" {REASON[book.reason]}", TRUST_STYLE[book.trust].split(" on ")[-1])
+        text.append(f" {Trust(book.trust).name.lower()} ", TRUST_STYLE[book.trust])
+        if book.reason:
+            text.append(f" {Reason(book.reason).name.lower()}", TRUST_STYLE[book.trust].split(" on ")[-1])
         if book.since_ns:
             past = age(utc_ns - book.since_ns)
             text.append(f" since {wall(book.since_ns)} ({past})" if width >= 100 else f" for {past}", "grey62")
@@ -450,10 +400,10 @@ def feeds(view: Snapshot, room: int, width: int) -> list[Text]:
         ("B/s", -6, 96), ("heard", -6, 0), ("rate", 16, 110)) if width >= least]
     used = sum(abs(size) + 2 for _, size in columns)
     columns.append(("lost, repaired", max(width - used - 1, 0)))
-    names, widths = [name for name, _ in columns], [size for _, size in columns]
+    names, widths = zip(*columns, strict=True)
 
     def row(feed: Feed) -> Text:
-        state = FeedState(feed.state) if feed.state < len(FeedState) else FeedState.OFF
+        state = FeedState(feed.state)
         silent = view.utc_ns - feed.heard_ns if feed.heard_ns else None
         troubles = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in feed.troubles)
         values: dict[str, Text | str] = {
@@ -471,10 +421,10 @@ def feeds(view: Snapshot, room: int, width: int) -> list[Text]:
     if len(view.feeds) <= room:
         return rows + [row(feed) for feed in view.feeds]
     ranked = sorted(view.feeds, key=lambda feed: (feed.state == FeedState.LIVE, -len(feed.troubles)))
-    shown, rest = ranked[: max(room - 1, 0)], ranked[max(room - 1, 0):]
-    rows += [row(feed) for feed in shown]
+    rest = ranked[max(room - 1, 0):]
     rates = amount(sum(feed.messages_rate for feed in rest))
-    return [*rows, Text(f" {len(rest)} more, {rates} msg/s", "grey62", no_wrap=True)]
+    return [*rows, *map(row, ranked[:max(room - 1, 0)]),
+            Text(f" {len(rest)} more, {rates} msg/s", "grey62", no_wrap=True)]
 
 
 def latencies(view: Snapshot, room: int, width: int) -> list[Text]:
@@ -486,10 +436,8 @@ def latencies(view: Snapshot, room: int, width: int) -> list[Text]:
     for latency in view.latencies[:room]:
         path, _, who = latency.name.partition(".")
         label = Text(f"  {who}", "grey62") if who else Text(path.replace("_", " "))
-        values = [duration(ns) if latency.rate or ns else "-" for ns in
-                  (latency.p50, latency.p99, latency.p999, latency.highest)]
-        rows.append(cells([label, *(Text(value, "grey62" if who else "") for value in [*values, amount(latency.rate)])]
-                          [:columns], widths))
+        values = [duration(ns) if latency.rate or ns else "-" for ns in latency[2:]] + [amount(latency.rate)]
+        rows.append(cells([label, *(Text(value, "grey62" if who else "") for value in values)][:columns], widths))
     return rows
 
 
@@ -513,7 +461,8 @@ def screen(view: Snapshot, selected: int, width: int, height: int, banner: str =
     air = [[Text()] if spare > i else [] for i in range(4)]
     label = Text(market.name, "bold").append(f"  {spark(market.mids, width // 4)}" if width >= 100 else "", "cyan")
     lines = [*top, *air[1], heading(label, spread(market), width), *world(market, levels, width), *air[3], *books,
-             *air[0], heading("feeds", f"{live} of {len(view.feeds)} live", width), *feeds(view, feed_room, width),
+             *air[0], heading(Text("feeds", "bold"), Text(f"{live} of {len(view.feeds)} live", "grey62"), width),
+             *feeds(view, feed_room, width),
              *air[2], *latencies(view, paths + detail, width)][:height]
     for text in lines:
         text.truncate(width)
@@ -555,25 +504,20 @@ class Keys:
 
 def choose(selected: int, count: int, keys: bytes) -> int:
     """The instrument that these keys select: arrows, tab and n/p step, digits name."""
-    if count == 0:
-        return 0
-    if keys in (b"\x1b[C", b"\x1b[B", b"\x1bOC", b"\x1bOB", b"\t", b"n", b" "):
-        return (selected + 1) % count
-    if keys in (b"\x1b[D", b"\x1b[A", b"\x1bOD", b"\x1bOA", b"\x1b[Z", b"p"):
-        return (selected - 1) % count
+    forward = keys in (b"\x1b[C", b"\x1b[B", b"\x1bOC", b"\x1bOB", b"\t", b"n", b" ")
+    back = keys in (b"\x1b[D", b"\x1b[A", b"\x1bOD", b"\x1bOA", b"\x1b[Z", b"p")
     if keys.isdigit() and 0 < int(keys) <= count:
         return int(keys) - 1
-    return selected
+    return (selected + forward - back) % max(count, 1)
 
 
-def show(reader: Reader, banner: str, refresh: float, duration_s: float | None) -> bool:
-    """Draw until the run ends, the time is up, or somebody presses q: then True."""
+def show(reader: Reader, banner: str, refresh: float) -> bool:
+    """Draw until the run ends, or somebody presses q: then True."""
     region = reader.run.clock.region
     console = Console(highlight=False)
-    ends = time.monotonic() + duration_s if duration_s is not None else None
     selected, keys = 0, b""
     with Keys() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
-        while (region is None or region.owner_alive) and (ends is None or time.monotonic() < ends):
+        while region is None or region.owner_alive:
             view = reader.read()
             selected = choose(selected, len(view.markets), keys)
             live.update(screen(view, selected, console.width, console.height, banner), refresh=True)
@@ -586,12 +530,11 @@ def show(reader: Reader, banner: str, refresh: float, duration_s: float | None) 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mantra.ui.terminal", description="A run on one screen.",
                                      epilog="keys: arrows or digits choose the instrument, q leaves")
-    parser.add_argument("--run", help="name of the run (default: the only one there is)")
-    parser.add_argument("--banner", default="", help="a line to keep in sight")
-    parser.add_argument("--refresh", type=float, default=4, metavar="PER_SECOND", help="default 4")
-    parser.add_argument("--duration", type=float, metavar="SECONDS", help="leave after that")
-    parser.add_argument("--ready-fd", type=int, metavar="N", help="write a line there when the run is found")
-    parser.add_argument("--once", action="store_true", help="print one screen after a second of watching, and leave")
+    add = parser.add_argument
+    add("--run", help="name of the run (default: the only one there is)")
+    add("--banner", default="", help="a line to keep in sight")
+    add("--refresh", type=float, default=4, metavar="PER_SECOND", help="default 4")
+    add("--once", action="store_true", help="print one screen after a second of watching, and leave")
     options = parser.parse_args(arguments)
     if not 0 < options.refresh <= 60:
         parser.error("--refresh must be above 0, at most 60")
@@ -603,16 +546,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with mantra.attach(options.run) as run:
             reader = Reader(run)
-            if options.ready_fd is not None:
-                with os.fdopen(options.ready_fd, "w") as ready:
-                    print("this terminal", file=ready)
             if options.once:
                 reader.read()
                 time.sleep(1)
                 size = shutil.get_terminal_size((100, 34))
                 Console(width=size.columns, highlight=False).print(
                     screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
-            elif show(reader, options.banner, options.refresh, options.duration) and launcher is not None:
+            elif show(reader, options.banner, options.refresh) and launcher is not None:
                 os.kill(launcher, signal.SIGINT)    # who started us and the feeds together ends them together
     except MantraError as error:
         print(f"mantra ui: {error}", file=sys.stderr)

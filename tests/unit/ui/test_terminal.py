@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -89,7 +88,7 @@ def test_another_instrument_can_be_chosen() -> None:
     assert "── BTC-USDT " in "\n".join(lines(snapshot(), 80, 24, selected=1))
     assert [choose(1, 3, key) for key in (b"\x1b[C", b"\x1b[D", b"\t", b"3", b"9", b"x", b"")] == [2, 0, 2, 2, 1, 1, 1]
     assert choose(2, 3, b"n") == 0
-    many = replace(snapshot(), markets=tuple(market(f"COIN{n}-BTC") for n in range(40)))
+    many = snapshot()._replace(markets=tuple(market(f"COIN{n}-BTC") for n in range(40)))
     assert " COIN37-BTC " in lines(many, 60, 20, selected=37)[0]
     assert choose(0, 0, b"n") == 0
 
