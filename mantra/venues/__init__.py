@@ -57,8 +57,5 @@ def _endpoints(path: Path, name: str, table: object) -> Endpoints:
     ca_file = table.get("ca_file")
     if ca_file is not None and not (path.parent / ca_file).is_file():
         raise fail(f"ca_file {ca_file} does not exist")
-    return Endpoints(
-        websocket=table["websocket"].rstrip("/"),
-        rest=table["rest"].rstrip("/"),
-        ca_file=None if ca_file is None else str(path.parent / ca_file),
-    )
+    return Endpoints(table["websocket"].rstrip("/"), table["rest"].rstrip("/"),
+                     None if ca_file is None else str(path.parent / ca_file))

@@ -10,56 +10,30 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from mantra.errors import VenueError
-from mantra.venues.venue import (
-    UNVERIFIED,
-    VERIFIED,
-    Acknowledged,
-    Control,
-    Endpoints,
-    Heartbeat,
-    Limits,
-    Listing,
-    Mode,
-    Nothing,
-    Rate,
-    Refused,
-    Request,
-    Restart,
-    Venue,
-    decimal_text,
-    in_batches,
-    loads,
-    parse,
-    rows,
-)
+from mantra.venues import venue
+from mantra.venues.venue import Control, Endpoints, Listing, Mode, Rate, Request, decimal_text
 
 BOOK_CHANNEL = {"book": "@depth@100ms", "top": "@depth20@100ms"}
 LONGEST_URL = 4000              # no limit is documented; web servers commonly refuse a request line beyond 8 kB
 STREAMS_PER_FRAME = 100
-UNSUBSCRIBE_IDS = 1_000_000     # so that their answers are never taken for a subscription's
 SNAPSHOT_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 
 
-class Binance(Venue):
+class Binance(venue.Venue):
     name = "binance"
     id = 0
     decoder = "binance"
     scheme = "ids"
     # A partial book is whole in every frame, so no loss can make it wrong, but nothing proves that none was lost.
-    live_trust = {"book": VERIFIED, "top": UNVERIFIED}  # noqa: RUF012
+    live_trust = {"book": venue.VERIFIED, "top": venue.UNVERIFIED}  # noqa: RUF012
     home = Endpoints("wss://stream.binance.com:9443", "https://api.binance.com")
-    limits = Limits(
-        channels=1024,
-        frame_bytes=4096,
-        rates={
-            "connect": (Rate(300, 300.0),),
-            "send": (Rate(4, 1.0),),        # five are allowed, pongs included: one is left for them
-            "rest": (Rate(6000, 60.0),),
-        },
-    )
+    limits = venue.Limits(channels=1024, frame_bytes=4096, rates={
+        "connect": (Rate(300, 300.0),),
+        "send": (Rate(4, 1.0),),            # five are allowed, pongs included: one is left for them
+        "rest": (Rate(6000, 60.0),),
+    })
     # The venue pings every 20 s; with ours every 10 s two lost answers are noticed well within its minute.
-    heartbeat, silence_s, max_age_s = Heartbeat(None, 10.0), 25.0, 23.5 * 3600
+    heartbeat, silence_s, max_age_s = venue.Heartbeat(None, 10.0), 25.0, 23.5 * 3600
     dense_trade_ids = True
     when_refused = ("Binance refuses this address or region; its market-data hosts may not: give --endpoints a file "
                     'with [binance] websocket = "wss://data-stream.binance.vision", '
@@ -76,39 +50,32 @@ class Binance(Venue):
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
         return f"{self.endpoints.websocket}/stream{self._all_in_url(symbols, mode, trades) or ''}"
 
-    def _texts(self, method: str, first_id: int, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
-        batches = in_batches(self.channels(symbols, mode, trades), STREAMS_PER_FRAME)
-        return [json.dumps({"method": method, "params": batch, "id": number}, separators=(",", ":"), ensure_ascii=False)
-                for number, batch in enumerate(batches, first_id)]
-
     def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         if self._all_in_url(symbols, mode, trades):
             return []
-        return self._texts("SUBSCRIBE", 1, symbols, mode, trades)
-
-    def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
-        return self._texts("UNSUBSCRIBE", UNSUBSCRIBE_IDS, symbols, mode, trades)
+        names = self.channels(symbols, mode, trades)
+        batches = [names[start:start + STREAMS_PER_FRAME] for start in range(0, len(names), STREAMS_PER_FRAME)]
+        return [json.dumps({"method": "SUBSCRIBE", "params": batch, "id": number}, separators=(",", ":"),
+                           ensure_ascii=False) for number, batch in enumerate(batches, 1)]
 
     def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
         """Ids of the requests: an answer names no stream, and a misspelt one is granted as well."""
         return frozenset(str(number + 1) for number in range(len(self.subscribe_texts(symbols, mode, trades))))
 
     def control(self, text: bytes) -> Control:
-        frame: Any = parse(self.name, "a control frame", text)
+        frame: Any = venue.parse(self.name, "a control frame", text)
         if not isinstance(frame, dict):
-            return Nothing()
+            return None
         data = frame.get("data")
         event = data if isinstance(data, dict) else frame
         if event.get("e") == "serverShutdown":
-            return Restart(0.0)             # "no lead time is promised"
+            return venue.Restart(0.0)       # "no lead time is promised"
         request = frame.get("id")
         keys = () if request is None else (str(request),)
         error = frame.get("error", frame)   # both shapes have been seen: {"code","msg"} and {"error":{"code","msg"}}
         if isinstance(error, dict) and "msg" in error:
-            return Refused(f"{error['msg']} (code {error.get('code')})", keys)
-        if frame.get("result", "") is None and keys:
-            return Acknowledged(keys)
-        return Nothing()
+            return venue.Refused(f"{error['msg']} (code {error.get('code')})", keys)
+        return venue.Acknowledged(keys) if keys and frame.get("result", "") is None else None
 
     def snapshot(self, symbol: str, levels: int) -> Request:
         limit, weight = next(((n, w) for n, w in SNAPSHOT_WEIGHTS if levels <= n), SNAPSHOT_WEIGHTS[-1])
@@ -125,40 +92,27 @@ class Binance(Venue):
     def lists_instruments(self, url: str) -> bool:
         return urlsplit(url).path.endswith("/exchangeInfo")
 
-    def parse_instruments(self, body: bytes) -> list[Listing]:
-        answer = parse(self.name, "an instrument list", body)
-        try:
-            return [self._listing(row) for row in answer["symbols"]]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise VenueError(f"binance sent an instrument list without {error}: {body[:80]!r}") from None
+    def listings(self, answer: Any) -> list[Listing]:
+        return [self._listing(row) for row in answer["symbols"]]
 
     def _listing(self, row: dict[str, Any]) -> Listing:
         rules = {rule["filterType"]: rule for rule in row["filters"]}
         lot = rules.get("LOT_SIZE", {})
-        value = rules.get("NOTIONAL") or rules.get("MIN_NOTIONAL") or {}
         return Listing(
-            venue=self.name,
-            symbol=row["symbol"],
-            base=row["baseAsset"].upper(),
-            quote=row["quoteAsset"].upper(),
-            tick=decimal_text(rules.get("PRICE_FILTER", {}).get("tickSize")),
-            lot=decimal_text(lot.get("stepSize")),
-            min_size=decimal_text(lot.get("minQty")),
-            min_value=decimal_text(value.get("minNotional")),
-            max_size=decimal_text(lot.get("maxQty")),
-            status=row["status"],
-            tradable=row["status"] == "TRADING" and bool(row.get("isSpotTradingAllowed", True)),
-        )
+            venue=self.name, symbol=row["symbol"], base=row["baseAsset"].upper(), quote=row["quoteAsset"].upper(),
+            tick=decimal_text(rules.get("PRICE_FILTER", {}).get("tickSize")), lot=decimal_text(lot.get("stepSize")),
+            max_size=decimal_text(lot.get("maxQty")), status=row["status"],
+            tradable=row["status"] == "TRADING" and bool(row.get("isSpotTradingAllowed", True)))
 
     def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
-        frame = loads(text)
+        frame = venue.loads(text)
         data = frame.get("data", frame)
         if isinstance(data, dict):
             symbol = str(data.get("s") or str(frame.get("stream", "")).split("@")[0].upper())
             if data.get("e") == "depthUpdate":
-                yield from rows(symbol, data.get("b"), data.get("a"))
+                yield from venue.rows(symbol, data.get("b"), data.get("a"))
             elif "lastUpdateId" in data:
-                yield from rows(symbol, data.get("bids"), data.get("asks"))
+                yield from venue.rows(symbol, data.get("bids"), data.get("asks"))
             elif data.get("e") in ("trade", "aggTrade"):
                 yield symbol, str(data.get("p")), str(data.get("q"))
 

@@ -23,7 +23,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
@@ -121,8 +121,10 @@ class InstrumentTable:
     @classmethod
     def open(cls, path: str | Path | None = None) -> InstrumentTable:
         """The table in file `path`, default `home()/instruments.txt`; made when the first row is."""
-        table = cls(Path(path) if path is not None else home() / "instruments.txt")
-        table._read()
+        file = Path(path) if path is not None else home() / "instruments.txt"
+        table = cls(file)
+        with table._reaching_it(), contextlib.suppress(FileNotFoundError):
+            table._parse(file.read_bytes())
         return table
 
     def __iter__(self) -> Iterator[Instrument]:
@@ -165,24 +167,19 @@ class InstrumentTable:
             raise ConfigurationError(f"{name}: {price} and {size} decimals do not fit 64-bit ticks and lots")
         if self.path is None:
             return self._newest_or_new(name, price, size, known)[0]
-        try:
+        with self._reaching_it():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
-                text = file.read()
-                whole = text[:text.rfind(b"\n") + 1]
-                if whole != text:                       # the last writer died within its row
-                    file.truncate(len(whole))
-                self._parse(whole)
+                whole = self._parse(file.read())
+                file.truncate(whole)                    # the last writer may have died within its row
                 row, new = self._newest_or_new(name, price, size, known)
                 if new:
-                    file.write(((HEADER if not whole else "") + _row_text(row)).encode())
+                    file.write(((HEADER if not whole else "") + " ".join(map(str, astuple(row))) + "\n").encode())
                     file.flush()
                     os.fsync(file.fileno())
                 return row
-        except OSError as error:
-            raise self._unusable(error) from None
 
     def _newest_or_new(self, name: str, price: int, size: int, known: Instrument | None) -> tuple[Instrument, bool]:
         newest = self.find(name)
@@ -194,21 +191,17 @@ class InstrumentTable:
         self._rows.append(row)
         return row, True
 
-    def _read(self) -> None:
-        assert self.path is not None
+    @contextlib.contextmanager
+    def _reaching_it(self) -> Iterator[None]:
         try:
-            text = self.path.read_bytes()
-        except FileNotFoundError:
-            return
+            yield
         except OSError as error:
-            raise self._unusable(error) from None
-        self._parse(text[:text.rfind(b"\n") + 1])
+            raise ConfigurationError(f"cannot keep the instrument table {self.path}: {error.strerror}; "
+                                     "set MANTRA_HOME to a folder that can be written") from None
 
-    def _unusable(self, error: OSError) -> ConfigurationError:
-        return ConfigurationError(f"cannot keep the instrument table {self.path}: {error.strerror}; "
-                                  "set MANTRA_HOME to a folder that can be written")
-
-    def _parse(self, text: bytes) -> None:
+    def _parse(self, text: bytes) -> int:
+        """Take the rows of a table; how many bytes of it are whole lines."""
+        text = text[:text.rfind(b"\n") + 1]
         if text and not text.startswith(VERSION.encode()):
             raise ConfigurationError(f"{self.path}: not a table of instruments of this version ({VERSION.strip()})")
         rows: list[Instrument] = []
@@ -217,17 +210,13 @@ class InstrumentTable:
                 continue
             try:
                 id_, name, *counts = line.split(" ")
-                row = Instrument(int(id_), name, *map(int, counts))
-                if row.id != len(rows) + 1:
+                rows.append(Instrument(int(id_), name, *map(int, counts)))
+                if rows[-1].id != len(rows):
                     raise ValueError
             except (ValueError, TypeError):
                 raise ConfigurationError(f"{self.path}:{number}: not a row of instruments: {line!r}") from None
-            rows.append(row)
         self._rows = rows
-
-
-def _row_text(row: Instrument) -> str:
-    return f"{row.id} {row.name} {row.generation} {row.price_decimals} {row.size_decimals}\n"
+        return len(text)
 
 
 # -- names -----------------------------------------------------------------------------------------------------------

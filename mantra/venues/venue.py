@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Literal
@@ -75,9 +75,7 @@ class Listing:
     quote: str
     tick: str           # the venue's price increment
     lot: str            # the venue's size increment
-    min_size: str
-    min_value: str      # price * size, in quote
-    max_size: str
+    max_size: str       # of one order
     status: str         # the venue's word
     tradable: bool
 
@@ -109,12 +107,7 @@ class Restart:
     within_s: float
 
 
-@dataclass(frozen=True)
-class Nothing:
-    """Understood; nothing to do."""
-
-
-Control = Acknowledged | Refused | Restart | Nothing
+Control = Acknowledged | Refused | Restart | None      # None: understood, nothing to do
 
 
 class Venue(ABC):
@@ -154,10 +147,6 @@ class Venue(ABC):
         """Frames to send once connected to `url` of the same arguments; empty where the URL said it all."""
 
     @abstractmethod
-    def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
-        """Frames that end these feeds."""
-
-    @abstractmethod
     def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
         """Keys that `control` must have acknowledged before the feeds are granted; empty: nothing to wait for."""
 
@@ -182,8 +171,15 @@ class Venue(ABC):
         """Did a recorded GET of `url` fetch the list of instruments?"""
 
     @abstractmethod
+    def listings(self, answer: Any) -> list[Listing]:
+        """Spot instruments in the JSON that answers `instruments_request`; fails anyhow when it is something else."""
+
     def parse_instruments(self, body: bytes) -> list[Listing]:
         """Spot instruments in the answer to `instruments_request`; VenueError when it is something else."""
+        try:
+            return self.listings(parse(self.name, "an instrument list", body))
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise VenueError(f"{self.name} sent an instrument list without {error}: {body[:80]!r}") from None
 
     @abstractmethod
     def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
@@ -227,7 +223,3 @@ def decimal_text(value: object) -> str:
     except InvalidOperation:
         return ""
     return f"{number.normalize():f}" if number.is_finite() and number > 0 else ""
-
-
-def in_batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (items[start:start + size] for start in range(0, len(items), size))

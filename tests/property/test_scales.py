@@ -12,7 +12,7 @@ largest = st.integers(1, 10**11).map(str)
 
 
 def listing(tick, lot, most):
-    return Listing("v", "XY", "X", "Y", tick, lot, lot, "", most, "TRADING", True)
+    return Listing("v", "XY", "X", "Y", tick, lot, most, "TRADING", True)
 
 
 @given(st.lists(st.tuples(steps, steps, largest | st.just("")), min_size=1, max_size=4))

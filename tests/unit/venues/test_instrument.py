@@ -25,7 +25,7 @@ from tests.data import read
 
 def listing(venue, base, quote, tick="0.01", lot="0.00001", largest="", symbol=None, status="TRADING"):
     symbol = symbol or base + quote
-    return Listing(venue, symbol, base, quote, tick, lot, lot, "10", largest, status, status == "TRADING")
+    return Listing(venue, symbol, base, quote, tick, lot, largest, status, status == "TRADING")
 
 
 BINANCE = [listing("binance", "ETH", "BTC"), listing("binance", "BTC", "USDT"), listing("binance", "BTC", "USDC"),

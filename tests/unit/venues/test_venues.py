@@ -5,7 +5,7 @@ import pytest
 
 from mantra.errors import ConfigurationError, VenueError
 from mantra.venues import NAMES, VENUES, Endpoints, get, read_endpoints
-from mantra.venues.venue import Acknowledged, Nothing, Refused, Request, Restart
+from mantra.venues.venue import Acknowledged, Refused, Request, Restart
 from tests.data import read
 
 BINANCE, BITSTAMP = get("binance"), get("bitstamp")
@@ -29,7 +29,7 @@ def test_an_unknown_venue_is_refused_with_a_suggestion():
 @pytest.mark.parametrize("trades", [False, True])
 def test_every_frame_sent_is_json_within_the_venue_limits(venue, mode, trades):
     symbols = [f"abcdefgh{number}usdt" for number in range(venue.limits.channels // 2)]
-    texts = venue.subscribe_texts(symbols, mode, trades) + venue.unsubscribe_texts(symbols, mode, trades)
+    texts = venue.subscribe_texts(symbols, mode, trades)
     assert all(json.loads(text) and len(text.encode()) <= venue.limits.frame_bytes for text in texts)
     assert len(set(venue.channels(symbols, mode, trades))) == len(symbols) * (1 + trades)
 
@@ -51,8 +51,6 @@ def test_binance_subscribes_by_frames_when_the_url_would_be_too_long():
     acknowledged = {key for frame in frames
                     for key in BINANCE.control(json.dumps({"result": None, "id": frame["id"]}).encode()).keys}
     assert acknowledged == BINANCE.expected_acks(symbols, "book", True)
-    removals = {str(json.loads(text)["id"]) for text in BINANCE.unsubscribe_texts(symbols, "book", True)}
-    assert not removals & acknowledged
 
 
 def test_symbols_beyond_ascii_are_percent_encoded_in_addresses():
@@ -62,13 +60,13 @@ def test_symbols_beyond_ascii_are_percent_encoded_in_addresses():
 
 @pytest.mark.parametrize(("text", "meaning"), [
     (b'{"result":null,"id":1}', Acknowledged(("1",))),
-    (b'{"result":["btcusdt@depth@100ms"],"id":3}', Nothing()),
+    (b'{"result":["btcusdt@depth@100ms"],"id":3}', None),
     (b'{"code":2,"msg":"Invalid request: unknown variant","id":5}',
      Refused("Invalid request: unknown variant (code 2)", ("5",))),
     (b'{"error":{"code":3,"msg":"Invalid JSON"},"id":null}', Refused("Invalid JSON (code 3)")),
     (b'{"e":"serverShutdown","E":1770123456789}', Restart(0.0)),
     (b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}', Restart(0.0)),
-    (b"[]", Nothing()),
+    (b"[]", None),
 ])
 def test_binance_control_frames(text, meaning):
     assert BINANCE.control(text) == meaning
@@ -77,8 +75,8 @@ def test_binance_control_frames(text, meaning):
 @pytest.mark.parametrize(("text", "meaning"), [
     (b'{"event":"bts:subscription_succeeded","channel":"diff_order_book_btcusd","data":{}}',
      Acknowledged(("diff_order_book_btcusd",))),
-    (b'{"event":"bts:unsubscription_succeeded","channel":"diff_order_book_btcusd","data":{}}', Nothing()),
-    (b'{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}', Nothing()),
+    (b'{"event":"bts:unsubscription_succeeded","channel":"diff_order_book_btcusd","data":{}}', None),
+    (b'{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}', None),
     (b'{"event":"bts:request_reconnect","channel":"","data":null}', Restart(5.0)),
     (b'{"event":"bts:request_reconnect","channel":"","data":""}', Restart(5.0)),
     (b'{"event":"bts:error","channel":"","data":{"code":null,"message":"Bad subscription string."}}',
@@ -131,14 +129,14 @@ def test_binance_instrument_list_as_recorded():
     assert len(rows) == 1695
     assert sum(row.tradable for row in rows.values()) == 1222      # 40 more are TRADING, but not as spot
     bitcoin = rows["BTCUSDT"]
-    assert (bitcoin.name, bitcoin.tick, bitcoin.lot, bitcoin.min_value) == ("BTC-USDT", "0.01", "0.00001", "10")
+    assert (bitcoin.name, bitcoin.tick, bitcoin.lot) == ("BTC-USDT", "0.01", "0.00001")
 
 
 def test_bitstamp_instrument_list_as_recorded():
     rows = {row.symbol: row for row in BITSTAMP.parse_instruments(rest_answer("cryptofeed/BITSTAMP.0"))}
     assert len(rows) == 140
     assert (rows["usdteur"].name, rows["usdteur"].tick, rows["usdteur"].lot) == ("USDT-EUR", "0.00001", "0.00001")
-    assert (rows["btcusd"].min_value, rows["btcusd"].tradable) == ("20", True)
+    assert rows["btcusd"].tradable
 
 
 def test_bitstamp_instrument_list_of_today():
@@ -146,7 +144,7 @@ def test_bitstamp_instrument_list_of_today():
            b'"counter_currency":"USD","counter_decimals":0,"minimum_order_value":"10","trading":"Enabled","market_type":"SPOT"}')
     perpetual = row.replace(b"SPOT", b"PERPETUAL").replace(b'"btcusd"', b'"btcusd-perp"')
     (listing,) = BITSTAMP.parse_instruments(b"[" + row + b"," + perpetual + b"]")
-    assert (listing.symbol, listing.name, listing.tick, listing.min_value) == ("btcusd", "BTC-USD", "1", "10")
+    assert (listing.symbol, listing.name, listing.tick) == ("btcusd", "BTC-USD", "1")
 
 
 def test_endpoints_come_from_a_file(tmp_path):
