@@ -20,6 +20,7 @@ from mantra.core import ticks
 from mantra.core.histogram import Histogram
 from mantra.core.messages import Trust
 from mantra.errors import MantraError
+from mantra.runtime.options import Parser
 from mantra.runtime.settings import read
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.topologies.system import SHIPPED, Simulated, System, load_topology
@@ -30,7 +31,7 @@ PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="mantra live", description="Keep the venues' books, merge them into one world view, show and serve it.",
         epilog="Without arguments the venues are simulated on loopback. Real ones: "
                "mantra live --instrument-name ethbtc --venues binance,bitstamp")
@@ -56,21 +57,32 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def on_stop(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def interrupt(*_: object) -> None:
+    """Give up starting, whatever it waits for; once."""
+    on_stop(signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    on_stop(interrupt)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s",
                         handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
     try:
-        return live(options, stopping)
+        return live(options)
     except MantraError as error:
         print(f"mantra live: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 0
 
 
-def live(options: argparse.Namespace, stopping: threading.Event) -> int:
+def live(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("instruments", "venues", "mode", "topology", "endpoints", "reader",
                                                        "per_connection", "run")}
     given["grpc"] = None if options.grpc == "off" else options.grpc
@@ -100,6 +112,8 @@ def live(options: argparse.Namespace, stopping: threading.Event) -> int:
         system = System(settings, services=services, table=table)
         started = time.monotonic()
         with system:
+            stopping = threading.Event()
+            on_stop(lambda *_: stopping.set())
             failure = watch(system, stopping, options.duration, quiet="terminal" in services, banner=banner)
             result = summary(system.spine, time.monotonic() - started) if options.json else {}
             result |= {"run": system.spine.run, "simulated": bool(banner), "services": system.addresses}
@@ -190,8 +204,6 @@ def percentiles(histograms: Sequence[Histogram]) -> dict[str, int]:
     for histogram in histograms:
         merged.merge(histogram)
     return {name: merged.percentile(percent) for name, percent in PERCENTILES.items()} | {"count": merged.count}
-
-
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from mantra.core.hot_path import Feed, Splice
 from mantra.core.messages import Trust
 from mantra.core.queue import Consumer
 from mantra.errors import ConfigurationError, MantraError
+from mantra.runtime.options import Parser
 from mantra.runtime.spine import Spine
 from mantra.tape import lines
 from mantra.venues.instrument import ObservedScale, listed_scale
@@ -184,7 +185,7 @@ class Replay:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m mantra.replay", description="Run a recording through the production path, without sockets.",
         epilog="PATH is a recording (.zst too), or a folder of files named after the venue. Formats: cryptofeed's, "
                "hftbacktest's, and plain frames, one a line.")

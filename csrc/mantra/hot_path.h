@@ -9,7 +9,7 @@
  * A message is decoded whole before any of it is applied. Then a book's scheme decides:
  *
  *   BY_IDS    (Binance)  first <= sequence + 1 <= last, else messages were lost
- *   BY_TIME   (Bitstamp) newer than the last one; losses can not be seen
+ *   BY_TIME   (Bitstamp) newer than the last one; losses can not be seen, a wrong order can
  *   BY_IMAGE  every message is the whole top; nothing to splice
  *
  * A book without a snapshot holds its messages back (bounded, as received); mantra_feed_splice() loads the snapshot and
@@ -67,9 +67,11 @@ typedef struct mantra_feed_book {
     uint8_t trust, reason;
     bool chained;              /* the stream has been seen to reach back to the snapshot, or to follow it without a hole */
     uint64_t sequence;         /* the last message applied */
+    uint64_t streamed;         /* the newest message of this connection, applied or not */
     uint64_t needed;           /* a snapshot older than this leaves a hole before the first held message */
     uint32_t held;             /* messages held back */
     uint64_t last_trade_id;    /* 0: none yet */
+    bool traded;               /* on this connection */
     uint64_t crossed_at;       /* cycles; 0: not crossed */
     int64_t trust_since_ns;
 } mantra_feed_book;
@@ -80,7 +82,7 @@ typedef struct mantra_held {
     uint64_t origin;
 } mantra_held;
 
-#define MANTRA_HELD_DONE UINT32_MAX
+#define MANTRA_NEEDS_MESSAGE UINT64_MAX /* `needed`: the next message will tell how new the snapshot must be */
 
 typedef struct mantra_feed {
     /* given */
@@ -212,30 +214,40 @@ mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, u
         if (book->chained)
             MANTRA_COUNT(feed, resyncs, 1); /* else it was not synchronised yet */
         book->state = MANTRA_BOOK_HOLDING;
-        book->needed = 0;
+        book->needed = book->streamed;
     }
+    if (feed->scheme == MANTRA_BY_TIME)
+        book->needed = MANTRA_NEEDS_MESSAGE; /* what was lost has no number: only a later message bounds it */
     mantra_feed_want(feed, book, MANTRA_WANTS_SNAPSHOT);
 }
 
-/* After levels changed: how far is the book to be believed now? Returns whether trust itself changed. */
-static inline bool
-mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+/* How far a live book deserves to be believed, and why no further. */
+static inline uint8_t
+mantra_feed_deserves(mantra_feed *feed, mantra_feed_book *book, uint8_t *reason, uint64_t origin)
 {
-    uint8_t trust = feed->live_trust, reason = MANTRA_REASON_NONE;
-    if (MANTRA_UNLIKELY(!book->chained) && trust == MANTRA_VERIFIED) {
-        trust = MANTRA_UNVERIFIED; /* the snapshot may be older than the stream: its first message will tell */
-        reason = MANTRA_REASON_SYNCHRONISING;
-    }
     if (MANTRA_UNLIKELY(mantra_book_crossed(&book->book))) {
-        trust = MANTRA_SUSPECT;
-        reason = MANTRA_REASON_CROSSED;
         if (!book->crossed_at) {
             book->crossed_at = origin;
             MANTRA_COUNT(feed, crosses, 1);
         }
-    } else {
-        book->crossed_at = 0;
+        *reason = MANTRA_REASON_CROSSED;
+        return MANTRA_SUSPECT;
     }
+    book->crossed_at = 0;
+    if (MANTRA_UNLIKELY(!book->chained) && feed->live_trust == MANTRA_VERIFIED) {
+        *reason = MANTRA_REASON_SYNCHRONISING; /* the snapshot may be older than the stream: its first message will tell */
+        return MANTRA_UNVERIFIED;
+    }
+    *reason = MANTRA_REASON_NONE;
+    return feed->live_trust;
+}
+
+/* After levels changed; the caller publishes. Returns whether trust itself changed. */
+static inline bool
+mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    uint8_t reason;
+    const uint8_t trust = mantra_feed_deserves(feed, book, &reason, origin);
     if (MANTRA_LIKELY(trust == book->trust && reason == book->reason))
         return false;
     if (trust != book->trust)
@@ -243,6 +255,17 @@ mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     book->trust = trust;
     book->reason = reason;
     return true;
+}
+
+/* Something was learnt about a live book although no level changed. */
+static inline void
+mantra_feed_rejudge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    uint8_t reason;
+    if (book->state == MANTRA_BOOK_LIVE) {
+        const uint8_t trust = mantra_feed_deserves(feed, book, &reason, origin);
+        mantra_feed_trust(feed, book, trust, reason, origin);
+    }
 }
 
 /* Apply a decoded diff to a live book and publish what it changed. */
@@ -341,7 +364,7 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
             if (other->held) {
                 MANTRA_COUNT(feed, overflowed, other->held);
                 other->held = 0;
-                other->needed = UINT64_MAX;   /* until a message comes that says how new the snapshot must be */
+                other->needed = MANTRA_NEEDS_MESSAGE;
             }
         }
         feed->held_size = 0;
@@ -351,8 +374,10 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
             return;
         }
     }
-    if (!book->held++)
-        book->needed = feed->scheme == MANTRA_BY_IDS ? feed->decoder.first - 1 : feed->decoder.first;
+    const uint64_t reach = feed->scheme == MANTRA_BY_IDS ? feed->decoder.first - 1 : feed->decoder.first;
+    if (book->needed == MANTRA_NEEDS_MESSAGE || (book->held == 0 && book->needed < reach))
+        book->needed = reach;
+    book->held++;
     const mantra_held entry = {(uint32_t)size, feed->decoder.book, origin};
     memcpy(feed->held + feed->held_size, &entry, sizeof entry);
     memcpy(feed->held + feed->held_size + sizeof entry, text, size);
@@ -369,8 +394,7 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         MANTRA_COUNT(feed, old_dropped, 1);
         if (!book->chained) {
             book->chained = true;
-            if (!book->crossed_at)
-                mantra_feed_trust(feed, book, feed->live_trust, MANTRA_REASON_NONE, origin);
+            mantra_feed_rejudge(feed, book, origin);
         }
         return true;
     }
@@ -403,6 +427,9 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     uint32_t published = 0;
     for (uint32_t i = 0; i < decoder->trade_count; i++) {
         const mantra_print *print = &decoder->trades[i];
+        if (!book->traded && print->trade_id <= book->last_trade_id)
+            book->last_trade_id = 0; /* a new connection repeats nothing: the venue began to count anew */
+        book->traded = true;
         if (feed->dense_trades && book->last_trade_id) {
             if (print->trade_id <= book->last_trade_id) {
                 MANTRA_COUNT(feed, old_dropped, 1);
@@ -425,6 +452,22 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     mantra_doorbell_ring(feed->doorbell);
 }
 
+/* A diff that comes after a newer one. Where messages have no numbers it may have changed what the newer one did not, and
+ * it can not be applied any more: only a snapshot as new as the newest will do. True: that was so. */
+MANTRA_COLD bool
+mantra_feed_late(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    if (feed->scheme != MANTRA_BY_TIME || book->state == MANTRA_BOOK_IDLE)
+        return false;
+    MANTRA_COUNT(feed, gaps, 1);
+    MANTRA_COUNT(feed, old_dropped, 1);
+    if (book->state == MANTRA_BOOK_LIVE)
+        mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+    if (book->needed < book->streamed || book->needed == MANTRA_NEEDS_MESSAGE)
+        book->needed = book->streamed;
+    return true;
+}
+
 /* One venue message, complete; MANTRA_PADDING readable bytes follow it. Returns the kind it was (decode.h). */
 static inline int
 mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
@@ -435,13 +478,16 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
     mantra_feed_book *book = feed->decoder.book < feed->book_count ? &feed->books[feed->decoder.book] : NULL;
     switch (kind) {
     case MANTRA_DIFF:
+        if (MANTRA_UNLIKELY(feed->decoder.last < book->streamed) && mantra_feed_late(feed, book, origin))
+            break;
         if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE)) {
-            if (MANTRA_LIKELY(mantra_feed_diff(feed, book, origin)))
-                break;
-            mantra_feed_hold(feed, book, text, size, origin);   /* it comes after the snapshot that heals the loss */
+            if (MANTRA_UNLIKELY(!mantra_feed_diff(feed, book, origin)))
+                mantra_feed_hold(feed, book, text, size, origin);   /* it comes after the snapshot that heals the loss */
         } else if (book->state == MANTRA_BOOK_HOLDING) {
             mantra_feed_hold(feed, book, text, size, origin);
         }
+        if (MANTRA_LIKELY(feed->decoder.last > book->streamed))
+            book->streamed = feed->decoder.last;
         break;
     case MANTRA_IMAGE:
         if (feed->scheme != MANTRA_BY_IMAGE || book->state == MANTRA_BOOK_IDLE) {
@@ -456,8 +502,8 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
         break;
     case MANTRA_UNCHANGED:
         MANTRA_COUNT(feed, unchanged, 1);
-        if (book->trust < MANTRA_UNVERIFIED && book->state == MANTRA_BOOK_LIVE && mantra_feed_judge(feed, book, origin))
-            mantra_feed_publish_top(feed, book, feed->decoder.venue_time_ns, origin, mantra_clock_cycles(feed->clock));
+        if (MANTRA_UNLIKELY(book->trust < MANTRA_UNVERIFIED))
+            mantra_feed_rejudge(feed, book, origin);
         break;
     case MANTRA_TRADES:
         mantra_feed_trades(feed, book, origin);
@@ -496,9 +542,10 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
 enum { MANTRA_SPLICED = 0, MANTRA_SPLICE_OLD = 1 }; /* or MANTRA_MALFORMED, MANTRA_FINER, MANTRA_TOO_MANY */
 
 /* Load a snapshot (the venue's REST answer) into book `index`, then the messages held for it. MANTRA_SPLICE_OLD: it does
- * not reach the first held message; ask again. */
+ * not reach the first held message; ask again. `settled`: it was asked for so long after the last loss that it is newer
+ * even if the market has been too quiet for a message to prove it. */
 static inline int
-mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, uint64_t origin)
+mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bool settled, uint64_t origin)
 {
     mantra_feed_book *book = &feed->books[index];
     const uint32_t depth = feed->decoder.depth;
@@ -515,7 +562,7 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
         }
         return kind < 0 ? kind : MANTRA_MALFORMED;
     }
-    if (feed->decoder.last < book->needed)
+    if (feed->decoder.last < (settled && book->needed == MANTRA_NEEDS_MESSAGE ? book->streamed : book->needed))
         return MANTRA_SPLICE_OLD;
     if (!mantra_feed_load(feed, book, true, origin))
         return MANTRA_TOO_MANY;
@@ -564,7 +611,9 @@ mantra_feed_begin(mantra_feed *feed)
     for (uint32_t i = 0; i < feed->book_count; i++) {
         mantra_feed_book *book = &feed->books[i];
         book->held = 0;
-        book->needed = 0;
+        book->streamed = 0;
+        book->needed = feed->scheme == MANTRA_BY_TIME ? MANTRA_NEEDS_MESSAGE : 0;
+        book->traded = false;
         book->crossed_at = 0;
         book->wants = 0;
         book->state = feed->scheme == MANTRA_BY_IMAGE ? MANTRA_BOOK_LIVE : MANTRA_BOOK_HOLDING;
@@ -605,7 +654,7 @@ mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
         feed->decoder.images[index] = (mantra_image_text){0};
     if (book->state == MANTRA_BOOK_LIVE && feed->scheme != MANTRA_BY_IMAGE) {
         book->state = MANTRA_BOOK_HOLDING;
-        book->needed = 0;
+        book->needed = book->streamed;
     }
     if (trust != MANTRA_DOWN)
         mantra_feed_trust(feed, book, MANTRA_SUSPECT, trust == MANTRA_SUSPECT ? reason : MANTRA_REASON_SCALE, now);
@@ -648,14 +697,14 @@ mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
     return MANTRA_EVENT_NONE;
 }
 
-/* Bytes were heard again: what was only stale is what it was before. */
+/* Bytes were heard again: what was only stale is judged anew. */
 static inline void
 mantra_feed_fresh(mantra_feed *feed, uint64_t now)
 {
     feed->stale = false;
     for (uint32_t i = 0; i < feed->book_count; i++)
         if (feed->books[i].trust == MANTRA_STALE)
-            mantra_feed_trust(feed, &feed->books[i], feed->live_trust, MANTRA_REASON_NONE, now);
+            mantra_feed_rejudge(feed, &feed->books[i], now);
 }
 
 /* All complete frames in the buffer. */
@@ -762,6 +811,7 @@ typedef struct mantra_feeds {
     uint32_t count;
     uint64_t timer_at;     /* when some feed has to be looked at although nothing arrived */
     bool revisit;          /* some feed may hold bytes that epoll does not know of: a handshake, TLS or an event left them */
+    _Atomic uint32_t woken;
 } mantra_feeds;
 
 #define MANTRA_FEEDS_TURN 16 /* receives of one feed before the others have their turn */
@@ -782,11 +832,27 @@ mantra_feeds_turn(mantra_feeds *all, mantra_feed *feed, uint32_t *which)
     return MANTRA_EVENT_NONE;
 }
 
+/* Have `run` come back, this one or the next. Any thread. The flag, and not only the poller's descriptor: a wake that
+ * arrives together with bytes must not be lost. */
+static inline void
+mantra_feeds_wake(mantra_feeds *all)
+{
+    atomic_store_explicit(&all->woken, 1, memory_order_release);
+    mantra_poller_wake(&all->poller);
+}
+
 /* Serve all feeds until one needs Python: its event, *which its index. MANTRA_EVENT_DEADLINE and MANTRA_EVENT_WOKEN are
  * nobody's in particular. */
 static inline int
 mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
 {
+    for (uint32_t i = 0; i < all->count; i++) {
+        const int event = all->feeds[i] && all->feeds[i]->behind ? mantra_feeds_turn(all->feeds[i]) : 0;
+        if (event) {
+            *which = i;
+            return event;
+        }
+    }
     for (;;) {
         void *ready[MANTRA_POLLER_BATCH];
         const uint64_t now = mantra_clock_cycles(clock);
@@ -801,6 +867,8 @@ mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline
                 }
             }
         }
+        if (atomic_exchange_explicit(&all->woken, 0, memory_order_acq_rel))
+            return MANTRA_EVENT_WOKEN;
         if (now >= deadline)
             return MANTRA_EVENT_DEADLINE;
         if (MANTRA_UNLIKELY(all->revisit)) {
@@ -816,8 +884,6 @@ mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline
         const uint64_t until = mantra_min_u64(all->timer_at, deadline);
         const uint64_t wait_ns = all->revisit || until <= now ? 0 : mantra_clock_ns(clock, until - now);
         const int count = mantra_poller_wait(&all->poller, ready, MANTRA_POLLER_BATCH, (int64_t)wait_ns);
-        if (count == 0 && !all->revisit && mantra_clock_cycles(clock) < until)
-            return MANTRA_EVENT_WOKEN;
         for (int i = 0; i < count; i++) {
             const int event = mantra_feeds_turn(all, ready[i], which);
             if (event)

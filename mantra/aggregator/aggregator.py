@@ -48,8 +48,8 @@ class HopActor(Actor):
         return self._hop.step(IDLE_NS)
 
     def wake(self) -> None:
-        if self._hop is not None:
-            self._hop.wake()
+        if (hop := self._hop) is not None:      # taken once: teardown may be under way
+            hop.wake()
 
     def teardown(self, spine: Spine) -> None:
         self._hop = None

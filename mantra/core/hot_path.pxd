@@ -91,7 +91,7 @@ cdef extern from "mantra/hot_path.h" nogil:
     void mantra_feed_begin(mantra_feed *feed)
     void mantra_feed_end(mantra_feed *feed, uint8_t reason)
     int mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
-    int mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, uint64_t origin)
+    int mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bint settled, uint64_t origin)
     int mantra_feed_run(mantra_feed *feed, uint64_t deadline)
     int mantra_feed_service(mantra_feed *feed)
     int mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
@@ -106,6 +106,7 @@ cdef extern from "mantra/hot_path.h" nogil:
         uint64_t timer_at
         bint revisit
 
+    void mantra_feeds_wake(mantra_feeds *all)
     int mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
 
 

@@ -18,7 +18,7 @@ from mantra.core.frame cimport (
 from mantra.core.histogram cimport Histogram
 from mantra.core.ledger cimport Row
 from mantra.core.queue cimport Producer
-from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove, mantra_poller_wake
+from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove
 from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
 from mantra.core.transport cimport Transport, mantra_transport_enter, mantra_transport_leave
 from mantra.core.vector cimport Vector
@@ -271,8 +271,9 @@ cdef class Feed:
             self.feed.wanting = 0
         return found
 
-    def splice(self, uint32_t index, bytes snapshot not None):
-        """Load the venue's REST book and the messages held for it; what became of it is a Splice."""
+    def splice(self, uint32_t index, bytes snapshot not None, bint settled=True):
+        """Load the venue's REST book and the messages held for it; what became of it is a Splice. `settled`: it is newer
+        than whatever was lost before, even if no message has come since to prove it."""
         cdef const char *text = snapshot
         cdef size_t size = len(snapshot)
         cdef int outcome
@@ -280,7 +281,7 @@ cdef class Feed:
         padded = snapshot + bytes(MANTRA_PADDING)
         text = padded
         with nogil:
-            outcome = mantra_feed_splice(&self.feed, index, text, size, mantra_clock_cycles(self.feed.clock))
+            outcome = mantra_feed_splice(&self.feed, index, text, size, settled, mantra_clock_cycles(self.feed.clock))
         return outcome
 
     def suspect(self, uint32_t index, int reason):
@@ -379,4 +380,4 @@ cdef class FeedPoller:
 
     def wake(self):
         """End a run, this one or the next. Any thread."""
-        mantra_poller_wake(&self.all.poller)
+        mantra_feeds_wake(&self.all)

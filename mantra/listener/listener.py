@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from mantra.client.client import Client
 from mantra.client.governor import Backoff, Governor
@@ -31,6 +33,7 @@ from mantra.venues.venue import Acknowledged, Mode, Refused, Restart, Venue
 log = logging.getLogger("mantra.listener")
 
 CONNECTORS = 4       # handshakes at once on a poller tile
+SETTLED_S = 2.0      # a REST book asked for so long after a loss is newer than it: venues cache for a second at most
 IDLE_S = 3600.0      # a feed with nothing to do for Python stays compiled this long; `wake` ends it at once
 
 
@@ -97,7 +100,8 @@ class Connection:
                          for channel in plan.venue.channels([wanted.symbol], plan.mode, False)}
         self.wake: Callable[[], None] = self._wake_transport
         self.released: Callable[[], None] = lambda: None    # the transport is about to be closed
-        self._unsynchronised: set[int] = set()
+        self._stopping = threading.Event()
+        self._unsynchronised: dict[int, float] = {}         # book -> since when, seconds of the connection
         self._client: Client | None = None
         self._backoff = plan.backoff()
         self._connected_at = 0
@@ -111,8 +115,7 @@ class Connection:
         self.row = spine.ledger.row(self.plan.name, self.plan.venue.id)
         self.recovery = Recovery(self.plan.desk, self._deliver, self.plan.snapshot_levels, self.plan.backoff)
         for index, wanted in enumerate(self.plan.wanted):
-            current = self.plan.scales.follow(
-                wanted.instrument, lambda new, index=index: self.post(lambda: self._move(index, new)))
+            current = self.plan.scales.follow(wanted.instrument, partial(self._moved, index))
             if current.id != wanted.instrument.id:
                 self._move(index, current)
 
@@ -128,12 +131,16 @@ class Connection:
             transport.wake()
 
     def cancel(self) -> None:
-        """End an attempt to connect."""
+        """End an attempt to connect, this one or the next: there will be no other."""
+        self._stopping.set()
         if (client := self._client) is not None and self.transport is None:
             client.close()
 
-    def _deliver(self, session: int, index: int, answer: bytes | MantraError) -> None:
-        self.post(lambda: self._snapshot(session, index, answer))
+    def _deliver(self, session: int, index: int, answer: bytes | MantraError, asked_at: int) -> None:
+        self.post(partial(self._snapshot, session, index, answer, asked_at))
+
+    def _moved(self, index: int, new: Instrument) -> None:
+        self.post(partial(self._move, index, new))
 
     def tasks(self) -> None:
         """Run what was posted; on the connection's own thread."""
@@ -148,10 +155,13 @@ class Connection:
         self._state(FeedState.CONNECTING)
         client = self._client = plan.client(plan.subscriber.url())
         try:
+            if self._stopping.is_set():         # looked at after `_client` is set, as `cancel` does it in the other order
+                return 0.0
             transport = self.transport = client.connect()
         except ConnectError as error:
             self.row.add("refused")
-            return self._wait_after(str(error))
+            advice = f"; {plan.venue.when_refused}" if any(code in str(error) for code in ("HTTP 403", "HTTP 451")) else ""
+            return self._wait_after(f"{error}{advice}")
         except Closed:
             return 0.0                  # by `cancel`
         now = self.clock.cycles()
@@ -165,7 +175,7 @@ class Connection:
         self.feed.attach(transport)
         self.feed.begin()
         self.recovery.restart()
-        self._unsynchronised = set(range(len(plan.wanted))) if plan.mode == "book" else set()
+        self._unsynchronised = dict.fromkeys(range(len(plan.wanted)), 0.0) if plan.mode == "book" else {}
         plan.subscriber.begin(self.feed.send)
         plan.subscriber.pump()
         if plan.subscriber.granted:
@@ -209,11 +219,7 @@ class Connection:
         if event == Event.TEXT:
             return self._control(self.feed.text)
         if event == Event.WANTS:
-            for index, snapshot, scale in self.feed.wants():
-                if scale:
-                    self._outgrown(index, self.feed.text)
-                elif snapshot:
-                    self._want(index)
+            self._serve_wants()
             return None
         if event == Event.WOKEN:
             self.tasks()
@@ -235,8 +241,9 @@ class Connection:
         wait = self.plan.subscriber.pump()
         return max(0.0, min(IDLE_S, left, IDLE_S if wait is None else wait))
 
-    def _age(self) -> float:
-        return self.clock.ns(self.clock.cycles() - self._connected_at) / 1e9
+    def _age(self, cycles: int | None = None) -> float:
+        """Seconds from connecting until now, or until `cycles`."""
+        return self.clock.ns(max(0, (cycles or self.clock.cycles()) - self._connected_at)) / 1e9
 
     def _tick(self) -> float | None:
         missing = self.plan.subscriber.missing()
@@ -269,18 +276,28 @@ class Connection:
 
     def _granted(self) -> None:
         self._state(FeedState.SYNCHRONISING if self._unsynchronised else FeedState.LIVE)
-        for index in self._unsynchronised:
-            self._want(index)
+        for index in list(self._unsynchronised):
+            self._want(index, again=None)
 
     # Snapshots and scales --------------------------------------------------------------------------------------
 
-    def _want(self, index: int, *, again: bool = False) -> None:
+    def _serve_wants(self) -> None:
+        for index, snapshot, scale in self.feed.wants():
+            if scale:
+                self._outgrown(index, self.feed.text)
+            if snapshot:
+                self._want(index)
+
+    def _want(self, index: int, *, again: bool | None = False) -> None:
+        """Book `index` needs a snapshot: because of a loss (again=False), still (None), or as the last would not do (True)."""
         if self.plan.mode == "top":
             return                      # the next message is whole
-        self._unsynchronised.add(index)
-        self.recovery.want(index, self.plan.wanted[index].symbol, again=again)
+        if again is False or index not in self._unsynchronised:
+            self._unsynchronised[index] = self._age()
+            self._state(FeedState.SYNCHRONISING)
+        self.recovery.want(index, self.plan.wanted[index].symbol, again=bool(again))
 
-    def _snapshot(self, session: int, index: int, answer: bytes | MantraError) -> None:
+    def _snapshot(self, session: int, index: int, answer: bytes | MantraError, asked_at: int) -> None:
         if self.transport is None or not self.recovery.arrived(session, index):
             return
         if isinstance(answer, MantraError):
@@ -288,21 +305,18 @@ class Connection:
             log.warning("%s: no snapshot of %s: %s", self.name, self.plan.wanted[index].symbol, answer)
             self._want(index, again=True)
             return
-        outcome = self.feed.splice(index, answer)
+        settled = self._age(asked_at) - self._unsynchronised.get(index, 0.0) > SETTLED_S
+        outcome = self.feed.splice(index, answer, settled)
         if outcome == Splice.FINER:
             self.feed.wants()
             if self._outgrown(index, answer):
-                outcome = self.feed.splice(index, answer)
+                outcome = self.feed.splice(index, answer, settled)
         if outcome == Splice.SPLICED:
-            self._unsynchronised.discard(index)
+            self._unsynchronised.pop(index, None)
             self.recovery.spliced(index)
+            self._serve_wants()         # what was held back may have revealed a loss
             if not self._unsynchronised and self.plan.subscriber.granted:
                 self._state(FeedState.LIVE)
-            for other, snapshot, scale in self.feed.wants():    # what was held back may have revealed
-                if scale:
-                    self._outgrown(other, self.feed.text)
-                elif snapshot:
-                    self._want(other)
             return
         if outcome != Splice.OLD:
             log.warning("%s: the snapshot of %s cannot be used (%s)", self.name, self.plan.wanted[index].symbol,
@@ -328,7 +342,8 @@ class Connection:
     # ----------------------------------------------------------------------------------------------------------
 
     def _data_messages(self) -> int:
-        return self.row["messages"] - self.row["control"]
+        counts = self.row.counts()
+        return counts["messages"] - counts["control"]
 
     def _state(self, state: FeedState) -> None:
         self.row.set_state(state, self.clock.utc_ns())
@@ -396,7 +411,7 @@ class PollerListener(Actor):
         for index, connection in enumerate(self.connections):
             connection.setup(spine, self._publisher + index)
             connection.wake = self._poller.wake
-            connection.released = lambda index=index: self._poller.remove(index)
+            connection.released = partial(self._poller.remove, index)
 
     def step(self, spine: Spine) -> int:
         now = self._now()

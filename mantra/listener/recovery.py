@@ -10,46 +10,56 @@ import heapq
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mantra.client.governor import Backoff, Governor
 from mantra.client.https import Rest
+from mantra.core.clock import Clock
 from mantra.errors import MantraError, VenueError
 from mantra.venues.venue import Request, Venue
 
 log = logging.getLogger("mantra.recovery")
 
 WORKERS = 3
+LONGEST_BLOCK_S = 600.0
+CLOSE_WITHIN_S = 0.3
+Answered = Callable[[bytes | MantraError, int], None]       # the body or why there is none; cycles when it was asked for
 
 
 @dataclass(order=True)
 class Job:
-    """One snapshot to fetch at `due` (seconds of the clock's monotonic time); `done` gets the body or the error."""
+    """One snapshot to fetch at `due`, seconds since the desk was made."""
 
     due: float
     number: int
     request: Request = field(compare=False)
-    done: Callable[[bytes | MantraError], None] = field(compare=False)
+    done: Answered = field(compare=False)
 
 
 class SnapshotDesk:
     """Fetches the snapshots of one venue: a few threads, one pace."""
 
-    def __init__(self, venue: Venue, governor: Governor, monotonic: Callable[[], float]) -> None:
+    def __init__(self, venue: Venue, governor: Governor, clock: Clock) -> None:
         self.venue = venue
         self._governor = governor
-        self._monotonic = monotonic
+        self._clock = clock
+        self._made = clock.cycles()
+        self._rests: list[Rest] = []
         self._jobs: list[Job] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def fetch(self, request: Request, done: Callable[[bytes | MantraError], None], delay: float = 0.0) -> None:
+    def _now(self) -> float:
+        return self._clock.ns(self._clock.cycles() - self._made) / 1e9
+
+    def fetch(self, request: Request, done: Answered, delay: float = 0.0) -> None:
         """Fetch `request` in `delay` seconds or when the venue's pace allows; `done` is called on a thread of the desk."""
         with self._changed:
-            heapq.heappush(self._jobs, Job(self._monotonic() + delay, next(self._numbers), request, done))
+            heapq.heappush(self._jobs, Job(self._now() + delay, next(self._numbers), request, done))
             if len(self._threads) < min(WORKERS, len(self._jobs)):
                 thread = threading.Thread(target=self._work, name=f"mantra-snapshots-{self.venue.name}", daemon=True)
                 self._threads.append(thread)
@@ -57,17 +67,21 @@ class SnapshotDesk:
             self._changed.notify()
 
     def close(self) -> None:
+        """End what is under way, and wait for it; a connect that nobody answers ends by itself, later."""
         self._closing.set()
         with self._changed:
             self._jobs.clear()
             self._changed.notify_all()
+        for rest in self._rests:
+            rest.close()
+        deadline = time.monotonic() + CLOSE_WITHIN_S
         for thread in self._threads:
-            thread.join(2.0)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _next(self) -> Job | None:
         with self._changed:
             while not self._closing.is_set():
-                wait = self._jobs[0].due - self._monotonic() if self._jobs else None
+                wait = self._jobs[0].due - self._now() if self._jobs else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._jobs)
                 self._changed.wait(wait)
@@ -75,30 +89,39 @@ class SnapshotDesk:
 
     def _work(self) -> None:
         rest = Rest(self.venue.endpoints.rest, ca_file=self.venue.endpoints.ca_file)
+        self._rests.append(rest)
+        while (job := self._next()) is not None:
+            if not self._governor.acquire("rest", job.request.weight, cancel=self._closing):
+                return
+            asked_at = self._clock.cycles()
+            answer = self._ask(rest, job.request)
+            if not self._closing.is_set():
+                job.done(answer, asked_at)
+
+    def _ask(self, rest: Rest, request: Request) -> bytes | MantraError:
         try:
-            while (job := self._next()) is not None:
-                if not self._governor.acquire("rest", job.request.weight, cancel=self._closing):
-                    return
-                try:
-                    status, headers, body = rest.get(job.request.path)
-                    if status in (418, 429):
-                        # The venue says how long; every request of this venue waits, or the ban only grows.
-                        self._governor.block("rest", float(headers.get("retry-after", 10)))
-                    if status != 200:
-                        raise VenueError(f"{self.venue.name} answered HTTP {status} to {job.request.path}: {body[:120]!r}")
-                    answer: bytes | MantraError = body
-                except MantraError as error:
-                    answer = error
-                if not self._closing.is_set():
-                    job.done(answer)
-        finally:
-            rest.close()
+            status, headers, body = rest.get(request.path)
+        except MantraError as error:
+            return error
+        except Exception as error:      # whatever a server made the library do: this snapshot failed, not the desk
+            return VenueError(f"{self.venue.name}{request.path}: {error!r}")
+        if status in (418, 429):
+            # The venue says how long; every request of this venue waits, or the ban only grows.
+            self._governor.block("rest", patience(headers.get("retry-after", "")))
+        if status != 200:
+            return VenueError(f"{self.venue.name} answered HTTP {status} to {request.path}: {body[:120]!r}")
+        return body
+
+
+def patience(retry_after: str) -> float:
+    """Seconds that a Retry-After header asks for; ten for what is no number of them."""
+    return min(float(retry_after), LONGEST_BLOCK_S) if retry_after.isascii() and retry_after.isdigit() else 10.0
 
 
 class Recovery:
     """Which books of one feed wait for a snapshot, and how often they were refused one. Feed's thread only."""
 
-    def __init__(self, desk: SnapshotDesk, deliver: Callable[[int, int, bytes | MantraError], None], levels: int,
+    def __init__(self, desk: SnapshotDesk, deliver: Callable[[int, int, bytes | MantraError, int], None], levels: int,
                  backoff: Callable[[], Backoff]) -> None:
         self._desk = desk
         self._deliver = deliver
@@ -121,10 +144,12 @@ class Recovery:
         self._pending.add(index)
         delay = 0.0
         if again:
-            delay = self._backoffs.setdefault(index, self._make_backoff()).next()
+            if index not in self._backoffs:
+                self._backoffs[index] = self._make_backoff()
+            delay = self._backoffs[index].next()
         session, deliver = self.session, self._deliver
         self._desk.fetch(self._desk.venue.snapshot(symbol, self._levels),
-                         lambda answer: deliver(session, index, answer), delay)
+                         lambda answer, asked_at: deliver(session, index, answer, asked_at), delay)
 
     def arrived(self, session: int, index: int) -> bool:
         """Is this answer still wanted?"""
@@ -135,7 +160,3 @@ class Recovery:
 
     def spliced(self, index: int) -> None:
         self._backoffs.pop(index, None)
-
-    @property
-    def pending(self) -> int:
-        return len(self._pending)

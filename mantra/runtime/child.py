@@ -2,34 +2,50 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-
-PR_SET_PDEATHSIG = 1
 
 
 def spawn(module: str, arguments: Sequence[str], *, pass_fds: Sequence[int] = (),
           keyboard: bool = False) -> subprocess.Popen[bytes]:
     """Start `python -m module arguments...`; it should call `follow_parent` first thing. `keyboard`: it reads ours."""
     environment = {**os.environ, "MANTRA_PARENT": str(os.getpid())}
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, stdin=None if keyboard else subprocess.DEVNULL,
-                            pass_fds=pass_fds)
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment,
+                            stdin=None if keyboard else subprocess.DEVNULL, pass_fds=pass_fds)
 
 
-def follow_parent() -> None:
-    """In a program started by `spawn`: end with the parent however it ends, and leave Ctrl-C to it."""
-    parent = os.environ.pop("MANTRA_PARENT", None)
-    if parent is None:
-        return
+def follow_parent() -> bool:
+    """In a program started by `spawn` (else False): end with the parent, by SIGTERM, however it ends; and leave Ctrl-C
+    to it."""
+    parent = int(os.environ.pop("MANTRA_PARENT", 0))
+    if not parent:
+        return False
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):        # it died before we asked
+    process = None
+    with contextlib.suppress(OSError, AttributeError):     # gone already, or a kernel before 5.3
+        process = os.pidfd_open(parent)
+    if os.getppid() != parent:
         sys.exit(1)
+    threading.Thread(target=_end_after, args=(parent, process), name="mantra-parent", daemon=True).start()
+    return True
+
+
+def _end_after(parent: int, process: int | None) -> None:
+    """Not PR_SET_PDEATHSIG: that fires when the *thread* that spawned us ends, and a library's user may well have started
+    us from one that does."""
+    if process is not None:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        poll.poll()
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def stop(children: Sequence[subprocess.Popen[bytes]], seconds: float = 0.7) -> None:

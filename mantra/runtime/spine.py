@@ -90,13 +90,19 @@ class Spine:
     @classmethod
     def create(cls, run: str | None = None, *, clock: Clock | None = None) -> Spine:
         """Own a run. A name that is given must be free; without one "mantra" is taken, or "mantra-2", ..."""
-        taken = set(running())
-        if run is None:
-            run = next(name for name in ["mantra", *(f"mantra-{n}" for n in range(2, 10_000))] if name not in taken)
-        elif run in taken:
-            raise ConfigurationError(f"the run {run!r} is already there: choose another --run, or attach to it")
-        Region.remove_stale(f"{run}.")
-        return cls(run, True, clock)
+        Region.remove_stale("")         # whatever runs left that were killed
+        if run is not None:
+            if run in running():
+                raise ConfigurationError(f"the run {run!r} is already there: choose another --run, or attach to it")
+            return cls(run, True, clock)
+        for name in ["mantra", *(f"mantra-{n}" for n in range(2, 10_000))]:
+            if name not in running():
+                try:
+                    return cls(name, True, clock)
+                except RegionError:
+                    if name not in running():       # not because another was faster by a moment
+                        raise
+        raise ConfigurationError("there are ten thousand runs: name this one with --run")
 
     @classmethod
     def private(cls, *, clock: Clock | None = None) -> Spine:

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from mantra.errors import Closed, MantraError
+from mantra.runtime.options import Parser
 from mantra.service import mantra_pb2
 from mantra.service.grpc_client import Stream, Summaries, Worlds
 
@@ -20,7 +21,7 @@ DEFAULT = "127.0.0.1:50051"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mantra client", description="Print what a running mantra serves over gRPC, a line a state.")
     add = parser.add_argument
     add("--address", default=DEFAULT, metavar="HOST:PORT", help="of the service (%(default)s)")

@@ -28,6 +28,7 @@ from grpc_reflection.v1alpha import reflection
 
 from mantra.core.ticks import text
 from mantra.errors import ConfigurationError, UnknownSymbol
+from mantra.runtime.options import Parser
 from mantra.runtime.spine import Spine
 from mantra.service import mantra_pb2, orderbook_pb2
 from mantra.service.service import DEPTH, VIEWS, Fanout, Pace, Service, Topic, View, Views, run_service
@@ -224,7 +225,7 @@ def endpoint(listen: str) -> tuple[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mantra.service.grpc_server", description="Serve a run's world views over gRPC.")
     add = parser.add_argument
     add("--run", help="the run's name; not needed when there is only one")

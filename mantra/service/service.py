@@ -255,12 +255,12 @@ def run_service(service: Service, run: str | None, ready_fd: int | None = None) 
     """Serve a run until SIGTERM, Ctrl-C or its end; returns the exit code.
 
     `ready_fd`, of the program that started this one, gets the address as one line once it is served; without it
-    standard error does.
+    standard error does. A parent that spawned this gets "! " and why there will be none instead.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    follow_parent()
+    spawned = follow_parent()
     try:
         with Spine.attach(run) as spine:
             try:
@@ -270,6 +270,7 @@ def run_service(service: Service, run: str | None, ready_fd: int | None = None) 
                 else:
                     os.write(ready_fd, f"{service.address}\n".encode())
                     os.close(ready_fd)
+                    ready_fd = None
                 check = 0.0
                 while not stopping.is_set():
                     service.step(spine)
@@ -280,7 +281,10 @@ def run_service(service: Service, run: str | None, ready_fd: int | None = None) 
             finally:
                 service.teardown(spine)
     except MantraError as error:
-        print(f"mantra: {error}", file=sys.stderr)
+        if spawned and ready_fd is not None:
+            os.write(ready_fd, f"! {error}\n".encode())     # our parent will say it
+        else:
+            print(f"mantra: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

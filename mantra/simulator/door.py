@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.child import follow_parent
+from mantra.runtime.options import Parser
 from mantra.simulator.binance import Binance
 from mantra.simulator.bitstamp import Bitstamp
 from mantra.simulator.faults import Faults, seconds
@@ -30,7 +31,7 @@ DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="mantra simulate", description="Serve simulated venues on loopback, real at the wire.",
         epilog="Steer it while it runs: GET /simulator/state, POST /simulator/faults?drop=0.01, /simulator/now?cut=1.")
     add = made.add_argument

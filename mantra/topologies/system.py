@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import random
 import select
 import subprocess
@@ -15,7 +16,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,7 +52,7 @@ SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 # What a node of a kind becomes, called with (name, reads, output, **options); kinds of one's own are added here.
 ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
 SERVICES = ("grpc", "terminal")
-STOP_WITHIN_S = 0.8
+STOP_WITHIN_S = 0.6
 
 
 def load_topology(name: str, venues: Sequence[str]) -> Topology:
@@ -88,14 +88,37 @@ def listed(venue: Venue) -> list[Listing]:
     return listings
 
 
+def list_all(venues: Mapping[str, Venue]) -> dict[str, list[Listing]]:
+    """`listed` of all venues at once; MantraError of the first that fails. A Ctrl-C in the main thread ends the wait."""
+    answers: queue.SimpleQueue[tuple[str, list[Listing] | BaseException]] = queue.SimpleQueue()
+
+    def ask(name: str, venue: Venue) -> None:
+        try:
+            answers.put((name, listed(venue)))
+        except BaseException as error:
+            answers.put((name, error))
+
+    for name, venue in venues.items():
+        threading.Thread(target=ask, args=(name, venue), name=f"mantra-list-{name}", daemon=True).start()
+    found: dict[str, list[Listing]] = {}
+    for _ in venues:
+        name, answer = answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        found[name] = answer
+    return {name: found[name] for name in venues}
+
+
 class System:
     """A run of this process. `start` it, read from it, `stop` it (or use it in a `with` block).
 
     `services`: which of the topology's services to start, and with what arguments: {"grpc": ["--listen", "..."]}.
+    `venues`: to use instead of the shipped ones of their names, with other endpoints, patience or rules.
     """
 
     def __init__(self, settings: Settings, *, services: Mapping[str, Sequence[str]] | None = None,
-                 clock: Clock | None = None, table: InstrumentTable | None = None) -> None:
+                 clock: Clock | None = None, table: InstrumentTable | None = None,
+                 venues: Sequence[Venue] = ()) -> None:
         if not settings.instruments:
             raise ConfigurationError("name at least one instrument")
         self.settings = settings
@@ -109,7 +132,7 @@ class System:
         self._clock = clock or Clock()
         self._table = table
         self._random = random.Random(settings.seed)
-        self._venues: dict[str, Venue] = {}
+        self._venues: dict[str, Venue] = {venue.name: venue for venue in venues}
         self._desks: dict[str, SnapshotDesk] = {}
         self._governors: dict[str, Governor] = {}
         self._running = False
@@ -153,14 +176,18 @@ class System:
             return
         self._running = False
         self._stopped.set()
-        child.stop(list(self.services.values()), 0.5)
+        for process in self.services.values():
+            if process.poll() is None:
+                process.terminate()
         for tile in self.tiles:
             tile.stop()
         for desk in self._desks.values():
             desk.close()
+        deadline = time.monotonic() + STOP_WITHIN_S
         for tile in self.tiles:
-            if not tile.join(STOP_WITHIN_S):
+            if not tile.join(max(0.0, deadline - time.monotonic())):
                 log.warning("%s does not end; left behind", tile.actor.name)
+        child.stop(list(self.services.values()), max(0.0, deadline - time.monotonic()))
         self.spine.close()
 
     def __enter__(self) -> System:
@@ -220,9 +247,9 @@ class System:
     def _resolve(self, listeners: Sequence[Node]) -> dict[str, list[Wanted]]:
         """What each listener keeps. UnknownSymbol when a venue does not list an instrument."""
         venues = {venue.name: venue for venue in map(self._venue, listeners)}
-        with ThreadPoolExecutor(len(venues)) as pool:
-            listings = dict(zip(venues, pool.map(listed, venues.values()), strict=True))
-        table, wanted = self._instrument_table(), {name: [] for name in venues}   # type: dict[str, list[Wanted]]
+        listings = list_all(venues)
+        table = self._instrument_table()
+        wanted: dict[str, list[Wanted]] = {name: [] for name in venues}
         for name in self.settings.instruments:
             found = resolve_all(name, listings)
             instrument = table.for_listings(list(found.values()))
@@ -252,11 +279,12 @@ class System:
         trades = bool(options.get("trades", self.settings.trades))
         most = options.get("per_connection", self.settings.per_connection)
         governor = self._governor(venue)
-        desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._seconds))
+        desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._clock))
         # Deep snapshots weigh more: with many books a shallower one each keeps the start within a minute.
         levels = 5000 if len(wanted) <= 20 else 1000 if len(wanted) <= 100 else 100
         plans = [
-            Plan(name=f"{node.name}.{number}", venue=venue, mode=mode, depth=int(options.get("depth", self.settings.depth)), wanted=part,
+            Plan(name=f"{node.name}.{number}", venue=venue, mode=mode,
+                 depth=int(options.get("depth", self.settings.depth)), wanted=part,
                  client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
                  subscriber=subscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
                  governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
@@ -272,9 +300,6 @@ class System:
         """Keep the run's UTC with the OS's."""
         while not self._stopped.wait(1.0):
             self._clock.steer()
-
-    def _seconds(self) -> float:
-        return self._clock.utc_ns() / 1e9
 
     def _serve(self, node: Node) -> None:
         """Start a service in a process of its own; one that listens says where before this returns."""
@@ -293,10 +318,10 @@ class System:
         self.services[node.name] = process
         with os.fdopen(reader) as ready:
             line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
-        if not line:
+        if not line or line.startswith("! "):
             child.stop([process])
             error = ConfigurationError if process.returncode == 2 else MantraError
-            raise error(f"the {node.name} service did not start (see above)")
+            raise error(line[2:].strip().replace("--listen", "--grpc") or f"the {node.name} service did not start")
         self.addresses[node.name] = line.strip()
 
 
@@ -319,13 +344,13 @@ class Simulated:
 
     def wait(self, seconds: float = 15.0) -> Path:
         """The endpoints file, as soon as everything listens."""
-        for _ in range(int(seconds * 50)):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             if self.endpoints.exists():
                 return self.endpoints
             if self.process.poll() is not None:
                 raise MantraError(f"the simulated venues ended with exit code {self.process.returncode} (see above)")
             time.sleep(0.02)
-        self.stop()
         raise MantraError(f"the simulated venues did not start within {seconds:.0f} s")
 
     def stop(self) -> None:
@@ -333,7 +358,11 @@ class Simulated:
         self._folder.cleanup()
 
     def __enter__(self) -> Simulated:
-        self.wait()
+        try:
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -32,6 +32,7 @@ from mantra.core.ledger import FeedState, Row
 from mantra.core.messages import Reason, Trust
 from mantra.errors import MantraError
 from mantra.runtime import child
+from mantra.runtime.options import Parser
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.venues import NAMES
 
@@ -528,7 +529,7 @@ def show(reader: Reader, banner: str, refresh: float) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m mantra.ui.terminal", description="A run on one screen.",
+    parser = Parser(prog="python -m mantra.ui.terminal", description="A run on one screen.",
                                      epilog="keys: arrows or digits choose the instrument, q leaves")
     add = parser.add_argument
     add("--run", help="name of the run (default: the only one there is)")
