@@ -147,6 +147,14 @@ class Connection(ServerConnection):
             self.venue.counts["slow readers"] += 1
             self.transport.abort()
 
+    def send_data(self) -> None:
+        """The library's own frames (pongs, close) queue up behind the trickle, not in the middle of its frames."""
+        if self.trickle is None:
+            super().send_data()
+        else:
+            for data in filter(None, self.protocol.data_to_send()):
+                self.trickle.put_nowait(data)
+
     async def _bytewise(self, trickle: asyncio.Queue[bytes]) -> None:
         """One byte a write; long frames in some 2,000 writes, or they would take seconds."""
         while True:

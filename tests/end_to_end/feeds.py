@@ -1,6 +1,7 @@
 """Feeds reading simulated venues, and a judge that compares every book they claim to be right with the venue's own."""
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -10,21 +11,26 @@ from contextlib import contextmanager
 
 from mantra import venues
 from mantra.core import ticks
-from mantra.core.messages import Trust
+from mantra.core.merge import Merge
+from mantra.core.messages import Reason, Trust
 from mantra.runtime.settings import Settings
 from mantra.topologies.system import System
 from mantra.venues.instrument import InstrumentTable
 from mantra.venues.venue import Heartbeat
 from tests.end_to_end.simulated import Child
 
+NAMES = ("binance", "bitstamp")
 SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc"}
+DOWN = (Trust.DOWN, Reason.DISCONNECTED)
+SYNCHRONISING = (Trust.SUSPECT, Reason.SYNCHRONISING)
 LONG = 15.0         # nothing here should ever take so long
 
 
-def patient(name, endpoints, *, heartbeat=0.4, silence=1.2, max_age=3600.0):
-    """A venue whose limits are short enough to be waited for."""
+def patient(name, endpoints, *, heartbeat=0.4, silence=1.6, max_age=3600.0):
+    """A venue whose limits are short enough to be waited for, and that may be asked as often as tests need."""
     venue = venues.get(name, endpoints)
     venue.heartbeat = Heartbeat(venue.heartbeat.text, heartbeat)
+    venue.limits = dataclasses.replace(venue.limits, rates={})
     venue.silence_s, venue.max_age_s = silence, max_age
     return venue
 
@@ -41,7 +47,7 @@ def until(condition, what, seconds=LONG):
 class Feeds:
     """A run of `names` over simulated venues at `endpoints` ({venue: {"websocket", "rest"}})."""
 
-    def __init__(self, endpoints, names=("binance", "bitstamp"), *, instruments=("eth-btc",), patience=None, run=None,
+    def __init__(self, endpoints, names=NAMES, *, instruments=("eth-btc",), patience=None, run=None,
                  services=None, **settings):
         self.endpoints = endpoints
         self.names = names
@@ -132,12 +138,12 @@ class Feeds:
         return len(self.tops[venue])
 
     def _read_tops(self):
-        merge = self.system.spine
+        spine = self.system.spine
+        merge = Merge(spine.queues("tops", "top"), doorbell=spine.doorbell)
         while not self._ending.is_set():
-            for top in merge.read("tops", 0.1):
+            merge.wait(0.1)
+            for _, top in merge:
                 self.tops[venues.NAMES[top.venue]].append(top)
-                if self._ending.is_set():
-                    break
 
     # The judge
 
@@ -174,9 +180,34 @@ def venues_at(endpoints, names, patience):
 
 
 @contextmanager
-def simulated_feeds(*arguments, names=("binance", "bitstamp"), instruments=("eth-btc",), **settings):
+def simulated_feeds(*arguments, names=NAMES, instruments=("eth-btc",), **settings):
     """Simulated venues and Feeds that read them, settled."""
     with Child("--venues", ",".join(names), "--instruments", ",".join(instruments), *arguments) as child, \
             Feeds(child.endpoints, names, instruments=instruments, **settings) as feeds:
         feeds.child = child
         yield feeds.settle()
+
+
+class Fleet:
+    """Four runs over the same venues; `child` simulates them."""
+
+    def __init__(self, child, feeds):
+        self.child, self.feeds = child, feeds
+
+    def strike(self, venue, do, sees, counts, *, heals=True):
+        """`do(one of the runs)`: all tops show one of `sees`, all `counts` rise, the world does without the venue
+        meanwhile, and everything heals."""
+        for one in self.feeds:
+            one.settle(venue)
+        marks = [one.mark(venue) for one in self.feeds]
+        before = [{name: one.count(venue, name) for name in counts} for one in self.feeds]
+        do(self.feeds[0])
+        for one, mark, was in zip(self.feeds, marks, before, strict=True):
+            what = one.system.settings.mode, one.system.settings.reader
+            for trust, reason in sees:
+                until(lambda: (trust, reason) in one.seen(venue, mark),  # noqa: B023
+                      lambda: f"{what}: {trust!r} {reason!r}, but {one.seen(venue, mark)}")  # noqa: B023
+            if heals:
+                one.heals(venue)
+            for name in counts:
+                until(lambda: one.count(venue, name) > was[name], f"{what}: {name} rises")  # noqa: B023
