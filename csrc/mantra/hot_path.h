@@ -846,13 +846,6 @@ mantra_feeds_wake(mantra_feeds *all)
 static inline int
 mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
 {
-    for (uint32_t i = 0; i < all->count; i++) {
-        const int event = all->feeds[i] && all->feeds[i]->behind ? mantra_feeds_turn(all->feeds[i]) : 0;
-        if (event) {
-            *which = i;
-            return event;
-        }
-    }
     for (;;) {
         void *ready[MANTRA_POLLER_BATCH];
         const uint64_t now = mantra_clock_cycles(clock);
@@ -867,10 +860,6 @@ mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline
                 }
             }
         }
-        if (atomic_exchange_explicit(&all->woken, 0, memory_order_acq_rel))
-            return MANTRA_EVENT_WOKEN;
-        if (now >= deadline)
-            return MANTRA_EVENT_DEADLINE;
         if (MANTRA_UNLIKELY(all->revisit)) {
             all->revisit = false;
             for (uint32_t i = 0; i < all->count; i++) {
@@ -882,13 +871,19 @@ mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline
             }
         }
         const uint64_t until = mantra_min_u64(all->timer_at, deadline);
-        const uint64_t wait_ns = all->revisit || until <= now ? 0 : mantra_clock_ns(clock, until - now);
+        const bool at_once = all->revisit || until <= now || atomic_load_explicit(&all->woken, memory_order_acquire);
+        const uint64_t wait_ns = at_once ? 0 : mantra_clock_ns(clock, until - now);
         const int count = mantra_poller_wait(&all->poller, ready, MANTRA_POLLER_BATCH, (int64_t)wait_ns);
         for (int i = 0; i < count; i++) {
             const int event = mantra_feeds_turn(all, ready[i], which);
             if (event)
                 return event;
         }
+        /* Only now, so that who is woken all the time still reads. */
+        if (atomic_exchange_explicit(&all->woken, 0, memory_order_acq_rel))
+            return MANTRA_EVENT_WOKEN;
+        if (now >= deadline)
+            return MANTRA_EVENT_DEADLINE;
     }
 }
 

@@ -137,6 +137,7 @@ class System:
         self._governors: dict[str, Governor] = {}
         self._running = False
         self._stopped = threading.Event()
+        self._steering = threading.Thread(target=self._steer, name="mantra-clock", daemon=True)
         for node in self.topology.nodes:
             if node.kind == "listener":
                 self._venue(node)                   # wrong names are told before anything is asked of anybody
@@ -161,7 +162,7 @@ class System:
                     tile.setup()
             for tile in reversed(self.tiles):       # readers first: nothing is missed
                 tile.start()
-            threading.Thread(target=self._steer, name="mantra-clock", daemon=True).start()
+            self._steering.start()
             for node in self.topology.nodes:
                 if node.kind in SERVICES and node.kind in self._wanted_services:
                     self._serve(node)
@@ -187,6 +188,8 @@ class System:
         for tile in self.tiles:
             if not tile.join(max(0.0, deadline - time.monotonic())):
                 log.warning("%s does not end; left behind", tile.actor.name)
+        if self._steering.ident is not None:
+            self._steering.join()
         child.stop(list(self.services.values()), max(0.0, deadline - time.monotonic()))
         self.spine.close()
 

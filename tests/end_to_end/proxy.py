@@ -19,8 +19,9 @@ def frame(payload, first=0x81, mask=False):
 class Proxy:
     """Stands before the venue at `endpoints`; `.endpoints` are its own.
 
-    `slip(bytes)` sends them to every WebSocket client after its next whole frame; `refuse` (status or None) answers
-    handshakes; `rest(path)` may answer a GET: raw bytes after "HTTP/1.1 ", or None to let the venue do it.
+    `slip(bytes)` sends them to every WebSocket client after its next whole frame; `refuse` (a status, or None) answers
+    handshakes; `rest(path)` may answer a GET: raw bytes after "HTTP/1.1 ", or None to let the venue do it. Instead of an
+    answer both may be an Event, to be silent until then.
     """
 
     def __init__(self, endpoints):
@@ -61,6 +62,9 @@ class Proxy:
             websocket = b"upgrade: websocket" in head.lower()
             status = self.refuse if websocket else self.rest(path)
             if status is not None:
+                if isinstance(status, threading.Event):
+                    status.wait()
+                    return
                 if isinstance(status, int):
                     status = f"{status} No\r\nContent-Length: 0\r\n\r\n".encode()
                 client.sendall(b"HTTP/1.1 " + status)

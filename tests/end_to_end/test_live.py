@@ -1,0 +1,210 @@
+"""python -m mantra.live as its user meets it: it runs, it says what is wrong in one line, and it leaves nothing behind."""
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mantra.core.region import Region
+from tests.end_to_end.feeds import NAMES, until
+from tests.end_to_end.proxy import Proxy
+from tests.end_to_end.simulated import Child
+
+RUNS = (f"test-live-{os.getpid()}-{number}" for number in itertools.count())
+
+
+def processes():
+    """{pid: command line} of everything that runs."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return {pid: command for pid, command in found.items() if command}
+
+
+def descendants(pid):
+    """Pids below `pid`, whoever started them there."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+class Live:
+    """`python -m mantra.live --headless` with these arguments, in a run of its own."""
+
+    def __init__(self, home, *arguments, run=None):
+        self.run = run or next(RUNS)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mantra.live", "--headless", "--run", self.run, *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "MANTRA_HOME": str(home)})
+        self.lines = []
+        self._reader = threading.Thread(target=lambda: self.lines.extend(iter(self.process.stderr.readline, "")), daemon=True)
+        self._reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def regions(self):
+        return [info.name for info in Region.list(f"{self.run}.")]
+
+    def started(self):
+        """Wait until its feeds run."""
+        until(lambda: any("Ctrl-C ends it" in line for line in self.lines) or self.process.poll() is not None, "it starts")
+        assert self.process.poll() is None, self.lines
+        return self
+
+    def ends(self, number):
+        """Send `number`: it ends well, and leaves nothing."""
+        below = descendants(self.process.pid)
+        self.process.send_signal(number)
+        assert self.process.wait(5.0) == 0, self.lines
+        self._reader.join(5.0)
+        assert not any("Traceback" in line for line in self.lines), self.lines
+        assert not self.regions()
+        assert not set(below) & set(processes())
+
+
+def simulated(path):
+    return ("--endpoints", str(path), "--instrument-name", "eth-btc", "--grpc", "off")
+
+
+def test_a_run_of_some_seconds_ends_with_one_object_that_says_what_it_did(tmp_path):
+    with Live(tmp_path, "--duration", "3", "--json", "--grpc", "127.0.0.1:0") as live:
+        live.started()
+        assert len(descendants(live.process.pid)) == 2, "the simulated venues and the service have processes of their own"
+        out = live.process.stdout.read()
+        assert live.process.wait(5.0) == 0
+        assert not live.regions()
+    said = json.loads(out.splitlines()[-1])
+    assert said["simulated"] and set(said["venues"]) == set(NAMES)
+    assert said["venues"]["binance"]["trust"] == dict.fromkeys(("ETH-BTC", "BTC-USDT", "ETH-USDT"), "verified")
+    assert said["venues"]["bitstamp"]["messages"] > 0
+    assert {venue for side in ("bids", "asks") for _, _, venue in said["world"]["ETH-BTC"][side]} == set(NAMES)
+    assert said["latency_ns"]["socket_to_world"]["p50"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_everything_it_started(tmp_path, number):
+    with Live(tmp_path, "--grpc", "127.0.0.1:0") as live:
+        live.started()
+        assert len(descendants(live.process.pid)) == 2
+        live.ends(number)
+
+
+def test_it_ends_while_it_still_starts_the_simulated_venues(tmp_path):
+    with Live(tmp_path) as live:
+        until(lambda: descendants(live.process.pid), "the simulated venues start")
+        live.ends(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("where", ["instrument list", "handshake", "snapshot"])
+def test_it_ends_while_a_venue_does_not_answer(tmp_path, where):
+    over = threading.Event()
+    with Child("--venues", "binance", "--instruments", "eth-btc") as child:
+        proxy, asked = Proxy(child.endpoints["binance"]), threading.Event()
+
+        def silent(path):
+            if ("exchangeInfo" in path) == (where == "instrument list"):
+                asked.set()
+                return over
+            return None
+
+        if where == "handshake":
+            proxy.refuse = over
+        else:
+            proxy.rest = silent
+        endpoints = tmp_path / "endpoints.toml"
+        endpoints.write_text("[binance]\n" + "".join(f'{key} = "{value}"\n' for key, value in proxy.endpoints.items()))
+        with Live(tmp_path, *simulated(endpoints), "--venues", "binance") as live:
+            if where != "handshake":
+                assert asked.wait(15.0)
+            if where != "instrument list":
+                live.started()
+            live.ends(signal.SIGINT)
+        over.set()
+        proxy.close()
+
+
+@pytest.mark.parametrize("reader", ["threads", "poller"])
+def test_it_ends_when_the_venues_are_dead(tmp_path, reader):
+    with Child("--venues", ",".join(NAMES), "--instruments", "eth-btc") as child, \
+            Live(tmp_path, *simulated(child.path), "--reader", reader) as live:
+        live.started()
+        os.kill(child.process.pid, signal.SIGKILL)
+        until(lambda: any("next try in" in line for line in live.lines), "it notices")
+        live.ends(signal.SIGTERM)
+
+
+def test_killed_it_leaves_no_child_and_the_next_run_takes_its_memory_back(tmp_path):
+    with Live(tmp_path, "--grpc", "127.0.0.1:0") as live:
+        below = descendants(live.started().process.pid)
+        assert len(below) == 2
+        live.process.kill()
+        live.process.wait()
+        until(lambda: not set(below) & set(processes()), "its children end")
+        assert live.regions()
+        with Child("--venues", "binance", "--instruments", "eth-btc") as child, \
+                Live(tmp_path, *simulated(child.path), "--venues", "binance") as other:
+            other.started()
+            assert not live.regions()
+            other.ends(signal.SIGTERM)
+
+
+def bad_endpoints(tmp_path):
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[binance]\nwebsocket = 'http://nowhere'\n")
+    return bad
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--endpoints", "{home}/bad.toml", "--instrument-name", "ethbtc"], "websocket must be an address"),
+    (["--endpoints", "{home}/none.toml", "--instrument-name", "ethbtc"], "cannot read the endpoints file"),
+    (["--venues", "binanse"], "did you mean binance?"),
+    (["--no-such-option"], "--no-such-option"),
+    (["--mode", "sideways"], "sideways"),
+    (["--duration", "soon"], "soon"),
+    (["--per-connection", "0"], "per-connection must be"),
+    (["--grpc", "nowhere"], "grpc must be HOST:PORT"),
+])
+def test_bad_usage_is_one_line_and_exit_2(tmp_path, arguments, says):
+    bad_endpoints(tmp_path)
+    with Live(tmp_path, *[argument.format(home=tmp_path) for argument in arguments]) as live:
+        assert live.process.wait(15.0) == 2
+        live._reader.join()
+        assert len(live.lines) == 1 and says in live.lines[0], live.lines
+        assert not live.regions()
+
+
+def test_a_named_port_that_is_taken_is_one_line_and_exit_2(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Live(tmp_path, "--grpc", f"127.0.0.1:{port}") as live:
+            assert live.process.wait(30.0) == 2
+            live._reader.join()
+            assert len(live.lines) == 1 and f"127.0.0.1:{port}" in live.lines[0] and "--grpc" in live.lines[0], live.lines
+            assert not live.regions()
+
+
+def test_a_symbol_that_nobody_lists_is_one_line_with_a_suggestion(tmp_path):
+    with Child("--venues", ",".join(NAMES), "--instruments", "eth-btc") as child, \
+            Live(tmp_path, "--endpoints", str(child.path), "--instrument-name", "eth-btd") as live:
+        assert live.process.wait(15.0) == 2
+        live._reader.join()
+        assert len(live.lines) == 1 and "it lists ETH-BTC" in live.lines[0], live.lines
