@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
                "mantra live --instrument-name ethbtc --venues binance,bitstamp")
     made.add_argument("--instrument-name", "--instruments", dest="instruments", metavar="NAME[,NAME...]",
                       help="what to watch: ethbtc, ETH-BTC, eth/btc; the first is what BookSummary serves")
-    made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: all of them)")
+    made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: all)")
     made.add_argument("--mode", choices=("book", "top"), help="book: whole books from diffs and snapshots (default); "
                       "top: the venues' partial-depth streams, first levels only")
     made.add_argument("--topology", metavar="NAME|FILE", help=f"{', '.join(SHIPPED)} (default: bbo), or a TOML file")
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-connection", type=int, metavar="N", help="instruments on one connection, at most")
     made.add_argument("--settings", metavar="FILE", help="TOML of settings; the command line wins")
     made.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
-    made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051, or the next free); "
+    made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051 or the next free); "
                       "'off': do not")
     made.add_argument("--headless", action="store_true", help="no terminal; a line now and then on standard error")
     made.add_argument("--duration", type=float, metavar="SECONDS", help="end after that long; default: Ctrl-C")
@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def live(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in ("instruments", "venues", "mode", "topology", "endpoints", "reader",
-                                                       "per_connection", "run")}
+    given = {name: getattr(options, name) for name in (
+        "instruments", "venues", "mode", "topology", "endpoints", "reader", "per_connection", "run")}
     given["grpc"] = None if options.grpc == "off" else options.grpc
     settings = read(options.settings, **given)
     topology = load_topology(settings.topology, settings.venues)
@@ -172,8 +172,8 @@ def summary(spine: Spine, seconds: float) -> dict[str, Any]:
 def venue_summary(spine: Spine, name: str) -> dict[str, Any]:
     rows = [row for row in spine.ledger.rows() if row.venue == venues.NAMES.index(name)]
     counts = {counter: sum(row[counter] for row in rows) for counter in (
-        "frames", "messages", "updates", "trades", "gaps", "resyncs", "reconnects", "malformed", "trade_gaps", "crosses",
-        "finer", "unknown_deletes", "overflowed", "bytes", "down_ns")}
+        "frames", "messages", "updates", "trades", "gaps", "resyncs", "reconnects", "malformed", "trade_gaps",
+        "crosses", "finer", "unknown_deletes", "overflowed", "bytes", "down_ns")}
     names = {instrument.id: instrument.name for instrument in spine.instruments()}
     trust = {}
     for slot in range(spine.tops.capacity):

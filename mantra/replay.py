@@ -52,16 +52,16 @@ def symbols_of(venue: Venue, recorded: Recorded) -> list[Symbol]:
     only = next(iter(seen)) if len(seen) == 1 else ""
     for snapshot in recorded.snapshots:
         if symbol := snapshot.symbol or only:       # a quiet market may have a snapshot and no messages
-            for _, price, size in venue.numbers(snapshot.body):
-                seen.setdefault(symbol, ObservedScale()).level(price, size)
+            for _, price_text, size_text in venue.numbers(snapshot.body):
+                seen.setdefault(symbol, ObservedScale()).level(price_text, size_text)
     listed = {listing.symbol: listing for listing in recorded.listings}
     found = []
     for symbol, observed in seen.items():
-        price, size = observed.scale()
+        wide, deep = observed.scale()
         if symbol in listed:
-            wide, deep = listed_scale([listed[symbol]])
-            price, size = max(price, wide), max(size, deep)
-        found.append(Symbol(symbol, price, size))
+            listed_wide, listed_deep = listed_scale([listed[symbol]])
+            wide, deep = max(wide, listed_wide), max(deep, listed_deep)
+        found.append(Symbol(symbol, wide, deep))
     return found
 
 
@@ -174,11 +174,11 @@ class Replay:
 
     def _book(self, index: int) -> dict[str, Any]:
         symbol, book = self.symbols[index], self.books[index]
-        live, trust, reason, sequence, held = self.feed.state(index)
+        _, trust, _, sequence, held = self.feed.state(index)
 
         def rows(side: np.ndarray[Any, Any]) -> list[list[str]]:
-            return [[ticks.text(int(price), symbol.price_decimals, True), ticks.text(int(size), symbol.size_decimals, True)]
-                    for price, size in side]
+            return [[ticks.text(price, symbol.price_decimals, True), ticks.text(size, symbol.size_decimals, True)]
+                    for price, size in side.tolist()]
 
         return {"trust": Trust(trust).name.lower(), "sequence": sequence, "waiting": held,
                 "bids": rows(book.bids()), "asks": rows(book.asks())}

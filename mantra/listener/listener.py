@@ -155,13 +155,13 @@ class Connection:
         self._state(FeedState.CONNECTING)
         client = self._client = plan.client(plan.subscriber.url())
         try:
-            if self._stopping.is_set():         # looked at after `_client` is set, as `cancel` does it in the other order
+            if self._stopping.is_set():         # after `_client` was set: `cancel` does it in the other order
                 return 0.0
             transport = self.transport = client.connect()
         except ConnectError as error:
             self.row.add("refused")
-            advice = f"; {plan.venue.when_refused}" if any(code in str(error) for code in ("HTTP 403", "HTTP 451")) else ""
-            return self._wait_after(f"{error}{advice}")
+            blocked = "HTTP 403" in str(error) or "HTTP 451" in str(error)
+            return self._wait_after(f"{error}; {plan.venue.when_refused}" if blocked else str(error))
         except Closed:
             return 0.0                  # by `cancel`
         now = self.clock.cycles()
@@ -215,7 +215,7 @@ class Connection:
     # What a feed's run came back with --------------------------------------------------------------------------
 
     def handle(self, event: int) -> float | None:
-        """Do what `event` asks for. None: go on; else the connection is lost, and the seconds to wait before the next."""
+        """Do what `event` asks for. None: go on; else the connection is lost: seconds to wait before the next."""
         if event == Event.TEXT:
             return self._control(self.feed.text)
         if event == Event.WANTS:
@@ -289,7 +289,7 @@ class Connection:
                 self._want(index)
 
     def _want(self, index: int, *, again: bool | None = False) -> None:
-        """Book `index` needs a snapshot: because of a loss (again=False), still (None), or as the last would not do (True)."""
+        """Book `index` needs a snapshot: after a loss (again=False), still (None), as the last would not do (True)."""
         if self.plan.mode == "top":
             return                      # the next message is whole
         if again is False or index not in self._unsynchronised:
@@ -342,8 +342,7 @@ class Connection:
     # ----------------------------------------------------------------------------------------------------------
 
     def _data_messages(self) -> int:
-        counts = self.row.counts()
-        return counts["messages"] - counts["control"]
+        return int(self.row["messages"] - self.row["control"])
 
     def _state(self, state: FeedState) -> None:
         self.row.set_state(state, self.clock.utc_ns())
@@ -388,8 +387,8 @@ class Listener(Actor):
 
 
 class PollerListener(Actor):
-    """Many connections on one thread, a poller tile. Connecting happens on a few helper threads, so that a slow handshake
-    keeps nobody's messages waiting."""
+    """Many connections on one thread, a poller tile. Connecting happens on a few helper threads, so that a slow
+    handshake keeps nobody's messages waiting."""
 
     def __init__(self, name: str, plans: Sequence[Plan], publisher: int) -> None:
         self.name = name

@@ -25,7 +25,7 @@ log = logging.getLogger("mantra.recovery")
 WORKERS = 3
 LONGEST_BLOCK_S = 600.0
 CLOSE_WITHIN_S = 0.3
-Answered = Callable[[bytes | MantraError, int], None]       # the body or why there is none; cycles when it was asked for
+Answered = Callable[[bytes | MantraError, int], None]    # the body, or why there is none; cycles when asked for
 
 
 @dataclass(order=True)
@@ -57,7 +57,7 @@ class SnapshotDesk:
         return self._clock.ns(self._clock.cycles() - self._made) / 1e9
 
     def fetch(self, request: Request, done: Answered, delay: float = 0.0) -> None:
-        """Fetch `request` in `delay` seconds or when the venue's pace allows; `done` is called on a thread of the desk."""
+        """Fetch `request` in `delay` seconds, or when the venue's pace allows. `done` is called on another thread."""
         with self._changed:
             heapq.heappush(self._jobs, Job(self._now() + delay, next(self._numbers), request, done))
             if len(self._threads) < min(WORKERS, len(self._jobs)):

@@ -35,12 +35,12 @@ class Scales:
             return self._current.setdefault(instrument.name, instrument)
 
     def outgrown(self, instrument: Instrument, venue: Venue, text: bytes, spine: Spine) -> Instrument | None:
-        """`venue`'s `text` does not fit `instrument`'s scale: the generation to go on with; None when no scale could hold it."""
+        """`venue`'s `text` does not fit `instrument`'s scale: the generation to go on with; None: no scale holds it."""
         with self._lock:
             current = self._current[instrument.name]
             if current.id != instrument.id:
                 return current                      # another venue's text has already moved it
-            # All that did not fit so far counts, so that two texts which no one scale holds cannot make it go to and fro.
+            # All that did not fit so far counts, so that two texts that no scale holds cannot make it go to and fro.
             seen = self._seen.setdefault(instrument.name, ObservedScale())
             for _, price_text, size_text in venue.numbers(text):
                 seen.level(price_text, size_text)

@@ -27,15 +27,15 @@ class Actor(ABC):
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
 
-    def setup(self, spine: Spine) -> None:
+    def setup(self, spine: Spine) -> None:  # noqa: B027 - an actor may have nothing to do here
         """Open queues and vectors; called once, on the thread that made the tile, before any actor steps."""
 
     @abstractmethod
     def step(self, spine: Spine) -> int:
         """Do what is waiting; return how much it was (0: nothing, the tile may rest)."""
 
-    def wake(self) -> None:
+    def wake(self) -> None:  # noqa: B027 - an actor may have nothing to do here
         """Make a waiting `step` return soon; called from any thread."""
 
-    def teardown(self, spine: Spine) -> None:
+    def teardown(self, spine: Spine) -> None:  # noqa: B027 - an actor may have nothing to do here
         """Let go of everything; called once, after the last step, whatever happened."""

@@ -37,8 +37,8 @@ def follow_parent() -> bool:
 
 
 def _end_after(parent: int, process: int | None) -> None:
-    """Not PR_SET_PDEATHSIG: that fires when the *thread* that spawned us ends, and a library's user may well have started
-    us from one that does."""
+    """Not PR_SET_PDEATHSIG: that fires when the *thread* that spawned us ends, and a library's user may well have
+    started us from one that does."""
     if process is not None:
         poll = select.poll()
         poll.register(process, select.POLLIN)

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from mantra.core.region import Region
 from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, RegionError
 
+T = TypeVar("T")
 MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queues by family; all others carry worlds
 CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048}
 MOST_INSTRUMENTS = 8_192
@@ -73,14 +74,14 @@ class Spine:
                 self.clock = clock or Clock()
                 if run is not None:
                     self._regions["clock"] = self.clock.publish(f"{run}.clock")
-                self.doorbell = self._make("doorbell", lambda name: Doorbell.create(name))
+                self.doorbell = self._make("doorbell", Doorbell.create)
                 self.ledger = self._make("ledger", lambda name: Ledger.create(name, MOST_FEEDS))
                 self.instrument_rows = self.vector("instruments", "instrument", MOST_INSTRUMENTS)
                 self.tops = self.vector("latest.tops", "top", MOST_BOOKS)
             else:
                 self.clock = Clock.open(f"{run}.clock")
-                self.doorbell = self._make("doorbell", lambda name: Doorbell.open(name))
-                self.ledger = self._make("ledger", lambda name: Ledger.open(name))
+                self.doorbell = self._make("doorbell", Doorbell.open)
+                self.ledger = self._make("ledger", Ledger.open)
                 self.instrument_rows = self.vector("instruments", "instrument")
                 self.tops = self.vector("latest.tops", "top")
         except BaseException:
@@ -128,20 +129,20 @@ class Spine:
         """The queue `name` ("tops.binance-0", "world"); made when this process owns the run and it is not there."""
         if self.owner:
             return self._make(name, lambda full: Queue.create(full, message, capacity or CAPACITY[message]))
-        return self._make(name, lambda full: Queue.open(full))
+        return self._make(name, Queue.open)
 
     def vector(self, name: str, message: str, capacity: int | None = None) -> Vector:
         """The latest-value vector `name`; made when this process owns the run and it is not there."""
         if self.owner:
             return self._make(name, lambda full: Vector.create(full, message, capacity or MOST_INSTRUMENTS))
-        return self._make(name, lambda full: Vector.open(full))
+        return self._make(name, Vector.open)
 
     def histogram(self, name: str) -> Histogram:
         """The histogram "latency.`name`"; nanoseconds."""
         name = f"latency.{name}"
         if self.owner:
-            return self._make(name, lambda full: Histogram.create(full))
-        return self._make(name, lambda full: Histogram.open(full))
+            return self._make(name, Histogram.create)
+        return self._make(name, Histogram.open)
 
     def make_book(self, venue: str, venue_id: int, symbol: str, instrument: int) -> tuple[Book, int]:
         """A new book and its slot in `tops`."""
@@ -155,12 +156,10 @@ class Spine:
     def book(self, venue: str, symbol: str) -> Book:
         """The book of `venue`'s `symbol`, readable while it changes."""
         name = f"book.{venue}.{safe_name(symbol)}"
-        if self.owner:
-            if name not in self._regions:
-                raise ConfigurationError(f"this run has no book {venue} {symbol}; it has {', '.join(self.book_names())}")
-            return self._regions[name]
+        if self.owner and name not in self._regions:
+            raise ConfigurationError(f"this run has no book {venue} {symbol}; it has {', '.join(self.book_names())}")
         try:
-            return self._make(name, lambda full: Book.open(full))
+            return self._make(name, Book.open)
         except RegionError as error:
             raise ConfigurationError(f"run {self.run!r} has no book {venue} {symbol}; it has "
                                      f"{', '.join(self.book_names())}") from error
@@ -168,7 +167,8 @@ class Spine:
     def book_names(self) -> list[str]:
         return [name.removeprefix("book.") for name in self.names("book.")]
 
-    def add_instrument(self, id: int, name: str, generation: int, price_decimals: int, size_decimals: int) -> RunInstrument:
+    def add_instrument(self, id: int, name: str, generation: int, price_decimals: int,
+                       size_decimals: int) -> RunInstrument:
         """Give an instrument (one scale generation of it) its slot in this run."""
         for known in self._instruments:
             if known.id == id:
@@ -248,7 +248,7 @@ class Spine:
             if (top := self.tops.read(slot)) is None:
                 break
             if (top.venue, top.instrument) == (image.venue, image.instrument):
-                feed = self.ledger.rows()[top.publisher].name      # feeds enter the ledger in the order of their numbers
+                feed = self.ledger.rows()[top.publisher].name  # feeds enter the ledger in the order of their numbers
                 return image, self.queue(f"updates.{feed}", "update").consumer(image.position, doorbell=self.doorbell)
         raise ConfigurationError(f"run {self.run!r}: nothing was heard of {venue} {symbol} yet")
 
@@ -262,10 +262,11 @@ class Spine:
 
     # Life ------------------------------------------------------------------------------------------------------
 
-    def _make(self, name: str, make: Any) -> Any:
+    def _make(self, name: str, make: Callable[[Any], T]) -> T:
         if name not in self._regions:
             self._regions[name] = make(None if self.run is None else f"{self.run}.{name}")
-        return self._regions[name]
+        made: T = self._regions[name]
+        return made
 
     def alive(self) -> bool:
         """Is the process that owns this run still there?"""

@@ -76,8 +76,8 @@ class Topology:
                 raise ConfigurationError(f"{path}: every [[node]] needs a name and a kind")
             if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (reads, writes)):
                 raise ConfigurationError(f"{path}: {name}: reads and writes are lists of queue names")
-            node = Node.listener(name, **row) if kind == "listener" else Node(name, kind, tuple(reads), tuple(writes), row)
-            nodes.append(node)
+            nodes.append(Node.listener(name, **row) if kind == "listener" else
+                         Node(name, kind, tuple(reads), tuple(writes), row))
         return cls(str(text.get("name", Path(path).stem)), nodes, kinds)
 
     def _checked(self, nodes: Sequence[Node], kinds: set[str]) -> tuple[Node, ...]:
@@ -87,7 +87,8 @@ class Topology:
         writers: dict[str, str] = {}
         for node in nodes:
             if node.kind not in kinds:
-                raise ConfigurationError(f"{node.name}: no such kind {node.kind!r}; choose from {', '.join(sorted(kinds))}")
+                raise ConfigurationError(f"{node.name}: no such kind {node.kind!r}; "
+                                         f"choose from {', '.join(sorted(kinds))}")
             if node.name in names:
                 raise ConfigurationError(f"two nodes are called {node.name!r}")
             names.add(node.name)
@@ -103,7 +104,8 @@ class Topology:
                                              f"{', '.join(sorted(writers)) or 'no queues'}")
                 messages = {MESSAGES.get(queue.split(".")[0], "world") for queue in writers if within(queue, family)}
                 if len(messages) > 1:
-                    raise ConfigurationError(f"{node.name} reads {family}, which mixes {' and '.join(sorted(messages))}")
+                    raise ConfigurationError(f"{node.name} reads {family}, which mixes "
+                                             f"{' and '.join(sorted(messages))}")
         return self._ordered(list(nodes))
 
     def _ordered(self, waiting: list[Node]) -> tuple[Node, ...]:

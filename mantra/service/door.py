@@ -1,7 +1,6 @@
 """door: `mantra client` prints what a service streams."""
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time

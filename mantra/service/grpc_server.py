@@ -9,7 +9,6 @@ thread looks and encodes, and rings.
 """
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import socket

@@ -89,7 +89,7 @@ def listed(venue: Venue) -> list[Listing]:
 
 
 def list_all(venues: Mapping[str, Venue]) -> dict[str, list[Listing]]:
-    """`listed` of all venues at once; MantraError of the first that fails. A Ctrl-C in the main thread ends the wait."""
+    """`listed` of all venues at once; MantraError of the first that fails. Ctrl-C in the main thread ends the wait."""
     answers: queue.SimpleQueue[tuple[str, list[Listing] | BaseException]] = queue.SimpleQueue()
 
     def ask(name: str, venue: Venue) -> None:

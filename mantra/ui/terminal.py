@@ -5,7 +5,6 @@ notice it. `Reader` takes a `Snapshot` of the run; everything below it is a pure
 """
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import select

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 from mantra import venues
 from mantra.core import ticks
@@ -88,10 +89,10 @@ class Feeds:
             return json.load(answer)
 
     def order(self, venue, **what):
-        return self.ask(venue, "/simulator/now?" + "&".join(f"{name}={value}" for name, value in what.items()), True)
+        return self.ask(venue, f"/simulator/now?{urlencode(what)}", True)
 
     def faults(self, venue, **rates):
-        return self.ask(venue, "/simulator/faults?" + "&".join(f"{name}={value}" for name, value in rates.items()), True)
+        return self.ask(venue, f"/simulator/faults?{urlencode(rates)}", True)
 
     # Our side
 
@@ -120,7 +121,7 @@ class Feeds:
 
     def heals(self, venue):
         """It is trusted again, and judged right at least twice since."""
-        until(lambda: self.healthy(venue), lambda: f"{venue} is {self.trust(venue)!r}, {self.system.spine.ledger.rows()}")
+        until(lambda: self.healthy(venue), lambda: f"{venue} is {self.trust(venue)!r}")
         before = self.judged[venue]
         until(lambda: self.judged[venue] >= before + 2, f"{venue} is judged")
 
@@ -164,7 +165,8 @@ class Feeds:
         depth = self.system.settings.depth if self.system.settings.mode == "top" else None
 
         def counted(rows):
-            return [(ticks.ticks(price, scale.price_decimals), ticks.ticks(size, scale.size_decimals)) for price, size in rows]
+            return [(ticks.ticks(price, scale.price_decimals), ticks.ticks(size, scale.size_decimals))
+                    for price, size in rows]
 
         mine = [[tuple(row) for row in side[:depth].tolist()] for side in (image.bids, image.asks)]
         his = [counted(true[side][:depth]) for side in ("bids", "asks")]

@@ -20,8 +20,8 @@ class Proxy:
     """Stands before the venue at `endpoints`; `.endpoints` are its own.
 
     `slip(bytes)` sends them to every WebSocket client after its next whole frame; `refuse` (a status, or None) answers
-    handshakes; `rest(path)` may answer a GET: raw bytes after "HTTP/1.1 ", or None to let the venue do it. Instead of an
-    answer both may be an Event, to be silent until then.
+    handshakes; `rest(path)` may answer a GET: raw bytes after "HTTP/1.1 ", or None to let the venue do it. Instead of
+    an answer both may be an Event, to be silent until then.
     """
 
     def __init__(self, endpoints):

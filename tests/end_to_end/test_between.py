@@ -1,5 +1,5 @@
-"""Somebody between a venue and its books: frames that are no frames, messages that are no messages, REST answers that are
-no books, refused handshakes. As in test_failures, whatever is claimed to be right is compared with the venue's own book.
+"""Somebody between a venue and its books: frames that are no frames, messages that are no messages, REST answers that
+are no books, refused handshakes. As in test_failures, what is claimed to be right is compared with the venue's book.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong between a venue and its books, over real sockets: seen at once, counted, healed, never silently wrong.
+"""What goes wrong between a venue and its books, over sockets: seen at once, counted, healed, never silently wrong.
 
 Four runs (books or tops, a thread for each connection or a poller) read the same simulated venues, so that each fault
 is suffered by all of them at once. `Feeds` compares whatever they claim to be right with the venue's own book, all the
@@ -22,6 +22,7 @@ from tests.end_to_end.feeds import DOWN, NAMES, SYNCHRONISING, Feeds, Fleet, sim
 from tests.end_to_end.simulated import Child
 
 KINDS = [{"mode": mode, "reader": reader} for mode in ("book", "top") for reader in ("threads", "poller")]
+GAP = (Trust.SUSPECT, Reason.GAP)
 PORTS = itertools.count(20_000 + os.getpid() % 20_000, 2)
 
 
@@ -100,14 +101,14 @@ def test_duplicates_change_nothing(fleet, venue):
 def test_a_lost_message_of_a_numbered_stream_is_a_gap_and_resynchronised(fleet):
     books = Fleet(fleet.child, fleet.feeds[:2])
 
-    books.strike("binance", lambda one: misbehave(one, "binance", drop=1), [(Trust.SUSPECT, Reason.GAP)], ["gaps", "resyncs"])
+    books.strike("binance", lambda one: misbehave(one, "binance", drop=1), [GAP], ["gaps", "resyncs"])
     for one in fleet.feeds[2:]:
         one.heals("binance")        # a top is whole in every message
 
 
 def test_messages_in_the_wrong_order_are_noticed_even_without_numbers(fleet, venue):
     books = Fleet(fleet.child, fleet.feeds[:2])
-    books.strike(venue, lambda one: misbehave(one, venue, reorder=1), [(Trust.SUSPECT, Reason.GAP)], ["gaps", "resyncs"])
+    books.strike(venue, lambda one: misbehave(one, venue, reorder=1), [GAP], ["gaps", "resyncs"])
 
 
 def test_refused_snapshots_are_asked_for_again(fleet, venue):

@@ -1,4 +1,4 @@
-"""python -m mantra.live as its user meets it: it runs, it says what is wrong in one line, and it leaves nothing behind."""
+"""python -m mantra.live as its user meets it: it runs, says what is wrong in one line, and leaves nothing behind."""
 from __future__ import annotations
 
 import contextlib
@@ -50,7 +50,8 @@ class Live:
             [sys.executable, "-m", "mantra.live", "--headless", "--run", self.run, *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "MANTRA_HOME": str(home)})
         self.lines = []
-        self._reader = threading.Thread(target=lambda: self.lines.extend(iter(self.process.stderr.readline, "")), daemon=True)
+        lines = iter(self.process.stderr.readline, "")
+        self._reader = threading.Thread(target=lambda: self.lines.extend(lines), daemon=True)
         self._reader.start()
 
     def __enter__(self):
@@ -66,9 +67,17 @@ class Live:
 
     def started(self):
         """Wait until its feeds run."""
-        until(lambda: any("Ctrl-C ends it" in line for line in self.lines) or self.process.poll() is not None, "it starts")
+        until(lambda: self.process.poll() is not None or any("Ctrl-C ends" in line for line in self.lines), "it starts")
         assert self.process.poll() is None, self.lines
         return self
+
+    def refuses(self):
+        """The one line with which it ends, exit code 2."""
+        assert self.process.wait(30.0) == 2
+        self._reader.join()
+        assert not self.regions()
+        line, = self.lines
+        return line
 
     def ends(self, number):
         """Send `number`: it ends well, and leaves nothing."""
@@ -88,12 +97,13 @@ def simulated(path):
 def test_a_run_of_some_seconds_ends_with_one_object_that_says_what_it_did(tmp_path):
     with Live(tmp_path, "--duration", "3", "--json", "--grpc", "127.0.0.1:0") as live:
         live.started()
-        assert len(descendants(live.process.pid)) == 2, "the simulated venues and the service have processes of their own"
+        assert len(descendants(live.process.pid)) == 2, "the simulated venues, and the service"
         out = live.process.stdout.read()
         assert live.process.wait(5.0) == 0
         assert not live.regions()
     said = json.loads(out.splitlines()[-1])
-    assert said["simulated"] and set(said["venues"]) == set(NAMES)
+    assert said["simulated"]
+    assert set(said["venues"]) == set(NAMES)
     assert said["venues"]["binance"]["trust"] == dict.fromkeys(("ETH-BTC", "BTC-USDT", "ETH-USDT"), "verified")
     assert said["venues"]["bitstamp"]["messages"] > 0
     assert {venue for side in ("bids", "asks") for _, _, venue in said["world"]["ETH-BTC"][side]} == set(NAMES)
@@ -186,25 +196,19 @@ def bad_endpoints(tmp_path):
 def test_bad_usage_is_one_line_and_exit_2(tmp_path, arguments, says):
     bad_endpoints(tmp_path)
     with Live(tmp_path, *[argument.format(home=tmp_path) for argument in arguments]) as live:
-        assert live.process.wait(15.0) == 2
-        live._reader.join()
-        assert len(live.lines) == 1 and says in live.lines[0], live.lines
-        assert not live.regions()
+        assert says in live.refuses()
 
 
 def test_a_named_port_that_is_taken_is_one_line_and_exit_2(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with Live(tmp_path, "--grpc", f"127.0.0.1:{port}") as live:
-            assert live.process.wait(30.0) == 2
-            live._reader.join()
-            assert len(live.lines) == 1 and f"127.0.0.1:{port}" in live.lines[0] and "--grpc" in live.lines[0], live.lines
-            assert not live.regions()
+            line = live.refuses()
+            assert f"cannot listen on 127.0.0.1:{port}" in line
+            assert "--grpc HOST:PORT" in line
 
 
 def test_a_symbol_that_nobody_lists_is_one_line_with_a_suggestion(tmp_path):
     with Child("--venues", ",".join(NAMES), "--instruments", "eth-btc") as child, \
             Live(tmp_path, "--endpoints", str(child.path), "--instrument-name", "eth-btd") as live:
-        assert live.process.wait(15.0) == 2
-        live._reader.join()
-        assert len(live.lines) == 1 and "it lists ETH-BTC" in live.lines[0], live.lines
+        assert "it lists ETH-BTC" in live.refuses()

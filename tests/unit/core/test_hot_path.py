@@ -69,15 +69,18 @@ def test_messages_are_held_until_a_snapshot_and_then_applied_in_order():
     bench.diff(10, 12, [("0.9", "1")])
     bench.diff(13, 13, [("1.0", "2")])
     assert bench.drain() == ([], [], [])
-    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SYNCHRONISING
+    assert bench.trust == Trust.SUSPECT
+    assert bench.reason == Reason.SYNCHRONISING
     assert bench.snapshot(10) == Splice.SPLICED
     assert bench.trust == Trust.VERIFIED
     assert bench.books[0].bids().tolist() == [[10000, 2000], [9000, 1000]]
     updates, _, tops = bench.drain()
     assert [update.kind for update in updates] == [Kind.RESET, Kind.TRUST, Kind.BID, Kind.BID]
     assert [update.sequence for update in updates] == [10, 10, 12, 13]
-    assert tops[-1].bids[0] == (10000, 2000) and tops[-1].sequence == 13
-    assert bench.row["old_dropped"] == 1 and bench.row["buffered"] == 3
+    assert tops[-1].bids[0] == (10000, 2000)
+    assert tops[-1].sequence == 13
+    assert bench.row["old_dropped"] == 1
+    assert bench.row["buffered"] == 3
 
 
 def test_a_snapshot_older_than_the_first_held_message_is_refused():
@@ -101,8 +104,10 @@ def test_a_snapshot_older_than_the_stream_is_no_gap():
     bench = Bench()
     bench.snapshot(10)
     bench.diff(13, 13, [("1.0", "7")])
-    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SYNCHRONISING
-    assert bench.row["gaps"] == 0 and bench.feed.wants() == [(0, True, False)]
+    assert bench.trust == Trust.SUSPECT
+    assert bench.reason == Reason.SYNCHRONISING
+    assert bench.row["gaps"] == 0
+    assert bench.feed.wants() == [(0, True, False)]
     assert bench.snapshot(12) == Splice.SPLICED
     assert bench.trust == Trust.VERIFIED
 
@@ -113,7 +118,8 @@ def test_a_gap_makes_the_book_suspect_at_once_and_a_newer_snapshot_heals_it():
     bench.diff(13, 14, [("1.0", "9")])
     updates, _, tops = bench.drain()
     assert bench.row["gaps"] == bench.row["resyncs"] == 1
-    assert tops[-1].trust == Trust.SUSPECT and tops[-1].reason == Reason.GAP
+    assert tops[-1].trust == Trust.SUSPECT
+    assert tops[-1].reason == Reason.GAP
     assert updates[-1].kind == Kind.TRUST
     assert bench.feed.wants() == [(0, True, False)]
     assert bench.feed.wants() == []
@@ -159,7 +165,8 @@ def test_only_changes_are_published_and_only_a_new_top_makes_a_top():
     updates, _, tops = bench.drain()
     assert [(update.kind, update.price, update.more) for update in updates] == [
         (Kind.BID, 10000, True), (Kind.ASK, 11000, False)]
-    assert tops[-1].bids[0] == (9900, 1000) and tops[-1].asks == []
+    assert tops[-1].bids[0] == (9900, 1000)
+    assert tops[-1].asks == []
     assert bench.row["unknown_deletes"] == 1
 
 
@@ -167,7 +174,8 @@ def test_a_crossed_book_is_suspect_only_while_it_is_crossed():
     bench = Bench()
     bench.live(10)
     bench.diff(11, 11, [("1.2", "1")])
-    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.CROSSED
+    assert bench.trust == Trust.SUSPECT
+    assert bench.reason == Reason.CROSSED
     assert bench.drain()[2][-1].trust == Trust.SUSPECT
     bench.diff(12, 12, [("1.2", "0")])
     assert bench.trust == Trust.VERIFIED
@@ -202,7 +210,8 @@ def test_text_finer_than_the_scale_is_never_rounded():
     bench.live(10)
     bench.diff(11, 11, [("1.00001", "1")])
     assert bench.row["finer"] == 1
-    assert bench.trust == Trust.SUSPECT and bench.reason == Reason.SCALE
+    assert bench.trust == Trust.SUSPECT
+    assert bench.reason == Reason.SCALE
     assert bench.feed.wants() == [(0, True, True)]
     assert b"1.00001" in bench.feed.text
     bench.feed.rescale(0, 99, 5, 3)
@@ -238,7 +247,8 @@ def test_trades_carry_the_aggressor_and_a_missing_id_is_counted():
     trades = bench.drain()[1]
     assert [(trade.trade_id, trade.side) for trade in trades] == [(5, Side.SELL), (6, Side.BUY), (9, Side.BUY)]
     assert (trades[0].price, trades[0].size, trades[0].publisher) == (15000, 2000, 7)
-    assert bench.row["trade_gaps"] == 2 and bench.row["old_dropped"] == 1
+    assert bench.row["trade_gaps"] == 2
+    assert bench.row["old_dropped"] == 1
 
 
 def test_top_mode_reads_the_first_levels_and_does_nothing_when_they_are_the_same():
@@ -249,7 +259,8 @@ def test_top_mode_reads_the_first_levels_and_does_nothing_when_they_are_the_same
     assert (top.bids, top.trust) == ([(10000, 1000), (9000, 1000)], Trust.UNVERIFIED)
     levels["bids"][2] = ["0.7", "1"]
     bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": 6, **levels})
-    assert bench.drain()[2] == [] and bench.row["unchanged"] == 1
+    assert bench.drain()[2] == []
+    assert bench.row["unchanged"] == 1
     levels["bids"][1] = ["0.85", "1"]
     bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": 7, **levels})
     assert bench.drain()[2][-1].bids[1] == (8500, 1000)
