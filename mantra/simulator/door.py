@@ -108,7 +108,7 @@ async def simulate(options: argparse.Namespace) -> int:
             if options.endpoints:
                 write_endpoints(options.endpoints, serving, options.host, authority)
                 undo.callback(options.endpoints.unlink, missing_ok=True)
-            for venue in serving:
+            for venue in serving if not options.with_parent else ():    # a parent reads the endpoints file
                 print(f"{venue.name}: {websocket(venue, options.host, bool(context))}", file=sys.stderr)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), options.duration)

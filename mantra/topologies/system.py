@@ -6,6 +6,7 @@
 """
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -322,6 +323,8 @@ class System:
         with os.fdopen(reader) as ready:
             line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
         if not line or line.startswith("! "):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0 if line else 0.0)      # who said why is about to end by itself, with the code that fits
             child.stop([process])
             error = ConfigurationError if process.returncode == 2 else MantraError
             raise error(line[2:].strip().replace("--listen", "--grpc") or f"the {node.name} service did not start")

@@ -76,8 +76,8 @@ class Live:
         assert self.process.wait(30.0) == 2
         self._reader.join()
         assert not self.regions()
-        line, = self.lines
-        return line
+        assert len(self.lines) == 1, self.lines
+        return self.lines[0]
 
     def ends(self, number):
         """Send `number`: it ends well, and leaves nothing."""
