@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,22 +24,20 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-LONGEST_RUN = 32            # shared-memory names begin with it
+Rule = tuple[str, Callable[[Any], bool]]        # words for the user, and the test
 
 
-def _one_of(*choices: str) -> tuple[str, Callable[[Any], bool]]:
+def _one_of(*choices: str) -> Rule:
     return f"one of {', '.join(choices)}", lambda value: value in choices
 
 
-def _whole(least: int, most: int) -> tuple[str, Callable[[Any], bool]]:
-    return (f"a whole number from {least} to {most}",
-            lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most)
+def _whole(least: int, most: int, *, optional: bool = False) -> Rule:
+    return (f"a whole number from {least} to {most}", lambda value: (value is None and optional) or
+            (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most))
 
 
-def _whole_or_none(least: int, most: int) -> tuple[str, Callable[[Any], bool]]:
-    rule, allows = _whole(least, most)
-    return rule, lambda value: value is None or allows(value)
+def _text(words: str, pattern: str) -> Rule:
+    return words, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
 def _is_address(value: Any) -> bool:
@@ -46,30 +45,30 @@ def _is_address(value: Any) -> bool:
     return bool(host) and port.isascii() and port.isdigit() and int(port) < 65536
 
 
-def _is_names(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+def _names(words: str, least: int) -> Rule:
+    return f"{words}, in a list or separated by commas", lambda value: isinstance(value, tuple) and len(
+        value) >= least and all(isinstance(name, str) and name for name in value)
 
 
-NAMES = "names, in a list or separated by commas", _is_names
-PATH = "a path", lambda value: value is None or isinstance(value, Path)
+PATH: Rule = "a path", lambda value: value is None or isinstance(value, Path)
 
-# What each field must be: words for the user, and the test.
-RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "venues": ("one or more " + NAMES[0], lambda value: _is_names(value) and value != ()),
-    "instruments": NAMES,
+# What each field must be.
+RULES: Mapping[str, Rule] = {
+    "venues": _names("one or more names", 1),
+    "instruments": _names("names", 0),
     "mode": _one_of("book", "top"),
     "depth": _whole(1, 10),
     "trades": ("true or false", lambda value: isinstance(value, bool)),
     "endpoints": PATH,
-    "topology": ("a name or a path ending in .toml", lambda value: isinstance(value, str) and value != ""),
-    "run": (f"1 to {LONGEST_RUN} letters, digits, dots, hyphens or underscores, not starting with a dot",
-            lambda value: isinstance(value, str) and 0 < len(value) <= LONGEST_RUN and value[0] != "."
-            and NAME_CHARACTERS.issuperset(value)),
+    "topology": _text("a name or a path ending in .toml", ".+"),
+    # Shared-memory names begin with it.
+    "run": _text("1 to 32 letters, digits, dots, hyphens or underscores, not starting with a dot",
+                 "[A-Za-z0-9_-][A-Za-z0-9._-]{0,31}"),
     "grpc": ("HOST:PORT", _is_address),
     "reader": _one_of("threads", "poller"),
-    "per_connection": _whole_or_none(1, 1024),
-    "pin": ("a table of actor = core number", lambda value: isinstance(value, Mapping) and all(
-        isinstance(core, int) and not isinstance(core, bool) and core >= 0 for core in value.values())),
+    "per_connection": _whole(1, 1024, optional=True),
+    "pin": ("a table of actor = core number",
+            lambda value: isinstance(value, Mapping) and all(map(_whole(0, 2**31 - 1)[1], value.values()))),
     "least_trust": _one_of("suspect", "unverified", "verified"),
     "seed": _whole(0, 2**63 - 1),
     "home": PATH,
@@ -127,8 +126,8 @@ def _converted(key: str, value: Any, folder: Path) -> Any:
     """TOML and command lines know neither tuples nor paths."""
     if key in ("venues", "instruments"):
         names = value.split(",") if isinstance(value, str) else value
-        if isinstance(names, list | tuple):
-            return tuple(dict.fromkeys(name.strip() if isinstance(name, str) else name for name in names))
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            return tuple(dict.fromkeys(name.strip() for name in names))
     if key in ("endpoints", "home") and isinstance(value, str | Path):
         return folder / Path(value).expanduser()
     return value

@@ -45,6 +45,7 @@ def test_settings_do_not_change_once_read():
     ({"depth": True}, "depth must be a whole number from 1 to 10, not True"),
     ({"venues": ""}, "venues must be one or more names, in a list or separated by commas, not ''"),
     ({"venues": 3}, "venues must be one or more names, in a list or separated by commas, not 3"),
+    ({"venues": [[]]}, "venues must be one or more names, in a list or separated by commas, not [[]]"),
     ({"run": "a/b"}, "run must be 1 to 32 letters, digits, dots, hyphens or underscores, not starting with a dot, "
                      "not 'a/b'"),
     ({"grpc": "50051"}, "grpc must be HOST:PORT, not '50051'"),
