@@ -9,9 +9,9 @@ client can take it. States in between are never queued anywhere, so there is no 
 """
 from __future__ import annotations
 
-import importlib
 import math
 import os
+import pkgutil
 import signal
 import sys
 import threading
@@ -28,7 +28,7 @@ from mantra.runtime.spine import RunInstrument, Spine
 from mantra.venues import NAMES
 
 DEPTH = 10                          # levels a side of a view
-VIEWS = ("world", "liquidity")      # aggregators' outputs, unless told otherwise; in the order of mantra.v1.View
+VIEWS = ("world", "liquidity")      # aggregators' outputs, in the order of mantra.v1.View
 KINDS = {"grpc": "mantra.service.grpc_server:GrpcService"}
 
 _TOLERANCE = 0.001                  # seconds that a turn may be taken late without moving the turns after it
@@ -67,9 +67,8 @@ def build(kind: str, **options: Any) -> Service:
     """A service of `kind`; KINDS names the kinds, and takes another as "module:class"."""
     if kind not in KINDS:
         raise ConfigurationError(f"there is no service {kind!r}; choose from {', '.join(KINDS)}")
-    module, _, name = KINDS[kind].partition(":")
-    service: Service = getattr(importlib.import_module(module), name)(**options)
-    return service
+    made: Service = pkgutil.resolve_name(KINDS[kind])(**options)
+    return made
 
 
 class View(NamedTuple):

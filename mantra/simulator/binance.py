@@ -83,8 +83,7 @@ class Binance(Venue):
         try:
             request = json.loads(text)
         except ValueError as error:
-            line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
-            return _error(3, f"Invalid JSON: expected value at line {line} column {column}")
+            return _error(3, f"Invalid JSON: expected value at line 1 column {getattr(error, 'colno', 1)}")
         if not isinstance(request, dict) or "method" not in request:
             return _error(2, f"Invalid request: missing field `method` at line 1 column {len(text)}")
         method, names, number = request["method"], request.get("params", []), request.get("id")

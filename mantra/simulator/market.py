@@ -81,20 +81,17 @@ class World:
 
     def at(self, step: int) -> tuple[float, float]:
         """(fair price, mood) at this step of the grid; mood is a standard normal that lasts about a second."""
-        while self.last < step:
-            self._advance()
-        return self.path[max(step - self.last - 1, -len(self.path))]
-
-    def _advance(self) -> None:
         dice = self.dice
-        self.last += 1
-        self.mood = 0.97 * self.mood + 0.243 * dice.gauss(0.0, 1.0)
-        # Prices stand, then jump; the busier the market, the more often. About 50 % a year.
-        if dice.random() < 0.04 * math.exp(0.8 * self.mood):
-            self.fair *= math.exp(dice.gauss(0.0, 6e-5))
-            # Keep a long run within sight of where it began, so that a week of simulation still looks like this market.
-            self.fair *= (self.instrument.price / self.fair) ** 1e-4
-        self.path.append((self.fair, self.mood))
+        while self.last < step:
+            self.last += 1
+            self.mood = 0.97 * self.mood + 0.243 * dice.gauss(0.0, 1.0)
+            # Prices stand, then jump; the busier the market, the more often. About 50 % a year.
+            if dice.random() < 0.04 * math.exp(0.8 * self.mood):
+                self.fair *= math.exp(dice.gauss(0.0, 6e-5))
+                # Keep a long run within sight of where it began, so that after a week it still looks like this market.
+                self.fair *= (self.instrument.price / self.fair) ** 1e-4
+            self.path.append((self.fair, self.mood))
+        return self.path[max(step - self.last - 1, -len(self.path))]
 
 
 class Book:

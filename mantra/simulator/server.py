@@ -123,12 +123,9 @@ class Connection(ServerConnection):
         """The message in three fragments with a pong, which asks for no answer, between them: legal by RFC 6455."""
         payload = frame[{126: 4, 127: 10}.get(frame[1], 2):]
         third = 1 + len(payload) // 3
-        return b"".join((
-            Frame(Opcode.TEXT, payload[:third], fin=False).serialize(mask=False),
-            Frame(Opcode.PONG, b"between").serialize(mask=False),
-            Frame(Opcode.CONT, payload[third:2 * third], fin=False).serialize(mask=False),
-            Frame(Opcode.CONT, payload[2 * third:]).serialize(mask=False),
-        ))
+        parts = (Frame(Opcode.TEXT, payload[:third], fin=False), Frame(Opcode.PONG, b"between"),
+                 Frame(Opcode.CONT, payload[third:2 * third], fin=False), Frame(Opcode.CONT, payload[2 * third:]))
+        return b"".join(part.serialize(mask=False) for part in parts)
 
     def _write(self, frame: bytes) -> None:
         if self.protocol.state is not State.OPEN:

@@ -246,7 +246,7 @@ def wall(utc_ns: int) -> str:
 
 # Drawing ---------------------------------------------------------------------------------------------------------
 
-EIGHTHS = " ▏▎▍▌▋▊▉█"
+EIGHTHS = ("", *"▏▎▍▌▋▊▉")
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -256,9 +256,9 @@ def bar(fraction: float, width: int, style: str, *, leftwards: bool = False) -> 
     full, part = divmod(eighths, 8)
     blank, text = " " * (width - full - (part > 0)), Text(no_wrap=True)
     if not leftwards:
-        return text.append("█" * full + EIGHTHS[part][:part], style).append(blank)
+        return text.append("█" * full + EIGHTHS[part], style).append(blank)
     # There are no blocks that fill from the right: invert one that fills from the left.
-    return text.append(blank).append(EIGHTHS[8 - part][:part], f"{style} reverse").append("█" * full, style)
+    return text.append(blank).append(EIGHTHS[(8 - part) % 8], f"{style} reverse").append("█" * full, style)
 
 
 def spark(values: Sequence[float], width: int) -> str:
@@ -269,10 +269,6 @@ def spark(values: Sequence[float], width: int) -> str:
     low, high = min(values), max(values)
     steps = (int((value - low) / (high - low) * 7.99) if high > low else 3 for value in values)
     return "".join(SPARKS[step] for step in steps).rjust(width)
-
-
-def venue_name(venue: int) -> str:
-    return NAMES[venue] if venue < len(NAMES) else f"venue {venue}"
 
 
 def venue_style(venue: int) -> str:
@@ -289,8 +285,8 @@ def line(left: Text | str, right: Text | str, width: int, style: str = "", fill:
     right.truncate(width)
     left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
     gap = width - left.cell_len - right.cell_len
-    text = Text(no_wrap=True, style=style)
-    return text.append_text(left).append(fill * gap, "grey35" if fill != " " else "").append_text(right)
+    return Text(no_wrap=True, style=style).append_text(left).append(
+        fill * gap, "grey35" if fill != " " else "").append_text(right)
 
 
 def heading(words: Text, right: Text, width: int) -> Text:
@@ -358,7 +354,7 @@ def world(market: Market, levels: int, width: int) -> list[Text]:
         level, venues = levels[i], venues_of(levels[i].venues) or [0]
         short = names if len(venues) == 1 else max(names // len(venues) - 1, 1)
         style, price_style = venue_style(venues[0]), "green" if bid else "red"
-        return [Text("+").join(Text(venue_name(venue)[:short], venue_style(venue)) for venue in venues),
+        return [Text("+").join(Text(NAMES[venue][:short], venue_style(venue)) for venue in venues),
                 Text(sizes[level], "" if names else style), bar(level.size / most, bar_width, style, leftwards=bid),
                 Text(prices[level], f"bold {price_style}" if i == 0 else price_style)]
 
@@ -377,7 +373,7 @@ def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
     """Each venue's book: its trust, why, and since when; as many to a line as fit."""
     rows: list[Text] = []
     for book in market.books:
-        text = Text(no_wrap=True).append(f" {venue_name(book.venue)} ", venue_style(book.venue))
+        text = Text(no_wrap=True).append(f" {NAMES[book.venue]} ", venue_style(book.venue))
         text.append(f" {Trust(book.trust).name.lower()} ", TRUST_STYLE[book.trust])
         if book.reason:
             text.append(f" {Reason(book.reason).name.lower()}", TRUST_STYLE[book.trust].split(" on ")[-1])
@@ -475,9 +471,8 @@ def screen(view: Snapshot, selected: int, width: int, height: int, banner: str =
 class Keys:
     """Single keys from the terminal, whatever standard input is; none while it listens to another job, or is none."""
 
-    def __init__(self) -> None:
-        self._fd: int | None = None
-        self._saved: list[Any] = []
+    _fd: int | None = None
+    _saved: list[Any] | None = None
 
     def __enter__(self) -> Keys:
         with contextlib.suppress(OSError):
@@ -489,17 +484,14 @@ class Keys:
 
     def __exit__(self, *_: object) -> None:
         if self._fd is not None:
-            if self._saved:
+            if self._saved is not None:
                 termios.tcsetattr(self._fd, termios.TCSADRAIN, self._saved)
             os.close(self._fd)
 
     def wait(self, seconds: float) -> bytes:
         """What was typed within `seconds`; arrows are escape sequences."""
-        if self._fd is None or not self._saved:
-            time.sleep(seconds)
-            return b""
-        ready, _, _ = select.select([self._fd], [], [], seconds)
-        return os.read(self._fd, 16) if ready else b""
+        listening = [self._fd] if self._fd is not None and self._saved is not None else []
+        return b"".join(os.read(fd, 16) for fd in select.select(listening, [], [], seconds)[0])
 
 
 def choose(selected: int, count: int, keys: bytes) -> int:

@@ -67,12 +67,9 @@ class Digits:
     fraction: int = 0
 
     def see(self, text: str, margin: int = 0) -> None:
-        if text:
-            number = Decimal(text)
-            if number:
-                exponent = int(number.normalize().as_tuple().exponent)
-                self.whole = max(self.whole, number.adjusted() + 1 + margin)
-                self.fraction = max(self.fraction, -exponent)
+        if number := Decimal(text or 0):
+            self.whole = max(self.whole, number.adjusted() + 1 + margin)
+            self.fraction = max(self.fraction, -int(number.normalize().as_tuple().exponent))
 
     def decimals(self) -> int:
         return max(self.fraction, min(USUAL_DECIMALS, DIGITS - self.whole))
@@ -149,12 +146,10 @@ class InstrumentTable:
         """The instrument of these listings (all of one name, one or more): its newest generation, or a new one when a
         venue's own increments are finer than that generation's scale."""
         name, (price, size) = listings[0].name, listed_scale(listings)
-        found = self.scale_for(name, price, size)
-        tick, lot = Digits(), Digits()
+        found, steps = self.scale_for(name, price, size), ObservedScale()
         for listing in listings:
-            tick.see(listing.tick)
-            lot.see(listing.lot)
-        finer_tick, finer_lot = tick.fraction > found.price_decimals, lot.fraction > found.size_decimals
+            steps.level(listing.tick, listing.lot)
+        finer_tick, finer_lot = steps.price.fraction > found.price_decimals, steps.size.fraction > found.size_decimals
         if not (finer_tick or finer_lot):
             return found
         return self.next_generation(name, price if finer_tick else found.price_decimals,
@@ -183,10 +178,9 @@ class InstrumentTable:
 
     def _newest_or_new(self, name: str, price: int, size: int, known: Instrument | None) -> tuple[Instrument, bool]:
         newest = self.find(name)
-        if newest:
-            made_meanwhile = newest != known and (newest.price_decimals, newest.size_decimals) == (price, size)
-            if known is None or made_meanwhile:
-                return newest, False
+        made_meanwhile = newest and newest != known and (newest.price_decimals, newest.size_decimals) == (price, size)
+        if newest and (known is None or made_meanwhile):
+            return newest, False
         row = Instrument(len(self._rows) + 1, name, newest.generation + 1 if newest else 0, price, size)
         self._rows.append(row)
         return row, True
