@@ -211,6 +211,7 @@ mantra_book_find(const mantra_level *levels, size_t count, int64_t key, int64_t 
     size_t low = 0, high = count;
     if (MANTRA_LIKELY(count >= MANTRA_BOOK_WINDOW)) {
         size_t better = 0;
+        MANTRA_UNROLL
         for (size_t i = 0; i < MANTRA_BOOK_WINDOW; i++)
             better += (mantra_level_price(&levels[count - 1 - i]) ^ mirror) >= key;
         high -= better;

@@ -46,6 +46,15 @@ mantra_doorbell_ring(mantra_doorbell *bell)
     syscall(SYS_futex, &bell->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+/* After publishing in the middle of a batch, whose end rings in any case: no fence, so it wakes who sleeps for long already,
+ * and may miss who goes to sleep this very moment. */
+static inline void
+mantra_doorbell_hurry(mantra_doorbell *bell)
+{
+    if (MANTRA_UNLIKELY(atomic_load_explicit(&bell->armed, memory_order_relaxed)))
+        mantra_doorbell_ring(bell);
+}
+
 /* Arm, and remember the word. Look at the queues once more after this, then wait. */
 static inline uint32_t
 mantra_doorbell_seen(mantra_doorbell *bell)

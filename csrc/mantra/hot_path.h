@@ -134,41 +134,38 @@ mantra_feed_want(mantra_feed *feed, mantra_feed_book *book, uint8_t what)
 static inline void
 mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue_time_ns, uint64_t origin, uint64_t now)
 {
-    mantra_top top;
-    mantra_top_fill(&top, &book->book);
-    top.origin = origin;
-    top.published = mantra_pack_published(now - origin, feed->publisher);
-    top.sequence = book->sequence;
-    top.venue_time_ns = venue_time_ns;
-    top.trust_since_ns = book->trust_since_ns;
-    top.instrument = book->instrument;
-    top.venue = feed->venue;
-    top.trust = book->trust;
-    top.reason = book->reason;
-    top.flags = 0;
-    top.generation = (uint32_t)MANTRA_BOOK_GET(&book->book, generation);
-    mantra_vector_write(feed->latest_tops, book->slot, &top);
-    mantra_produce(feed->tops, &top);
+    const uint64_t head[MANTRA_TOP_WORDS] = {
+        origin,
+        mantra_pack_published(now - origin, feed->publisher),
+        book->sequence,
+        (uint64_t)venue_time_ns,
+        (uint64_t)book->trust_since_ns,
+        mantra_word(book->instrument, feed->venue, book->trust, book->reason, 0),
+    };
+    mantra_seqlock *latest = mantra_vector_begin(feed->latest_tops, book->slot);
+    mantra_seqlock *queued = mantra_produce_begin(feed->tops);
+    mantra_top_store(&book->book, head, latest->words, queued->words);
+    mantra_seqlock_end(latest);
+    mantra_produce_end(feed->tops, queued);
     MANTRA_COUNT(feed, tops, 1);
-    mantra_doorbell_ring(feed->doorbell);
+    mantra_doorbell_hurry(feed->doorbell);
 }
 
-static inline mantra_update
-mantra_feed_update(const mantra_feed *feed, const mantra_feed_book *book, uint8_t kind, int64_t price, int64_t size,
-                   int64_t venue_time_ns, uint64_t origin, uint64_t now)
+/* One update; `published` as mantra_pack_published() makes it. */
+static inline void
+mantra_feed_update(mantra_feed *feed, const mantra_feed_book *book, uint8_t kind, uint8_t flags, int64_t price, int64_t size,
+                   int64_t venue_time_ns, uint64_t origin, uint64_t published)
 {
-    return (mantra_update){
-        .origin = origin,
-        .published = mantra_pack_published(now - origin, feed->publisher),
-        .price = price,
-        .size = size,
-        .sequence = book->sequence,
-        .venue_time_ns = venue_time_ns,
-        .instrument = book->instrument,
-        .venue = feed->venue,
-        .kind = kind,
-        .trust = book->trust,
-    };
+    _Static_assert(offsetof(mantra_update, instrument) == 48 && offsetof(mantra_update, trust) == 55, "as stored here");
+    mantra_seqlock *slot = mantra_produce_begin(feed->updates);
+    mantra_word_store(&slot->words[0], origin);
+    mantra_word_store(&slot->words[1], published);
+    mantra_word_store(&slot->words[2], (uint64_t)price);
+    mantra_word_store(&slot->words[3], (uint64_t)size);
+    mantra_word_store(&slot->words[4], book->sequence);
+    mantra_word_store(&slot->words[5], (uint64_t)venue_time_ns);
+    mantra_word_store(&slot->words[6], mantra_word(book->instrument, feed->venue, kind, flags, book->trust));
+    mantra_produce_end(feed->updates, slot);
 }
 
 /* The header fields that go with the levels; inside the book's write section. */
@@ -194,10 +191,11 @@ mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint
     mantra_book_begin(&book->book);
     mantra_feed_describe(feed, book, venue_time_ns, 1);
     mantra_book_end(&book->book);
-    const mantra_update update = mantra_feed_update(feed, book, MANTRA_TRUST, 0, 0, venue_time_ns, origin, now);
-    mantra_produce(feed->updates, &update);
+    mantra_feed_update(feed, book, MANTRA_TRUST, 0, 0, 0, venue_time_ns, origin,
+                       mantra_pack_published(now - origin, feed->publisher));
     MANTRA_COUNT(feed, updates, 1);
     mantra_feed_publish_top(feed, book, venue_time_ns, origin, now);
+    mantra_doorbell_ring(feed->doorbell);
 }
 
 /* Lose faith in a book: it needs a snapshot (or, BY_IMAGE, the next message) to be believed again. */
@@ -285,10 +283,14 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     book->sequence = decoder->last;
     mantra_book_begin(&book->book);
     for (uint32_t i = 0; i < count; i++) {
-        const mantra_change change = changes[i];
-        const int rank = mantra_book_apply(&book->book, change.kind, change.price, change.size);
+        /* Field by field: a whole change can not be loaded before its parts have left the store buffer. */
+        const uint8_t kind = changes[i].kind;
+        const int64_t price = changes[i].price, size = changes[i].size;
+        const int rank = mantra_book_apply(&book->book, kind, price, size);
         if (MANTRA_LIKELY(rank >= 0)) {
-            changes[changed++] = change;
+            if (MANTRA_UNLIKELY(changed < i))
+                changes[changed] = (mantra_change){.price = price, .size = size, .kind = kind};
+            changed++;
             best = rank < best ? rank : best;
         } else {
             absent += rank == MANTRA_BOOK_ABSENT;
@@ -303,14 +305,10 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         if (feed->socket_to_top && !feed->replaying)
             mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
     }
-    mantra_update update = mantra_feed_update(feed, book, 0, 0, 0, decoder->venue_time_ns, origin, now);
-    for (uint32_t i = 0; i < changed; i++) {
-        update.price = changes[i].price;
-        update.size = changes[i].size;
-        update.kind = changes[i].kind;
-        update.flags = i + 1 < changed ? MANTRA_MORE : 0;
-        mantra_produce(feed->updates, &update);
-    }
+    const uint64_t published = mantra_pack_published(now - origin, feed->publisher);
+    for (uint32_t i = 0; i < changed; i++)
+        mantra_feed_update(feed, book, changes[i].kind, i + 1 < changed ? MANTRA_MORE : 0, changes[i].price,
+                           changes[i].size, decoder->venue_time_ns, origin, published);
     MANTRA_COUNT(feed, updates, changed);
     if (MANTRA_UNLIKELY(absent))
         MANTRA_COUNT(feed, unknown_deletes, absent);
@@ -342,9 +340,8 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
     if (reset) {
         const int64_t generation = (int64_t)MANTRA_BOOK_GET(&book->book, generation);
-        const mantra_update update =
-            mantra_feed_update(feed, book, MANTRA_RESET, generation, 0, decoder->venue_time_ns, origin, now);
-        mantra_produce(feed->updates, &update);
+        mantra_feed_update(feed, book, MANTRA_RESET, 0, generation, 0, decoder->venue_time_ns, origin,
+                           mantra_pack_published(now - origin, feed->publisher));
         MANTRA_COUNT(feed, updates, 1);
     } else if (feed->socket_to_top && !feed->replaying) {
         mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
@@ -449,7 +446,7 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         published++;
     }
     MANTRA_COUNT(feed, trades, published);
-    mantra_doorbell_ring(feed->doorbell);
+    mantra_doorbell_hurry(feed->doorbell);
 }
 
 /* A diff that comes after a newer one. Where messages have no numbers it may have changed what the newer one did not, and
@@ -595,6 +592,7 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
     }
     feed->held_size = kept;
     feed->replaying = false;
+    mantra_doorbell_ring(feed->doorbell);
     return MANTRA_SPLICED;
 }
 
@@ -711,15 +709,17 @@ mantra_feed_fresh(mantra_feed *feed, uint64_t now)
 static inline int
 mantra_feed_frames(mantra_feed *feed)
 {
-    for (;;) {
+    int event = MANTRA_EVENT_NONE;
+    while (event == MANTRA_EVENT_NONE) {
         mantra_frame frame;
         const int got = mantra_frames_next(&feed->frames, &frame);
         if (got == 0)
-            return MANTRA_EVENT_NONE;
+            break;
         if (MANTRA_UNLIKELY(got < 0)) {
             MANTRA_COUNT(feed, protocol_errors, 1);
             feed->protocol_error = got;
-            return MANTRA_EVENT_PROTOCOL;
+            event = MANTRA_EVENT_PROTOCOL;
+            break;
         }
         MANTRA_COUNT(feed, frames, 1);
         if (MANTRA_LIKELY(frame.opcode == MANTRA_FRAME_TEXT || frame.opcode == MANTRA_FRAME_BINARY)) {
@@ -729,18 +729,20 @@ mantra_feed_frames(mantra_feed *feed)
             if (MANTRA_UNLIKELY(kind == MANTRA_CONTROL)) {
                 feed->text = frame.payload;
                 feed->text_size = frame.size;
-                return MANTRA_EVENT_TEXT;
+                event = MANTRA_EVENT_TEXT;
+            } else if (MANTRA_UNLIKELY(feed->wanting)) {
+                event = MANTRA_EVENT_WANTS;
             }
-            if (MANTRA_UNLIKELY(feed->wanting))
-                return MANTRA_EVENT_WANTS;
         } else if (frame.opcode == MANTRA_FRAME_PING) {
             if (!mantra_feed_send(feed, MANTRA_FRAME_PONG, frame.payload, frame.size))
-                return MANTRA_EVENT_FAILED;
+                event = MANTRA_EVENT_FAILED;
         } else if (frame.opcode == MANTRA_FRAME_CLOSE) {
             feed->close_code = frame.size >= 2 ? (uint16_t)(frame.payload[0] << 8 | frame.payload[1]) : 0;
-            return MANTRA_EVENT_CLOSED;
+            event = MANTRA_EVENT_CLOSED;
         }
     }
+    mantra_doorbell_ring(feed->doorbell); /* once for all of them */
+    return event;
 }
 
 /* Read what has arrived, once, and work through it; transport->more says whether to come back at once. */

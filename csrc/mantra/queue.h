@@ -138,23 +138,36 @@ mantra_producer_close(mantra_producer *producer)
     atomic_compare_exchange_strong(&producer->queue.header->producer, &self, 0);
 }
 
+/* Where the next message goes: fill the slot's words, all of them, then mantra_produce_end(). */
+static inline mantra_seqlock *
+mantra_produce_begin(mantra_producer *producer)
+{
+    const mantra_queue *queue = &producer->queue;
+    mantra_seqlock *slot = mantra_queue_slot(queue, producer->position);
+    uint64_t settled = mantra_queue_lap(queue, producer->position) << MANTRA_LAP_SHIFT | (uint64_t)producer->publisher << 1;
+    atomic_store_explicit(&slot->version, settled | MANTRA_WRITING, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    return slot;
+}
+
+static inline void
+mantra_produce_end(mantra_producer *producer, mantra_seqlock *slot)
+{
+    uint64_t writing = atomic_load_explicit(&slot->version, memory_order_relaxed);
+    atomic_store_explicit(&slot->version, writing & ~MANTRA_WRITING, memory_order_release);
+    atomic_store_explicit(&producer->queue.header->position, ++producer->position, memory_order_release);
+}
+
 /* Publish one complete message (slot_bytes - 8 bytes), stamped by the caller. */
 static inline void
 mantra_produce(mantra_producer *producer, const void *message)
 {
-    const mantra_queue *queue = &producer->queue;
-    uint64_t position = producer->position;
-    mantra_seqlock *slot = mantra_queue_slot(queue, position);
-    uint64_t settled = mantra_queue_lap(queue, position) << MANTRA_LAP_SHIFT | (uint64_t)producer->publisher << 1;
-    atomic_store_explicit(&slot->version, settled | MANTRA_WRITING, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-    if (MANTRA_LIKELY(queue->words == 7)) /* one cache line: let the compiler unroll */
+    mantra_seqlock *slot = mantra_produce_begin(producer);
+    if (MANTRA_LIKELY(producer->queue.words == 7)) /* one cache line: let the compiler unroll */
         mantra_words_store(slot->words, message, 7);
     else
-        mantra_words_store(slot->words, message, queue->words);
-    atomic_store_explicit(&slot->version, settled, memory_order_release);
-    producer->position = position + 1;
-    atomic_store_explicit(&queue->header->position, position + 1, memory_order_release);
+        mantra_words_store(slot->words, message, producer->queue.words);
+    mantra_produce_end(producer, slot);
 }
 
 /* ---- consuming */

@@ -24,6 +24,12 @@ typedef struct mantra_seqlock {
 _Static_assert(offsetof(mantra_seqlock, words) == 8, "payload follows version");
 
 static inline void
+mantra_word_store(_Atomic uint64_t *to, uint64_t word)
+{
+    atomic_store_explicit(to, word, memory_order_relaxed);
+}
+
+static inline void
 mantra_words_store(_Atomic uint64_t *to, const void *from, size_t words)
 {
     for (size_t i = 0; i < words; i++) {

@@ -43,8 +43,11 @@ mantra_symbol_words(uint64_t words[4], const char *text, size_t size)
             memcpy(&words[3], text + size - 16, 8);
         }
     } else if (size >= 4) {
-        memcpy(&words[0], text, 4);
-        memcpy(&words[1], text + size - 4, 4);
+        uint32_t first, last; /* not into the words: half a word stored and a whole one loaded stalls a CPU */
+        memcpy(&first, text, 4);
+        memcpy(&last, text + size - 4, 4);
+        words[0] = first;
+        words[1] = last;
     } else {
         for (size_t i = 0; i < size; i++)
             words[i] = (uint8_t)text[i];

@@ -35,6 +35,53 @@ mantra_top_fill(mantra_top *top, const mantra_book *book)
     }
 }
 
+/* The words of a top before its levels; the last one, of which `generation` is the lower half, mantra_top_store() fills. */
+enum { MANTRA_TOP_WORDS = offsetof(mantra_top, generation) / 8 };
+
+static inline void
+mantra_top_store_level(_Atomic uint64_t *to, int64_t price, int64_t size)
+{
+    mantra_word_store(to, (uint64_t)price);
+    mantra_word_store(to + MANTRA_DEPTH, (uint64_t)size);
+}
+
+/* For the book's writer: the top goes from the book straight into two slots, a vector's and a queue's. Each level is read
+ * once and no copy stands between. */
+static inline void
+mantra_top_store(const mantra_book *book, const uint64_t head[MANTRA_TOP_WORDS], _Atomic uint64_t *first,
+                 _Atomic uint64_t *second)
+{
+    uint64_t last = (uint32_t)MANTRA_BOOK_GET(book, generation);
+    for (size_t side = 0; side < 2; side++) {
+        const uint32_t count = MANTRA_BOOK_GET(book, count[side]), depth = count < MANTRA_DEPTH ? count : MANTRA_DEPTH;
+        const mantra_level *best = mantra_book_side(book, side) + count - 1;
+        const size_t at = MANTRA_TOP_WORDS + 1 + side * 2 * MANTRA_DEPTH;
+        last |= (uint64_t)depth << (32 + 16 * side);
+        if (MANTRA_LIKELY(depth == MANTRA_DEPTH)) {
+            MANTRA_UNROLL
+            for (size_t i = 0; i < MANTRA_DEPTH; i++) {
+                const int64_t price = mantra_level_price(best - i), size = mantra_level_size(best - i);
+                mantra_top_store_level(&first[at + i], price, size);
+                mantra_top_store_level(&second[at + i], price, size);
+            }
+            continue;
+        }
+        for (size_t i = 0; i < MANTRA_DEPTH; i++) {
+            const int64_t price = i < depth ? mantra_level_price(best - i) : 0;
+            const int64_t size = i < depth ? mantra_level_size(best - i) : 0;
+            mantra_top_store_level(&first[at + i], price, size);
+            mantra_top_store_level(&second[at + i], price, size);
+        }
+    }
+    MANTRA_UNROLL
+    for (size_t i = 0; i < MANTRA_TOP_WORDS; i++) {
+        mantra_word_store(&first[i], head[i]);
+        mantra_word_store(&second[i], head[i]);
+    }
+    mantra_word_store(&first[MANTRA_TOP_WORDS], last);
+    mantra_word_store(&second[MANTRA_TOP_WORDS], last);
+}
+
 /* The same for a reader: 0, or MANTRA_BOOK_BUSY. Half a growth may be seen on the way, but whatever count and capacity
  * go together then, neither is past the ceiling, so nothing outside the book is touched. */
 static inline int

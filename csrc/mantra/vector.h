@@ -46,15 +46,23 @@ mantra_vector_version(const mantra_vector *vector, uint32_t slot)
     return (even > odd ? even : odd) / 2;
 }
 
-static inline void
-mantra_vector_write(mantra_vector *vector, uint32_t slot, const void *message)
+/* Where the next value of `slot` goes: fill its words, then mantra_seqlock_end() settles them. */
+static inline mantra_seqlock *
+mantra_vector_begin(mantra_vector *vector, uint32_t slot)
 {
     uint64_t write = mantra_vector_version(vector, slot) + 1;
     mantra_seqlock *copy = mantra_vector_copy(vector, slot, write);
     atomic_store_explicit(&copy->version, 2 * write - 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
+    return copy;
+}
+
+static inline void
+mantra_vector_write(mantra_vector *vector, uint32_t slot, const void *message)
+{
+    mantra_seqlock *copy = mantra_vector_begin(vector, slot);
     mantra_words_store(copy->words, message, vector->words);
-    atomic_store_explicit(&copy->version, 2 * write, memory_order_release);
+    mantra_seqlock_end(copy);
 }
 
 /* Copy the latest message out; returns its version, 0 (and leaves `message` alone) when there is none yet. */

@@ -11,7 +11,7 @@ from mantra.core.decode cimport (
     mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, mantra_image_text, mantra_print,
     mantra_symbol, mantra_symbols, mantra_symbols_add, mantra_symbols_init,
 )
-from mantra.core.doorbell cimport Doorbell
+from mantra.core.doorbell cimport Doorbell, mantra_doorbell_ring
 from mantra.core.frame cimport (
     MANTRA_FRAME_PING, MANTRA_FRAME_TEXT, mantra_frame_error, mantra_frames_free, mantra_frames_init, mantra_frames_reset,
 )
@@ -293,7 +293,9 @@ cdef class Feed:
         """One venue message, as received. Returns its kind (decode.h)."""
         cdef size_t size = len(text)
         padded = text + bytes(MANTRA_PADDING)
-        return mantra_feed_message(&self.feed, padded, size, mantra_clock_cycles(self.feed.clock))
+        cdef int kind = mantra_feed_message(&self.feed, padded, size, mantra_clock_cycles(self.feed.clock))
+        mantra_doorbell_ring(self.feed.doorbell)
+        return kind
 
     def messages(self, const uint8_t[::1] texts not None, const uint64_t[::1] offsets not None, size_t start, size_t stop):
         """Messages `start` to `stop` of a recording: message i is texts[offsets[i]:offsets[i + 1] - 64], followed by 64
@@ -307,6 +309,7 @@ cdef class Feed:
             for i in range(start, stop):
                 mantra_feed_message(&self.feed, <const char *>&texts[offsets[i]],
                                     offsets[i + 1] - offsets[i] - MANTRA_PADDING, began)
+            mantra_doorbell_ring(self.feed.doorbell)
             began = mantra_clock_cycles(self.feed.clock) - began
         return began
 
