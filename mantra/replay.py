@@ -19,17 +19,19 @@ from mantra import venues
 from mantra.client.recorded import Recorded
 from mantra.core import ticks
 from mantra.core.clock import Clock
-from mantra.core.hot_path import Feed, Splice
+from mantra.core.hot_path import Splice
 from mantra.core.messages import Trust
 from mantra.core.queue import Consumer
 from mantra.errors import ConfigurationError, MantraError
+from mantra.listener.listener import bare_feed
 from mantra.runtime.options import Parser
-from mantra.runtime.spine import Spine
+from mantra.runtime.spine import MESSAGES, Spine
 from mantra.tape import lines
 from mantra.venues.instrument import ObservedScale, listed_scale
 from mantra.venues.venue import Mode, Venue
 
-CHUNK = 4096            # messages between two looks at what was published
+CHUNK = 1024            # messages between two looks at what was published, and bytes of them: so little that
+CHUNK_BYTES = 1 << 18   # queues of a running system's size, which stay in the CPU's cache, are not overrun
 TRACKED = ("origin", "published", "trust_since_ns", "generation")     # differ from pass to pass by their nature
 
 
@@ -79,21 +81,15 @@ class Replay:
                            for snapshot in recorded.snapshots if (snapshot.symbol or only) in index_of]
         self.spine = Spine.private(clock=Clock())
         self.row = self.spine.ledger.row(venue.name, venue.id)
-        queues = {name: self.spine.queue(f"{name}.{venue.name}", message, 1 << 18)
-                  for name, message in (("updates", "update"), ("trades", "trade"), ("tops", "top"))}
-        self.feed = Feed(
-            venue.name, venue=venue.id, decoder=venue.decoder, scheme="image" if mode == "top" else venue.scheme,
-            live_trust=venue.live_trust[mode], publisher=0, clock=self.spine.clock, doorbell=self.spine.doorbell,
-            ledger=self.row, updates=queues["updates"].producer(), trades=queues["trades"].producer(),
-            tops=queues["tops"].producer(), latest_tops=self.spine.tops, depth=10 if mode == "top" else 0,
-            dense_trades=venue.dense_trade_ids, most_books=len(self.symbols), held_bytes=64 << 20)
+        self.feed = bare_feed(self.spine, venue.name, venue, mode, most_books=len(self.symbols), held_bytes=64 << 20)
         self.books = []
         for number, symbol in enumerate(self.symbols):
             book, slot = self.spine.make_book(venue.name, venue.id, symbol.name, number)
             self.feed.add_book(book, slot, venue.spellings(symbol.name), number, symbol.price_decimals,
                                symbol.size_decimals)
             self.books.append(book)
-        self._published = {name: queue.consumer() for name, queue in queues.items()}
+        self._published = {name: self.spine.queue(f"{name}.{venue.name}", message).consumer()
+                           for name, message in MESSAGES.items()}
 
     def once(self) -> None:
         """The recording as it happened: snapshots where they arrived."""
@@ -107,9 +103,8 @@ class Replay:
             self._skip()
         self._run(at, len(self.recorded))
 
-    def timed(self) -> tuple[int, str]:
-        """A pass from the restored initial state (first snapshots loaded, nothing else): nanoseconds that the messages
-        took, and a digest of the updates, trades and tops they published and the books they left."""
+    def restore(self) -> list[tuple[int, int, bytes]]:
+        """The state before the first message: first snapshots loaded. Returns the others, where they arrived."""
         self.feed.begin()
         loaded: set[int] = set()
         later: list[tuple[int, int, bytes]] = []
@@ -119,11 +114,18 @@ class Replay:
             else:
                 later.append((before, index, body))
         self._skip()
-        digest, cycles, at = hashlib.blake2b(digest_size=16), 0, 0
+        return later
+
+    def timed(self) -> tuple[int, str]:
+        """A pass from the restored initial state: nanoseconds that the messages took, and a digest of the updates,
+        trades and tops they published and the books they left."""
+        later = self.restore()
+        digest, cycles, at, offsets = hashlib.blake2b(digest_size=16), 0, 0, self.recorded.offsets
         for before, index, body in [*later, (len(self.recorded), -1, b"")]:
             while at < before:
-                until = min(at + CHUNK, before)
-                cycles += self.feed.messages(self.recorded.texts, self.recorded.offsets, at, until)
+                full = int(np.searchsorted(offsets, offsets[at] + CHUNK_BYTES)) - 1
+                until = min(at + CHUNK, before, max(at + 1, full))
+                cycles += self.feed.messages(self.recorded.texts, offsets, at, until)
                 at = until
                 self._digest(digest)
             if index >= 0 and not self.feed.state(index)[0]:

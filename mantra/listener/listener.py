@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from mantra.client.client import Client
 from mantra.client.governor import Backoff, Governor
@@ -63,20 +64,23 @@ class Plan:
     snapshot_levels: int
 
 
+def bare_feed(spine: Spine, name: str, venue: Venue, mode: Mode = "book", publisher: int = 0, *, depth: int = 10,
+              **options: Any) -> Feed:
+    """The compiled hot path of a connection, with its queues in the spine, without books."""
+    return Feed(
+        name, venue=venue.id, decoder=venue.decoder, scheme="image" if mode == "top" else venue.scheme,
+        live_trust=venue.live_trust[mode], publisher=publisher, clock=spine.clock, doorbell=spine.doorbell,
+        ledger=spine.ledger.row(name, venue.id), updates=spine.queue(f"updates.{name}", "update").producer(publisher),
+        trades=spine.queue(f"trades.{name}", "trade").producer(publisher),
+        tops=spine.queue(f"tops.{name}", "top").producer(publisher), latest_tops=spine.tops,
+        depth=depth if mode == "top" else 0, dense_trades=venue.dense_trade_ids, **options)
+
+
 def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
-    """The compiled hot path of a connection, with its queues and books in the spine."""
+    """The feed of a planned connection, with its books."""
     venue = plan.venue
-    feed = Feed(
-        plan.name, venue=venue.id, decoder=venue.decoder, scheme="image" if plan.mode == "top" else venue.scheme,
-        live_trust=venue.live_trust[plan.mode], publisher=publisher, clock=spine.clock, doorbell=spine.doorbell,
-        ledger=spine.ledger.row(plan.name, venue.id),
-        updates=spine.queue(f"updates.{plan.name}", "update").producer(publisher),
-        trades=spine.queue(f"trades.{plan.name}", "trade").producer(publisher),
-        tops=spine.queue(f"tops.{plan.name}", "top").producer(publisher),
-        latest_tops=spine.tops, socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"),
-        depth=plan.depth if plan.mode == "top" else 0, dense_trades=venue.dense_trade_ids,
-        most_books=len(plan.wanted),
-    )
+    feed = bare_feed(spine, plan.name, venue, plan.mode, publisher, depth=plan.depth, most_books=len(plan.wanted),
+                     socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
     for wanted in plan.wanted:
         book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
         feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,
