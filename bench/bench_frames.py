@@ -1,11 +1,12 @@
-"""From a loopback socket to a callback that does nothing, 211-byte frames: this wire, picows, websocket-client.
+"""From a loopback socket to the published top, 211-byte frames; picows and websocket-client to an empty callback.
 
     python bench/bench_frames.py [--messages 200000] [--passes 5] [--json]
 
-A process of its own sends a burst; each reader connects and takes all of it in turn, in the same run. Per message: the
+A process of its own sends a burst of Bitstamp diffs, each changing both best levels; each reader connects and takes all
+of it in turn, in the same run. mantra's is the feed of a running system: wire, decoding, book, queues. Per message: the
 reader's CPU time (system time included) and the wall time, the least of the passes. Sending may be the slower end: wall
-time shows that, CPU time does not. Every reader must find every message and every byte (picows in a pass of its own,
-as an empty callback cannot count).
+time shows that, CPU time does not. Every reader must find every message and every byte (picows in a pass of its own, as
+an empty callback cannot count), and mantra's last top must be what the last message says.
 """
 from __future__ import annotations
 
@@ -25,16 +26,23 @@ import websocket
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from mantra import venues
 from mantra.client.websocket import WebSocketClient
-from mantra.core.drain import Drain
+from mantra.core.hot_path import Event
+from mantra.listener.listener import bare_feed
+from mantra.runtime.spine import Spine
 
 PAYLOAD = 211
+SYMBOL = "mantratestingthisbenchusdt"     # as long as makes such a message 211 bytes
+FIRST = 10**15      # microtimestamp of the first message
 
 SENDER = r"""
 import base64, hashlib, socket, sys
-messages, size = int(sys.argv[1]), int(sys.argv[2])
-frame = bytes([0x82, 126, 0, size]) + bytes(range(size))
-chunk, rest = frame * 1000, frame * (messages % 1000)
+messages, size, first = map(int, sys.argv[1:4])
+text = (b'{"data":{"timestamp":"1700000000","microtimestamp":"%d","bids":[["20000.01","0.%08d"]],'
+        b'"asks":[["20000.02","0.%08d"]]},"channel":"diff_order_book_' + sys.argv[4].encode() + b'","event":"data"}')
+stream = b"".join(bytes((0x81, 126, 0, size)) + text % (first + i, 1 + i, 2 + i) for i in range(messages))
+assert len(stream) == messages * (size + 4), len(stream) / messages
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
 while True:
@@ -46,9 +54,8 @@ while True:
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
-    for _ in range(messages // 1000):
-        connection.sendall(chunk)
-    connection.sendall(rest + bytes([0x88, 0]))
+    connection.sendall(stream)
+    connection.sendall(bytes([0x88, 0]))
     connection.shutdown(socket.SHUT_WR)
     while connection.recv(4096):
         pass
@@ -56,6 +63,11 @@ while True:
 """
 
 Result = tuple[float, float]        # CPU seconds, wall seconds
+
+spine, bitstamp = Spine.private(), venues.get("bitstamp")
+feed = bare_feed(spine, "bitstamp", bitstamp, most_books=1, socket_to_top=spine.histogram("socket_to_top"))
+feed.add_book(*spine.make_book("bitstamp", bitstamp.id, SYMBOL, 0), [SYMBOL], 0, 2, 8)
+feed_row = spine.ledger.row("bitstamp", bitstamp.id)
 
 
 def timed(read: Callable[[int, int], None], port: int, messages: int) -> Result:
@@ -65,11 +77,16 @@ def timed(read: Callable[[int, int], None], port: int, messages: int) -> Result:
 
 
 def with_mantra(port: int, messages: int) -> None:
-    drain = Drain(WebSocketClient(f"ws://127.0.0.1:{port}/").connect())
-    drain.run(messages + 1)
-    assert drain.messages == messages
-    assert drain.payload_bytes == messages * PAYLOAD
-    drain.source.close()
+    feed.attach(transport := WebSocketClient(f"ws://127.0.0.1:{port}/").connect())
+    feed.begin()
+    feed.splice(0, b'{"timestamp":"1","microtimestamp":"1","bids":[["20000.00","1"]],"asks":[["20000.03","1"]]}')
+    before = feed_row["tops"]
+    assert feed.run(60) == Event.CLOSED
+    top = spine.tops.read(0)
+    assert feed_row["tops"] - before == messages
+    assert top.sequence == FIRST + messages - 1
+    assert (top.bids[0], top.asks[0]) == ((2000001, messages), (2000002, messages + 1))
+    transport.close()
 
 
 class Nothing(picows.WSListener):
@@ -81,7 +98,7 @@ class Counting(picows.WSListener):
     count = size = 0
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if frame.msg_type == picows.WSMsgType.BINARY:
+        if frame.msg_type == picows.WSMsgType.TEXT:
             self.count += 1
             self.size += len(frame.get_payload_as_bytes())
 
@@ -98,7 +115,7 @@ def with_picows(port: int, messages: int, listener: type[picows.WSListener] = No
 
 
 def with_websocket_client(port: int, messages: int) -> None:
-    connection = websocket.create_connection(f"ws://127.0.0.1:{port}/")
+    connection = websocket.create_connection(f"ws://127.0.0.1:{port}/", skip_utf8_validation=True)
     size = sum(len(connection.recv()) for _ in range(messages))
     assert size == messages * PAYLOAD
     connection.close()
@@ -126,7 +143,7 @@ def main() -> int:
     sizes = {"recv": options.messages, "mantra": options.messages, "picows": options.messages, "websocket-client": slow}
     readers: dict[str, Callable[[int, int], None]] = {
         "recv": with_recv, "mantra": with_mantra, "picows": with_picows, "websocket-client": with_websocket_client}
-    senders = {size: subprocess.Popen([sys.executable, "-c", SENDER, str(size), str(PAYLOAD)],
+    senders = {size: subprocess.Popen([sys.executable, "-c", SENDER, str(size), str(PAYLOAD), str(FIRST), SYMBOL],
                                       stdout=subprocess.PIPE, text=True)
                for size in set(sizes.values())}
     ports = {size: int(sender.stdout.readline()) for size, sender in senders.items() if sender.stdout}
