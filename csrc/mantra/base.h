@@ -42,6 +42,14 @@ mantra_min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* What poll and epoll_wait take: milliseconds, rounded up, so that a wait never turns into a spin; negative: for ever. */
+static inline int
+mantra_poll_ms(int64_t timeout_ns)
+{
+    const int64_t ms = timeout_ns < INT64_MAX - 999999 ? (timeout_ns + 999999) / 1000000 : INT32_MAX;
+    return timeout_ns < 0 ? -1 : ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
 static inline size_t
 mantra_round_up(size_t value, size_t multiple)
 {

@@ -385,28 +385,6 @@ mantra_book_crossed(const mantra_book *book)
            bid >= ask;
 }
 
-/* Is the book what it must be: counts within capacity, sorted, no empty level? For the writer, between messages. */
-static inline bool
-mantra_book_sound(const mantra_book *book)
-{
-    if (MANTRA_BOOK_GET(book, version) & 1 || MANTRA_BOOK_GET(book, capacity) > MANTRA_BOOK_GET(book, ceiling))
-        return false;
-    for (size_t side = 0; side < 2; side++) {
-        const mantra_level *levels = mantra_book_side(book, side);
-        const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
-        if (count > MANTRA_BOOK_GET(book, capacity))
-            return false;
-        for (size_t i = 0; i < count; i++) {
-            const int64_t price = mantra_level_price(&levels[i]);
-            if (mantra_level_size(&levels[i]) <= 0)
-                return false;
-            if (i > 0 && (price ^ -(int64_t)side) <= (mantra_level_price(&levels[i - 1]) ^ -(int64_t)side))
-                return false;
-        }
-    }
-    return true;
-}
-
 /* ---- the readers' side ---- */
 
 typedef int64_t mantra_row[2]; /* price, size */

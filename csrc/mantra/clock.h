@@ -73,6 +73,12 @@ mantra_os_ns(clockid_t id)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+static inline int64_t
+mantra_monotonic_ns(void)
+{
+    return mantra_os_ns(CLOCK_MONOTONIC);
+}
+
 /* Now, in this clock's cycles. */
 static inline uint64_t
 mantra_clock_cycles(const mantra_clock *clock)
@@ -81,7 +87,7 @@ mantra_clock_cycles(const mantra_clock *clock)
         return mantra_cycles();
     if (clock->kind == MANTRA_CLOCK_VIRTUAL)
         return atomic_load_explicit(&clock->now, memory_order_acquire);
-    return (uint64_t)mantra_os_ns(CLOCK_MONOTONIC);
+    return (uint64_t)mantra_monotonic_ns();
 }
 
 /* Nanoseconds in a span of cycles. */

@@ -18,10 +18,9 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "mantra/base.h"
+#include "mantra/clock.h"
 
 #define MANTRA_PARK_NS INT64_C(1000000)
 
@@ -89,9 +88,8 @@ mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *wha
             return true;
         sched_yield();
     }
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    for (int64_t start = now.tv_sec * INT64_C(1000000000) + now.tv_nsec, left = timeout_ns;;) {
+    const int64_t deadline = mantra_monotonic_ns() + timeout_ns;
+    for (int64_t left = timeout_ns;; left = deadline - mantra_monotonic_ns()) {
         uint32_t seen = bell ? mantra_doorbell_seen(bell) : 0;
         if (ready(what))
             return true;
@@ -103,8 +101,6 @@ mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *wha
             struct timespec nap = {0, left < 50000 ? left : 50000};
             nanosleep(&nap, NULL);
         }
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        left = start + timeout_ns - (now.tv_sec * INT64_C(1000000000) + now.tv_nsec);
     }
 }
 

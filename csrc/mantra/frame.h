@@ -14,7 +14,6 @@
 
 #include <stdlib.h>
 
-#define MANTRA_PADDING 64            /* a scanner may load this far behind a message (decode.h says the same) */
 #define MANTRA_FRAME_HEADER 14       /* the longest header, a client's mask included */
 #define MANTRA_FRAMES_ROOM 4096      /* never offer `recv` less, unless at the ceiling */
 

@@ -38,14 +38,6 @@ mantra_poller_add(mantra_poller *p, int fd, void *context)
     return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* Watch for other events (a TLS session that must write before it can read: EPOLLOUT). */
-static inline int
-mantra_poller_change(mantra_poller *p, int fd, void *context, uint32_t events)
-{
-    struct epoll_event event = {.events = events, .data.ptr = context};
-    return epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, fd, &event);
-}
-
 static inline int
 mantra_poller_remove(mantra_poller *p, int fd)
 {
@@ -82,9 +74,8 @@ static inline int
 mantra_poller_wait(mantra_poller *p, void **contexts, int most, int64_t timeout_ns)
 {
     struct epoll_event events[MANTRA_POLLER_BATCH];
-    const int64_t timeout_ms = (timeout_ns + 999999) / 1000000;
     const int count = epoll_wait(p->epoll_fd, events, most < MANTRA_POLLER_BATCH ? most : MANTRA_POLLER_BATCH,
-                                 timeout_ns < 0 ? -1 : timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms);
+                                 mantra_poll_ms(timeout_ns));
     int ready = 0;
     for (int i = 0; i < count; i++) {
         if (events[i].data.ptr) {

@@ -131,26 +131,47 @@ typedef struct mantra_region_spec {
     uint64_t fingerprint, slot_bytes, capacity;
 } mantra_region_spec;
 
-__attribute__((format(printf, 2, 3))) static inline int
-mantra_region_refuse(char *error, const char *format, ...)
+static inline void
+mantra_region_close(mantra_region *region)
+{
+    if (region->base)
+        munmap(region->base, sizeof(mantra_region_header) + region->ceiling);
+    if (region->fd >= 0)
+        close(region->fd);
+    region->base = NULL;
+    region->fd = -1;
+}
+
+/* Say why not, and take back what was made so far. */
+__attribute__((format(printf, 3, 4))) static inline int
+mantra_region_refuse(mantra_region *region, char *error, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(error, MANTRA_REGION_ERROR, format, arguments);
     va_end(arguments);
+    mantra_region_close(region);
     return -1;
+}
+
+#define MANTRA_REGION_PATH (MANTRA_REGION_NAME + 32)
+static inline void
+mantra_region_path(char *path, const char *name)
+{
+    snprintf(path, MANTRA_REGION_PATH, "%s/mantra.%s", MANTRA_REGION_DIRECTORY, name);
 }
 
 /* Names are plain: they become part of a path. */
 static inline int
-mantra_region_path(char *path, const char *name, char *error)
+mantra_region_name(mantra_region *region, const char *name, char *path, char *error)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     size_t length = strlen(name);
     if (length == 0 || length >= MANTRA_REGION_NAME || name[0] == '.' || strspn(name, allowed) != length)
-        return mantra_region_refuse(error, "region name '%.200s': use 1 to %d of A-Z a-z 0-9 . _ -, not starting with a dot",
-                                    name, MANTRA_REGION_NAME - 1);
-    snprintf(path, MANTRA_REGION_NAME + 32, "%s/mantra.%s", MANTRA_REGION_DIRECTORY, name);
+        return mantra_region_refuse(region, error, "region name '%.200s': use 1 to %d of A-Z a-z 0-9 . _ -, not starting "
+                                    "with a dot", name, MANTRA_REGION_NAME - 1);
+    memcpy(region->name, name, length + 1);
+    mantra_region_path(path, name);
     return 0;
 }
 
@@ -187,22 +208,11 @@ mantra_region_grow(mantra_region *region, size_t payload_bytes)
     return 0;
 }
 
-static inline void
-mantra_region_close(mantra_region *region)
-{
-    if (region->base)
-        munmap(region->base, sizeof(mantra_region_header) + region->ceiling);
-    if (region->fd >= 0)
-        close(region->fd);
-    region->base = NULL;
-    region->fd = -1;
-}
-
-/* The header of the file at `path`, opened read-only: its descriptor, or -1 with errno (EPROTO: no region of ours). */
+/* The header of the file at `path`, opened for `access`: its descriptor, or -1 with errno (EPROTO: no region of ours). */
 static inline int
-mantra_region_peek(const char *path, mantra_region_header *header)
+mantra_region_peek(const char *path, int access, mantra_region_header *header)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(path, access | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0 && (pread(fd, header, sizeof *header, 0) != (ssize_t)sizeof *header || header->magic != MANTRA_REGION_MAGIC)) {
         close(fd);
         fd = -1;
@@ -212,19 +222,26 @@ mantra_region_peek(const char *path, mantra_region_header *header)
     return fd;
 }
 
+/* Is `path` still the name of this file? */
+static inline bool
+mantra_region_named(int fd, const char *path)
+{
+    struct stat mine, named;
+    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino;
+}
+
 /* Remove `path` if its owner is dead: 1 removed (or already gone), 0 its owner lives, -1 not a region of ours. The lock,
  * with the second look at the name, keeps two cleaners from removing what one of them has already made anew. */
 static inline int
 mantra_region_bury(const char *path)
 {
     mantra_region_header header;
-    struct stat mine, named;
-    int fd = mantra_region_peek(path, &header);
+    int fd = mantra_region_peek(path, O_RDONLY, &header);
     if (fd < 0)
         return errno == ENOENT ? 1 : -1;
     int buried = 0;
     if (!mantra_process_alive(header.owner) && flock(fd, LOCK_EX) == 0) {
-        if (fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino)
+        if (mantra_region_named(fd, path))
             unlink(path);
         buried = 1;
     }
@@ -237,65 +254,53 @@ static inline int
 mantra_region_create(mantra_region *region, const char *name, size_t size, size_t ceiling, const mantra_region_spec *spec,
                      char *error)
 {
-    char path[MANTRA_REGION_NAME + 32], file[32];
+    char path[MANTRA_REGION_PATH], file[32];
     *region = (mantra_region){.fd = -1, .owner = true, .writable = true};
     size = mantra_round_up(size, MANTRA_CACHE_LINE);
     ceiling = mantra_round_up(ceiling < size ? size : ceiling, MANTRA_CACHE_LINE);
     size_t total = sizeof(mantra_region_header) + ceiling;
     if (name != NULL) {
-        if (mantra_region_path(path, name, error))
+        if (mantra_region_name(region, name, path, error))
             return -1;
-        snprintf(region->name, sizeof region->name, "%s", name);
         region->fd = open(MANTRA_REGION_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (region->fd < 0 || ftruncate(region->fd, (off_t)total)) {
-            int why = errno;
-            mantra_region_close(region);
-            return mantra_region_refuse(error, "region '%s': cannot make a file in " MANTRA_REGION_DIRECTORY ": %s", name, strerror(why));
-        }
+        if (region->fd < 0 || ftruncate(region->fd, (off_t)total))
+            return mantra_region_refuse(region, error, "region '%s': cannot make a file in " MANTRA_REGION_DIRECTORY ": %s",
+                                        name, strerror(errno));
     }
-    void *base = name != NULL ? mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, 0)
-                              : mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) {
-        int why = errno;
-        mantra_region_close(region);
-        return mantra_region_refuse(error, "region '%s': cannot map %zu bytes: %s", region->name, total, strerror(why));
-    }
+    const int flags = name != NULL ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *base = mmap(NULL, total, PROT_READ | PROT_WRITE, flags, region->fd, 0);
+    if (base == MAP_FAILED)
+        return mantra_region_refuse(region, error, "region '%s': cannot map %zu bytes: %s", region->name, total, strerror(errno));
     region->base = base;
     region->ceiling = ceiling;
     int failed = mantra_region_back(region->fd, base, sizeof(mantra_region_header) + size);
     if (failed) {
         struct statvfs free_space = {0};
         (void)statvfs(MANTRA_REGION_DIRECTORY, &free_space);
-        mantra_region_close(region);
-        return mantra_region_refuse(error, "region '%s' needs %zu bytes of " MANTRA_REGION_DIRECTORY ", which has %llu free (%s): "
-                                    "enlarge it (docker: --shm-size) or use smaller queues", region->name,
+        return mantra_region_refuse(region, error, "region '%s' needs %zu bytes of " MANTRA_REGION_DIRECTORY ", which has "
+                                    "%llu free (%s): enlarge it (docker: --shm-size) or use smaller queues", region->name,
                                     sizeof(mantra_region_header) + size,
                                     (unsigned long long)free_space.f_bavail * free_space.f_frsize, strerror(failed));
     }
     mantra_region_header *header = mantra_region_head(region);
-    header->magic = MANTRA_REGION_MAGIC;
-    header->version = MANTRA_REGION_VERSION;
-    header->header_bytes = sizeof *header;
-    header->owner = mantra_process_self();
-    header->ceiling = ceiling;
-    header->fingerprint = spec->fingerprint;
-    header->slot_bytes = spec->slot_bytes;
-    header->capacity = spec->capacity;
+    *header = (mantra_region_header){
+        .magic = MANTRA_REGION_MAGIC, .version = MANTRA_REGION_VERSION, .header_bytes = sizeof *header,
+        .owner = mantra_process_self(), .size = size, .ceiling = ceiling,
+        .fingerprint = spec->fingerprint, .slot_bytes = spec->slot_bytes, .capacity = spec->capacity};
     snprintf(header->kind, sizeof header->kind, "%s", spec->kind);
     snprintf(header->layout, sizeof header->layout, "%s", spec->layout);
     region->size = size;
-    atomic_store_explicit(&header->size, size, memory_order_release);
     if (name == NULL)
         return 0;
     snprintf(file, sizeof file, "/proc/self/fd/%d", region->fd);
     for (int attempt = 0; linkat(AT_FDCWD, file, AT_FDCWD, path, AT_SYMLINK_FOLLOW); attempt++) {
         int why = errno, buried = why == EEXIST && attempt < 8 ? mantra_region_bury(path) : -2;
-        if (buried == 1)
-            continue;
-        mantra_region_close(region);
-        return buried == 0    ? mantra_region_refuse(error, "region '%s' exists and its owner is running", name)
-               : buried == -1 ? mantra_region_refuse(error, "region '%s': %s exists and is not mantra's; remove it", name, path)
-                              : mantra_region_refuse(error, "region '%s': cannot name %s: %s", name, path, strerror(why));
+        if (buried == 0)
+            return mantra_region_refuse(region, error, "region '%s' exists and its owner is running", name);
+        if (buried == -1)
+            return mantra_region_refuse(region, error, "region '%s': %s exists and is not mantra's; remove it", name, path);
+        if (buried == -2)
+            return mantra_region_refuse(region, error, "region '%s': cannot name %s: %s", name, path, strerror(why));
     }
     return 0;
 }
@@ -304,41 +309,28 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
 static inline int
 mantra_region_open(mantra_region *region, const char *name, bool writable, char *error)
 {
-    char path[MANTRA_REGION_NAME + 32];
+    char path[MANTRA_REGION_PATH];
     mantra_region_header header;
     struct stat file;
     *region = (mantra_region){.fd = -1, .writable = writable};
-    if (mantra_region_path(path, name, error))
+    if (mantra_region_name(region, name, path, error))
         return -1;
-    snprintf(region->name, sizeof region->name, "%s", name);
-    int fd = mantra_region_peek(path, &header);
-    if (fd < 0)
-        return errno == ENOENT   ? mantra_region_refuse(error, "there is no region '%s' (is its run still going?)", name)
-               : errno == EPROTO ? mantra_region_refuse(error, "region '%s': %s is not mantra's", name, path)
-                                 : mantra_region_refuse(error, "region '%s': cannot open %s: %s", name, path, strerror(errno));
-    if (header.version != MANTRA_REGION_VERSION || header.header_bytes != sizeof header) {
-        close(fd);
-        return mantra_region_refuse(error, "region '%s' has format %u, this program reads %d: run one version of mantra on both sides",
-                                    name, header.version, MANTRA_REGION_VERSION);
-    }
+    region->fd = mantra_region_peek(path, writable ? O_RDWR : O_RDONLY, &header);
+    if (region->fd < 0)
+        return errno == ENOENT   ? mantra_region_refuse(region, error, "there is no region '%s' (is its run still going?)", name)
+               : errno == EPROTO ? mantra_region_refuse(region, error, "region '%s': %s is not mantra's", name, path)
+                                 : mantra_region_refuse(region, error, "region '%s': cannot open %s: %s", name, path, strerror(errno));
+    if (header.version != MANTRA_REGION_VERSION || header.header_bytes != sizeof header)
+        return mantra_region_refuse(region, error, "region '%s' has format %u, this program reads %d: run one version of mantra on "
+                                    "both sides", name, header.version, MANTRA_REGION_VERSION);
     size_t total = sizeof header + header.ceiling;
-    if (fstat(fd, &file) || (uint64_t)file.st_size < total || header.size > header.ceiling || total < header.ceiling) {
-        close(fd);
-        return mantra_region_refuse(error, "region '%s': %s is shorter than its header says", name, path);
-    }
-    if (writable) { /* the same file, now for writing */
-        char self[32];
-        snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-        int again = open(self, O_RDWR | O_CLOEXEC);
-        close(fd);
-        fd = again;
-    }
-    void *base = fd < 0 ? MAP_FAILED : mmap(NULL, total, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-    int why = errno;
-    if (fd >= 0)
-        close(fd);
+    if (fstat(region->fd, &file) || (uint64_t)file.st_size < total || header.size > header.ceiling || total < header.ceiling)
+        return mantra_region_refuse(region, error, "region '%s': %s is shorter than its header says", name, path);
+    void *base = mmap(NULL, total, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, region->fd, 0);
     if (base == MAP_FAILED)
-        return mantra_region_refuse(error, "region '%s': cannot map it: %s", name, strerror(why));
+        return mantra_region_refuse(region, error, "region '%s': cannot map it: %s", name, strerror(errno));
+    close(region->fd);
+    region->fd = -1;
     region->base = base;
     region->size = header.size;
     region->ceiling = header.ceiling;
@@ -353,13 +345,13 @@ mantra_region_open(mantra_region *region, const char *name, bool writable, char 
 static inline int
 mantra_region_unlink(const mantra_region *region)
 {
-    char path[MANTRA_REGION_NAME + 32], error[MANTRA_REGION_ERROR];
-    struct stat mine, named;
+    char path[MANTRA_REGION_PATH];
     if (region->name[0] == 0)
         return 0;
     if (!region->owner || region->base == NULL || mantra_region_head(region)->owner != mantra_process_self())
         return EPERM;
-    if (mantra_region_path(path, region->name, error) || fstat(region->fd, &mine) || stat(path, &named) || mine.st_ino != named.st_ino)
+    mantra_region_path(path, region->name);
+    if (!mantra_region_named(region->fd, path))
         return ENOENT;
     return unlink(path) ? errno : 0;
 }

@@ -9,7 +9,7 @@
 #ifndef MANTRA_TRANSPORT_H
 #define MANTRA_TRANSPORT_H
 
-#include "mantra/base.h"
+#include "mantra/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,7 +17,6 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MANTRA_AGAIN (-1)
@@ -43,14 +42,6 @@ struct mantra_transport {
     int error;                         /* errno of the failure, or 0 */
     char reason[160];                  /* the failure in words */
 };
-
-static inline int64_t
-mantra_monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* Keep the first reason: what follows a failure is its consequence. */
 static inline ptrdiff_t
@@ -89,7 +80,8 @@ mantra_plain_write(mantra_transport *t, const void *from, size_t size)
     return errno == EAGAIN || errno == EWOULDBLOCK ? MANTRA_AGAIN : mantra_transport_fail(t, errno, NULL);
 }
 
-/* An unconnected transport, which can already be woken and ended: 0, or -1 with errno. */
+/* An unconnected transport, which can already be woken and ended; `fd` is for whoever connects to set, to a non-blocking
+ * stream. 0, or -1 with errno. */
 static inline int
 mantra_transport_init(mantra_transport *t)
 {
@@ -102,13 +94,6 @@ mantra_transport_init(mantra_transport *t)
     t->write_events = POLLOUT;
     t->send_timeout_ns = MANTRA_SEND_TIMEOUT_NS;
     return t->wake_fd < 0 ? -1 : 0;
-}
-
-/* Take over a non-blocking stream socket, connected or still connecting. */
-static inline void
-mantra_transport_adopt(mantra_transport *t, int fd)
-{
-    t->fd = fd;
 }
 
 /* End the wait of the owner, this one or the next. Any thread, while the transport lives. */
@@ -161,14 +146,6 @@ static inline ptrdiff_t
 mantra_transport_receive(mantra_transport *t, void *to, size_t room)
 {
     return t->read(t, to, room);
-}
-
-/* What `poll` takes: milliseconds, rounded up, so that a wait never turns into a spin. */
-static inline int
-mantra_poll_ms(int64_t timeout_ns)
-{
-    const int64_t ms = timeout_ns < INT64_MAX - 999999 ? (timeout_ns + 999999) / 1000000 : INT32_MAX;
-    return timeout_ns < 0 ? -1 : ms < INT32_MAX ? (int)ms : INT32_MAX;
 }
 
 /* Poll both descriptors: 1 the stream, 2 woken, 0 timeout or a signal. Negative timeout: for ever. */

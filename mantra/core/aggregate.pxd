@@ -1,8 +1,9 @@
 """aggregate: actors of the data path that read many queues and write one (csrc/mantra/world.h, top.h)."""
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mantra.core.book cimport mantra_book
 from mantra.core.clock cimport Clock
+from mantra.core.decode cimport mantra_symbol, mantra_symbols
 from mantra.core.doorbell cimport Doorbell
 from mantra.core.histogram cimport Histogram
 from mantra.core.merge cimport Merge, mantra_merge
@@ -12,11 +13,6 @@ from mantra.core.vector cimport Vector
 
 
 cdef extern from "mantra/world.h" nogil:
-    enum:
-        MANTRA_WORLD_BIDS
-        MANTRA_WORLD_ASKS
-        MANTRA_WORLD_TRUST
-
     ctypedef struct mantra_world_state:
         mantra_world view
         bint sum
@@ -34,12 +30,6 @@ cdef extern from *:
         const mantra_merge *merge
 
 
-cdef struct Rows:              # open addressing, at most half full: key -> row
-    uint64_t *keys             # key + 1; 0: free
-    uint32_t *rows
-    uint32_t mask, count
-
-
 cdef class Hop:
     cdef Merge merge
     cdef Producer output
@@ -47,10 +37,12 @@ cdef class Hop:
     cdef Doorbell bell
     cdef Vector tops
     cdef Waiting waiting
-    cdef Rows rows
+    cdef mantra_symbols rows         # of instruments, or books, by their numbers; at most half full
+    cdef mantra_symbol *row_slots
     cdef uint64_t[1024] publishers   # bit p: publisher p was heard on the queues read here
     cdef uint32_t spins
     cdef readonly uint64_t unknown, published
+    cdef int make_rows(self, uint32_t capacity) except -1
     cdef uint64_t run(self, int64_t budget_ns) noexcept nogil
     cdef uint64_t drain(self) noexcept nogil
     cdef void hear(self, const void *message) noexcept nogil

@@ -4,10 +4,10 @@ A hop runs in `step` without the GIL: it drains what waits, publishes, rings, an
 time is over or another thread calls `wake`.
 """
 from libc.stdlib cimport calloc, free
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from mantra.core.book cimport Book, mantra_top_read
-from mantra.core.clock cimport mantra_clock_cycles, mantra_clock_ns
+from mantra.core.clock cimport mantra_clock_cycles, mantra_clock_ns, mantra_monotonic_ns
+from mantra.core.decode cimport mantra_symbols_add, mantra_symbols_find, mantra_symbols_init
 from mantra.core.doorbell cimport mantra_doorbell_ring, mantra_doorbell_until
 from mantra.core.histogram cimport mantra_histogram_record
 from mantra.core.merge cimport mantra_merge_next
@@ -42,45 +42,14 @@ cdef enum:
     AT_ONCE = 1024      # messages between two looks at the time, at `wake` and at what is due
 
 
-cdef int64_t _now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+cdef int64_t _row(const mantra_symbols *rows, uint64_t key) noexcept nogil:
+    """The row of a key (spelt in its eight bytes); -1: it has none."""
+    return mantra_symbols_find(rows, <const char *>&key, sizeof(key))
 
 
-cdef int _rows_make(Rows *rows, uint32_t capacity) except -1:
-    cdef uint32_t size = 16
-    while size < 2 * capacity:
-        size *= 2
-    rows.mask = size - 1
-    rows.keys, rows.rows = <uint64_t *>calloc(size, 8), <uint32_t *>calloc(size, 4)
-    if rows.keys is NULL or rows.rows is NULL:
-        raise MemoryError
-    return 0
-
-
-cdef uint32_t _rows_place(const Rows *rows, uint64_t key) noexcept nogil:
-    cdef uint32_t at = <uint32_t>(key * 0x9E3779B97F4A7C15u >> 32) & rows.mask
-    while rows.keys[at] != 0 and rows.keys[at] != key + 1:
-        at = (at + 1) & rows.mask
-    return at
-
-
-cdef int64_t _rows_find(const Rows *rows, uint64_t key) noexcept nogil:
-    cdef uint32_t at = _rows_place(rows, key)
-    return rows.rows[at] if rows.keys[at] != 0 else -1
-
-
-cdef bint _rows_set(Rows *rows, uint64_t key, uint32_t row) noexcept nogil:
-    """Note `key`'s row; False when half of the table is taken."""
-    cdef uint32_t at = _rows_place(rows, key)
-    if rows.keys[at] == 0:
-        if 2 * rows.count > rows.mask:
-            return False
-        rows.keys[at] = key + 1
-        rows.count += 1
-    rows.rows[at] = row
-    return True
+cdef bint _set_row(mantra_symbols *rows, uint64_t key, uint32_t row) noexcept nogil:
+    """Note `key`'s row; False when there is no room for one more."""
+    return mantra_symbols_add(rows, <const char *>&key, sizeof(key), <int32_t>row) == 0
 
 
 cdef bint _older(const mantra_top *top, const mantra_top *held) noexcept nogil:
@@ -111,9 +80,18 @@ cdef class Hop:
                 if mantra_consume(&last, raw) == 1:
                     self.hear(raw)
 
+    cdef int make_rows(self, uint32_t capacity) except -1:
+        cdef uint32_t size = 16
+        while size < 2 * capacity:
+            size *= 2
+        self.row_slots = <mantra_symbol *>calloc(size, sizeof(mantra_symbol))
+        if self.row_slots is NULL:
+            raise MemoryError
+        mantra_symbols_init(&self.rows, self.row_slots, size)
+        return 0
+
     def __dealloc__(self):
-        free(self.rows.keys)
-        free(self.rows.rows)
+        free(self.row_slots)
 
     def step(self, int64_t budget_ns=0) -> int:
         """Work and wait for `budget_ns`, or until `wake`; 0: a batch of what waits. Returns messages read."""
@@ -135,12 +113,12 @@ cdef class Hop:
 
     cdef uint64_t run(self, int64_t budget_ns) noexcept nogil:
         cdef uint64_t handled = 0, drained
-        cdef int64_t pause, left, deadline = _now_ns() + budget_ns
+        cdef int64_t pause, left, deadline = mantra_monotonic_ns() + budget_ns
         while True:
             drained = self.drain()
             handled += drained
             pause = self.flush()
-            left = deadline - _now_ns()
+            left = deadline - mantra_monotonic_ns()
             if left <= 0 or waiting_over(&self.waiting):
                 return handled
             if drained == AT_ONCE:
@@ -209,7 +187,7 @@ cdef class WorldMerger(Hop):
         super().__init__(merge, output, clock, doorbell, tops)
         self.instruments, self.latest, self.latency, self.least_trust = instruments, latest, latency, least_trust
         self.slots = min(instruments.vector.capacity, latest.vector.capacity)
-        _rows_make(&self.rows, self.slots)
+        self.make_rows(self.slots)
         self.states = <mantra_world_state *>calloc(self.slots, sizeof(mantra_world_state))   # touched when used
         if self.states is NULL:
             raise MemoryError
@@ -223,13 +201,13 @@ cdef class WorldMerger(Hop):
     cdef int64_t find(self, uint32_t instrument) noexcept nogil:
         """The slot of an instrument; -1 when the run does not know it."""
         cdef uint64_t[SCRATCH] raw
-        cdef int64_t slot = _rows_find(&self.rows, instrument)
+        cdef int64_t slot = _row(&self.rows, instrument)
         while slot < 0 and self.known < self.slots:
             if mantra_vector_read(&self.instruments.vector, self.known, raw) == 0:
                 return -1
-            _rows_set(&self.rows, (<mantra_instrument *>raw).instrument, self.known)
+            _set_row(&self.rows, (<mantra_instrument *>raw).instrument, self.known)
             self.known += 1
-            slot = _rows_find(&self.rows, instrument)
+            slot = _row(&self.rows, instrument)
         return slot
 
     cdef void take(self, const void *message, bint live) noexcept nogil:
@@ -275,7 +253,7 @@ cdef class Conflator(Hop):
         super().__init__(merge, output, clock, doorbell, tops)
         self.interval_ns, self.books = interval_ns, list(books) if merge.format.name == "update" else None
         self.capacity = most_books if self.books is None else len(self.books)
-        _rows_make(&self.rows, most_books)
+        self.make_rows(most_books)
         self.held = <Held *>calloc(self.capacity + 1, sizeof(Held))
         self.due = <uint32_t *>calloc(self.capacity + 1, sizeof(uint32_t))
         if self.held is NULL or self.due is NULL:
@@ -293,18 +271,18 @@ cdef class Conflator(Hop):
     cdef int64_t find(self, uint32_t instrument, uint8_t venue) noexcept nogil:
         """The row of a book; -1 when there is no such book, or no room for one more."""
         cdef uint64_t key = <uint64_t>instrument << 8 | venue
-        cdef int64_t row = _rows_find(&self.rows, key)
+        cdef int64_t row = _row(&self.rows, key)
         cdef uint32_t i
         if row >= 0:
             return row
         if self.books is None:
-            if self.count == self.capacity or not _rows_set(&self.rows, key, self.count):
+            if self.count == self.capacity or not _set_row(&self.rows, key, self.count):
                 return -1
             self.count += 1
             return self.count - 1
         for i in range(self.count):     # not met yet, or begun anew on another scale
             if book_key(self.held[i].book) == key:
-                return i if _rows_set(&self.rows, key, i) else -1
+                return i if _set_row(&self.rows, key, i) else -1
         return -1
 
     cdef void mark(self, uint32_t row) noexcept nogil:

@@ -15,7 +15,7 @@ cdef extern from "mantra/clock.h" nogil:
         int64_t drift_ppb
         int64_t error_ns
 
-    uint64_t mantra_cycles()
+    int64_t mantra_monotonic_ns()
     bint mantra_cycles_invariant()
     uint64_t mantra_clock_cycles(const mantra_clock *clock)
     uint64_t mantra_clock_ns(const mantra_clock *clock, uint64_t cycle_span)

@@ -11,12 +11,6 @@ cdef extern from "mantra/poller.h" nogil:
     int mantra_poller_init(mantra_poller *poller)
     void mantra_poller_close(mantra_poller *poller)
     int mantra_poller_add(mantra_poller *poller, int fd, void *context)
-    int mantra_poller_change(mantra_poller *poller, int fd, void *context, uint32_t events)
     int mantra_poller_remove(mantra_poller *poller, int fd)
     void mantra_poller_wake(mantra_poller *poller)
     int mantra_poller_wait(mantra_poller *poller, void **contexts, int most, int64_t timeout_ns)
-
-
-cdef class Poller:
-    cdef mantra_poller poller
-    cdef dict watched           # descriptor -> object: kept alive while epoll knows its address

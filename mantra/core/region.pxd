@@ -30,7 +30,7 @@ cdef extern from "mantra/region.h" nogil:
     int mantra_region_grow(mantra_region *region, size_t payload_bytes)
     int mantra_region_unlink(const mantra_region *region)
     void mantra_region_close(mantra_region *region)
-    int mantra_region_peek(const char *path, mantra_region_header *header)
+    int mantra_region_peek(const char *path, int access, mantra_region_header *header)
     int mantra_region_bury(const char *path)
     bint mantra_process_alive(uint64_t identity)
     uint64_t mantra_process_self()

@@ -203,7 +203,7 @@ def _names(prefix):
 
 cdef bint _look(name, mantra_region_header *header):
     """The header of the region `name`; False: there is none."""
-    cdef int fd = mantra_region_peek(_path(name), header)
+    cdef int fd = mantra_region_peek(_path(name), os.O_RDONLY, header)
     if fd >= 0:
         close(fd)
     return fd >= 0

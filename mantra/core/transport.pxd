@@ -1,6 +1,8 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint32_t
 
+from mantra.core.clock cimport mantra_monotonic_ns
+
 
 cdef extern from "mantra/transport.h" nogil:
     enum:
@@ -19,12 +21,10 @@ cdef extern from "mantra/transport.h" nogil:
         int error
         char *reason
 
-    int64_t mantra_monotonic_ns()
     ptrdiff_t mantra_transport_fail(mantra_transport *transport, int error, const char *reason)
     ptrdiff_t mantra_plain_read(mantra_transport *transport, void *to, size_t room) noexcept
     ptrdiff_t mantra_plain_write(mantra_transport *transport, const void *data, size_t size) noexcept
     int mantra_transport_init(mantra_transport *transport)
-    void mantra_transport_adopt(mantra_transport *transport, int fd)
     void mantra_transport_wake(mantra_transport *transport)
     void mantra_transport_end(mantra_transport *transport)
     bint mantra_transport_enter(mantra_transport *transport)
@@ -73,9 +73,11 @@ cdef class Transport:
     cdef public object deadline
     cdef int enter(self) except -1
     cdef object failure(self)
+    cdef int send_all(self, bytes data) except -1
     cdef int wait_for(self, short events, int64_t deadline_ns) except -1
     cdef ptrdiff_t receive(self, void *to, size_t room) except -1
     cdef release(self)
+    cdef ptrdiff_t python_fill(self) except? -2
     cdef ptrdiff_t python_read(self, void *to, size_t room) except? -2
     cdef ptrdiff_t python_write(self, const void *data, size_t size) except? -2
     cdef ptrdiff_t python_handshake(self) except? -2

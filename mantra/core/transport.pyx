@@ -59,13 +59,11 @@ cdef class TLSContext:
             raise ConfigurationError(f"{self.ca_file}: no such certificate file")
         if compiled and find_libssl():
             paths = ssl.get_default_verify_paths()
-            trusted = self.ca_file if self.ca_file is not None else paths.cafile
-            directory = None if self.ca_file is not None else paths.capath
-            trusted = None if trusted is None else os.fsencode(trusted)
-            directory = None if directory is None else os.fsencode(directory)
-            if trusted is not None:
+            trusted = os.fsencode(self.ca_file or paths.cafile or "")
+            directory = os.fsencode((paths.capath if self.ca_file is None else None) or "")
+            if trusted:
                 file_path = trusted
-            if directory is not None:
+            if directory:
                 directory_path = directory
             with nogil:
                 self.context = mantra_tls_context(&libssl, file_path, directory_path, verify, &why)
@@ -138,18 +136,13 @@ cdef class Transport:
                 self._connect_tcp(host, port, deadline)
             if tls is not None:
                 self._start_tls(host, tls, deadline)
-        except TimeoutError:
+        except BaseException as error:
             self.release()
-            raise ConnectError(f"{where}: no answer within {timeout:g} s") from None
-        except socket.gaierror as error:
-            self.release()
-            raise ConnectError(f"{where}: the name cannot be resolved ({error.strerror})") from None
-        except OSError as error:
-            self.release()
-            raise ConnectError(f"{where}: {error.strerror or error}") from None
-        except BaseException:
-            self.release()
-            raise
+            if not isinstance(error, OSError):
+                raise
+            raise ConnectError(f"{where}: no answer within {timeout:g} s" if isinstance(error, TimeoutError) else
+                               f"{where}: the name cannot be resolved ({error.strerror})" if isinstance(error, socket.gaierror) else
+                               f"{where}: {error.strerror or error}") from None
         finally:
             mantra_transport_leave(&self.transport)
 
@@ -177,7 +170,7 @@ cdef class Transport:
                 if code:
                     error = OSError(code, os.strerror(code))
                     continue
-                mantra_transport_adopt(&self.transport, sock.detach())
+                self.transport.fd = sock.detach()
                 return
         raise error
 
@@ -212,15 +205,9 @@ cdef class Transport:
         if via.username is not None:
             secret = f"{unquote(via.username)}:{unquote(via.password or '')}".encode()
             request += f"Proxy-Authorization: Basic {base64.b64encode(secret).decode()}\r\n"
-        request = (request + "\r\n").encode()
-        cdef const char *data = request
-        cdef size_t size = len(request)
-        cdef ptrdiff_t outcome
-        with nogil:
-            outcome = mantra_transport_send(&self.transport, data, size)
-        if outcome < 0:
-            raise self.failure()
+        self.send_all((request + "\r\n").encode())
         answer = bytearray()
+        cdef ptrdiff_t outcome
         cdef char byte
         while not answer.endswith(b"\r\n\r\n") and len(answer) < 16384:
             outcome = mantra_transport_receive(&self.transport, &byte, 1)
@@ -278,18 +265,12 @@ cdef class Transport:
 
     def send(self, bytes data not None) -> int:
         """All of `data`, or OSError (the connection is of no use then): `len(data)`."""
-        cdef const char *at = data
-        cdef size_t size = len(data)
-        cdef ptrdiff_t outcome
         self.enter()
         try:
-            with nogil:
-                outcome = mantra_transport_send(&self.transport, at, size)
-            if outcome < 0:
-                raise self.failure()
+            self.send_all(data)
         finally:
             mantra_transport_leave(&self.transport)
-        return outcome
+        return len(data)
 
     def sendall(self, bytes data not None) -> None:
         """`send`, for those who expect the name."""
@@ -371,6 +352,16 @@ cdef class Transport:
             return Closed(f"{self.peer}: the connection was closed")
         return OSError(self.transport.error, self.transport.reason.decode(errors="replace"))
 
+    cdef int send_all(self, bytes data) except -1:
+        cdef const char *at = data
+        cdef size_t size = len(data)
+        cdef ptrdiff_t outcome
+        with nogil:
+            outcome = mantra_transport_send(&self.transport, at, size)
+        if outcome < 0:
+            raise self.failure()
+        return 0
+
     cdef int wait_for(self, short events, int64_t deadline_ns) except -1:
         """1 ready, 2 woken; TimeoutError at the deadline (negative: none), Closed after `end`."""
         cdef int ready
@@ -431,8 +422,17 @@ cdef class Transport:
 
     # Python's ssl, where no libssl was found: the same calls, taking the GIL for each.
 
-    cdef ptrdiff_t python_read(self, void *to, size_t room) except? -2:
+    cdef ptrdiff_t python_fill(self) except? -2:
+        """Give it what has arrived; how many bytes, 0 when the peer closed, MANTRA_AGAIN, MANTRA_FAILED."""
         cdef char chunk[16384]
+        cdef ptrdiff_t got = mantra_plain_read(&self.transport, chunk, sizeof(chunk))
+        if got > 0:
+            self.incoming.write(chunk[:got])
+        elif got == 0:
+            self.incoming.write_eof()
+        return got
+
+    cdef ptrdiff_t python_read(self, void *to, size_t room) except? -2:
         cdef ptrdiff_t got
         if self.python_tls is None:
             return mantra_transport_fail(&self.transport, errno.EBADF, NULL)
@@ -447,13 +447,9 @@ cdef class Transport:
             except ssl.SSLZeroReturnError:
                 return 0
             self.python_flush()
-            got = mantra_plain_read(&self.transport, chunk, sizeof(chunk))
+            got = self.python_fill()
             if got < 0:
                 return got
-            if got == 0:
-                self.incoming.write_eof()
-            else:
-                self.incoming.write(chunk[:got])
 
     cdef ptrdiff_t python_write(self, const void *data, size_t size) except? -2:
         if self.python_tls is None:
@@ -462,7 +458,6 @@ cdef class Transport:
         return size if self.python_flush() else MANTRA_FAILED
 
     cdef ptrdiff_t python_handshake(self) except? -2:
-        cdef char chunk[16384]
         cdef ptrdiff_t got
         while True:
             try:
@@ -473,13 +468,9 @@ cdef class Transport:
                     return MANTRA_FAILED
             except ssl.SSLCertVerificationError as error:
                 raise ConnectError(f"{self.peer}: certificate refused: {error.verify_message}") from None
-            got = mantra_plain_read(&self.transport, chunk, sizeof(chunk))
+            got = self.python_fill()
             if got < 0:
                 return got
-            if got == 0:
-                self.incoming.write_eof()
-            else:
-                self.incoming.write(chunk[:got])
 
     cdef bint python_flush(self) except -1:
         """Send what Python's ssl has written; waits as `send` does."""

@@ -13,7 +13,7 @@ make_pair(mantra_transport *t, int *peer)
     int pair[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     CHECK(mantra_transport_init(t) == 0);
-    mantra_transport_adopt(t, pair[0]);
+    t->fd = pair[0];
     *peer = pair[1];
 }
 

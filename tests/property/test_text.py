@@ -11,8 +11,8 @@ import simdjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mantra.core.json_scan import loads, valid
 from mantra.core.ticks import decimals_needed, text, ticks
+from tests.c.json_cursor import loads, valid
 
 EXACT = Context(prec=200)
 scalars = (st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(-1e307, 1e307) | st.text())

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mantra.core.json_scan import loads, valid
+from tests.c.json_cursor import loads, valid
 
 ACCEPTED = [
     b"{}", b"[]", b"0", b"-0", b"true", b"false", b"null", b'""', b' [ ] ', b"\t{\n}\r ",

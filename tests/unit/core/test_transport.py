@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mantra.core.poller import Poller
 from mantra.core.transport import TLSContext, Transport, proxy_for, tls_library
 from mantra.errors import Closed, ConnectError
 
@@ -341,21 +340,3 @@ def test_the_environments_proxy_is_used_but_never_for_loopback(monkeypatch: pyte
 def test_a_name_nobody_knows_is_one_line() -> None:
     with pytest.raises(ConnectError, match="cannot be resolved"):
         Transport.connect("no-such-host.invalid", 443, proxy="")
-
-
-def test_a_poller_names_who_has_bytes() -> None:
-    pairs, poller = [socket.socketpair() for _ in range(3)], Poller()
-    for number, (ours, _) in enumerate(pairs):
-        poller.add(ours.fileno(), number)
-    with pytest.raises(FileExistsError):
-        poller.add(pairs[0][0].fileno(), "twice")
-    assert poller.wait(0) == []
-    pairs[1][1].send(b"x")
-    assert poller.wait() == [1]
-    poller.remove(pairs[1][0].fileno())
-    threading.Timer(0.05, poller.wake).start()
-    assert poller.wait() == []
-    assert len(poller) == 2
-    for pair in pairs:
-        for end in pair:
-            end.close()
