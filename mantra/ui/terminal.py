@@ -142,12 +142,10 @@ class Reader:
 
     def _books(self) -> dict[int, list[BookTrust]]:
         books: dict[int, list[BookTrust]] = {}
-        for slot in range(len(self.run.tops)):      # slots are given out in order, one per book
-            top = self.run.tops.read(slot)
-            if top is None:
-                break
-            books.setdefault(top.instrument, []).append(
-                BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
+        for slot in range(len(self.run.tops)):      # a book has its slot before it has a top: there are gaps
+            if top := self.run.tops.read(slot):
+                books.setdefault(top.instrument, []).append(
+                    BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
         return books
 
     def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:

@@ -160,7 +160,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     row.add("messages", 300)
     row.add("frames", 300)
     row.add("gaps", 2)
-    run.tops.write(0, Top(instrument=7, venue=1, trust=2, reason=2, trust_since_ns=NOW - 5))
+    run.tops.write(1, Top(instrument=7, venue=1, trust=2, reason=2, trust_since_ns=NOW - 5))
     run.worlds.write(0, World(
         instrument=7, bid_count=1, bid_price=[100, *[0] * 9], bid_size=[5, *[0] * 9], bid_venues=[1, *[0] * 9],
         ask_count=2, ask_price=[102, 103, *[0] * 8], ask_size=[6, 1, *[0] * 8], ask_venues=[2, 3, *[0] * 8]))
