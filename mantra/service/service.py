@@ -20,7 +20,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from mantra.core.region import Region
-from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, MantraError, UnknownSymbol
 from mantra.runtime.actor import Actor
 from mantra.runtime.child import follow_parent
@@ -88,7 +87,6 @@ class Views:
 
     def __init__(self, spine: Spine) -> None:
         self._spine = spine
-        self._worlds: dict[str, Vector] = {}
         self._known = 0
         self._named: dict[str, RunInstrument] = {}              # newest generation of each name
         self._top_slots: dict[tuple[int, int], int] = {}        # (instrument, venue) -> slot in the run's tops
@@ -114,26 +112,21 @@ class Views:
 
     def has(self, view: str) -> bool:
         """Some aggregator of the run writes that view."""
-        return view in self._worlds or f"latest.{view}" in self._spine.names("latest.")
+        return f"latest.{view}" in self._spine.names("latest.")
 
     def version(self, view: str, name: str) -> tuple[int, int] | None:
         """Unlike before after every state written; None before the first."""
         slot = self._named[name].slot
-        version = self._vector(view).version(slot)
+        version = self._spine.latest(view).version(slot)
         return (slot, version) if version else None
 
     def read(self, view: str, name: str) -> View:
         """The newest state; only when there is a `version`."""
         instrument = self._named[name]
-        world = self._vector(view).read(instrument.slot)
+        world = self._spine.latest(view).read(instrument.slot)
         to_utc = self._spine.clock.to_utc
         return View(instrument, world.sequence, to_utc(world.origin), to_utc(world.published_cycles), world.bids,
                     world.asks, self._venues(world))
-
-    def _vector(self, view: str) -> Vector:
-        if view not in self._worlds:
-            self._worlds[view] = self._spine.latest(view)
-        return self._worlds[view]
 
     def _venues(self, world: Any) -> list[tuple[str, int, int]]:
         """Who has, or had, a book of it. The view holds their trust; since when, only their newest tops know."""

@@ -30,11 +30,11 @@ VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitstamp
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 
 
-def parser() -> argparse.ArgumentParser:
-    made = Parser(
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(
         prog="mantra simulate", description="Serve simulated venues on loopback, real at the wire.",
         epilog="Steer it while it runs: GET /simulator/state, POST /simulator/faults?drop=0.01, /simulator/now?cut=1.")
-    add = made.add_argument
+    add = parser.add_argument
     add("--venues", default=",".join(VENUES), help="which venues (default: %(default)s)")
     add("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
     add("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
@@ -52,12 +52,8 @@ def parser() -> argparse.ArgumentParser:
     add("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
     add("--json", action="store_true", help="one JSON object on the last line of standard output")
     add("--with-parent", action="store_true", help="end with the thread that started this process, and not on Ctrl-C")
-    return made
-
-
-def main(argv: Sequence[str] | None = None) -> int:
     try:
-        options = parser().parse_args(argv)
+        options = parser.parse_args(argv)
         if options.with_parent:
             os.environ.setdefault("MANTRA_PARENT", str(os.getppid()))
             follow_parent()

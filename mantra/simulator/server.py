@@ -213,7 +213,6 @@ class Venue(ABC):
         self.subscribed = asyncio.Event()       # somebody listens: a recording may begin
         self.last_request = 0.0
         self._server: Server | None = None
-        self._listening: dict[str, Any] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
 
@@ -315,7 +314,7 @@ class Venue(ABC):
 
         `failed` is called when a defect ends what runs here, and `failure` says which.
         """
-        self._listening = {
+        self._listening: dict[str, Any] = {
             "host": host, "ssl": context, "create_connection": partial(Connection, self),
             "process_request": self._request, "compression": None, "ping_interval": None, "close_timeout": 0.3,
             "max_size": 1 << 16, "server_header": None, "logger": LOG,

@@ -102,7 +102,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _record(line: bytes) -> Record | None:
-    if not line or line.isspace() or line.startswith(b"configuration: "):
+    if not line.strip() or line.startswith(b"configuration: "):
         return None
     if line[:1] in b"{[":
         return Record(0, "message", line)
