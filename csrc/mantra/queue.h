@@ -213,8 +213,9 @@ mantra_consumer_seek(mantra_consumer *consumer, uint64_t position, uint8_t why, 
     consumer->joining = MANTRA_JOINED;
     if (position > 0 && consumer->queue.flags_offset) {
         consumer->position = position - 1;
-        if (mantra_consumer_peek(consumer, scratch) != 1 || mantra_queue_more(&consumer->queue, scratch))
-            consumer->joining = why;
+        const int before = mantra_consumer_peek(consumer, scratch);
+        if (before < 0 || (before == 1 && mantra_queue_more(&consumer->queue, scratch)))
+            consumer->joining = why; /* 0: still to come, so `position` is where a batch will begin */
     }
     consumer->position = position;
 }

@@ -161,3 +161,15 @@ def test_a_queue_is_read_through_its_name_but_produced_to_only_when_asked():
     for capacity in (0, 1, 3, 12):
         with pytest.raises(ValueError, match="power of two"):
             Queue.create(None, "update", capacity)
+
+
+def test_a_consumer_may_wait_for_a_position_that_is_still_to_come():
+    """A book's image names the update that comes after it, which may not be produced yet."""
+    queue = Queue.create(None, "update", 8)
+    producer = queue.producer()
+    producer.produce(update(0))
+    follower = queue.consumer(2)
+    producer.produce(update(1))
+    for price, more in ((2, True), (3, False), (4, False)):
+        producer.produce(update(price, more))
+    assert prices(follower) == [2, 3, 4]
