@@ -106,6 +106,7 @@ class Connection:
         self.released: Callable[[], None] = lambda: None    # the transport is about to be closed
         self._stopping = threading.Event()
         self._unsynchronised: dict[int, float] = {}         # book -> since when, seconds of the connection
+        self._hopeless: set[int] = set()                    # books that met text which no scale holds
         self._client: Client | None = None
         self._backoff = plan.backoff()
         self._connected_at = 0
@@ -116,6 +117,7 @@ class Connection:
         self._spine = spine
         self.clock = spine.clock
         self.feed = make_feed(self.plan, spine, publisher)
+        self.feed.end(Reason.DISCONNECTED)      # a venue that never answers is down for everybody, not absent
         self.row = spine.ledger.row(self.plan.name, self.plan.venue.id)
         self.recovery = Recovery(self.plan.desk, self._deliver, self.plan.snapshot_levels, self.plan.backoff)
         for index, wanted in enumerate(self.plan.wanted):
@@ -287,10 +289,9 @@ class Connection:
 
     def _serve_wants(self) -> None:
         for index, snapshot, scale in self.feed.wants():
-            if scale:
-                self._outgrown(index, self.feed.text)
+            hopeless = scale and not self._outgrown(index, self.feed.text)
             if snapshot:
-                self._want(index)
+                self._want(index, again=hopeless)
 
     def _want(self, index: int, *, again: bool | None = False) -> None:
         """Book `index` needs a snapshot: after a loss (again=False), still (None), as the last would not do (True)."""
@@ -317,7 +318,8 @@ class Connection:
                 outcome = self.feed.splice(index, answer, settled)
         if outcome == Splice.SPLICED:
             self._unsynchronised.pop(index, None)
-            self.recovery.spliced(index)
+            if index not in self._hopeless:
+                self.recovery.spliced(index)
             self._serve_wants()         # what was held back may have revealed a loss
             if not self._unsynchronised and self.plan.subscriber.granted:
                 self._state(FeedState.LIVE)
@@ -330,6 +332,7 @@ class Connection:
     def _outgrown(self, index: int, text: bytes) -> bool:
         new = self.plan.scales.outgrown(self._instruments[index], self.plan.venue, text, self._spine)
         if new is None:
+            self._hopeless.add(index)       # may come with every message: snapshots must not
             return False
         self._move(index, new)
         return True

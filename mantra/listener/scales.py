@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from mantra.runtime.spine import Spine
-from mantra.venues.instrument import DIGITS, Instrument, InstrumentTable, ObservedScale
+from mantra.venues.instrument import Instrument, InstrumentTable, ObservedScale
 from mantra.venues.venue import Venue
 
 log = logging.getLogger("mantra.scales")
@@ -26,6 +26,7 @@ class Scales:
         self._current: dict[str, Instrument] = {}
         self._seen: dict[str, ObservedScale] = {}
         self._followers: dict[str, list[Moved]] = {}
+        self._hopeless: set[int] = set()
         self._lock = threading.Lock()
 
     def follow(self, instrument: Instrument, moved: Moved) -> Instrument:
@@ -44,10 +45,11 @@ class Scales:
             seen = self._seen.setdefault(instrument.name, ObservedScale())
             for _, price_text, size_text in venue.numbers(text):
                 seen.level(price_text, size_text)
-            price = max(seen.price.fraction, min(current.price_decimals, DIGITS - seen.price.whole))
-            size = max(seen.size.fraction, min(current.size_decimals, DIGITS - seen.size.whole))
+            price, size = seen.price.decimals(current.price_decimals), seen.size.decimals(current.size_decimals)
             if (price, size) == (current.price_decimals, current.size_decimals):
-                log.error("%s: no 64-bit scale holds %r", instrument.name, text[:200])
+                if current.id not in self._hopeless:
+                    self._hopeless.add(current.id)      # said once: such text may come with every message
+                    log.error("%s: no 64-bit scale holds %s's %r", instrument.name, venue.name, text[:200])
                 return None
             new = self._table.next_generation(instrument.name, price, size)
             self._current[instrument.name] = new

@@ -67,12 +67,20 @@ class Digits:
     fraction: int = 0
 
     def see(self, text: str, margin: int = 0) -> None:
-        if number := Decimal(text or 0):
-            self.whole = max(self.whole, number.adjusted() + 1 + margin)
-            self.fraction = max(self.fraction, -int(number.normalize().as_tuple().exponent))
+        """What is no number, or one that no scale holds, is passed over: a scale made for it would hold nothing else."""
+        try:
+            number = Decimal(text or 0).normalize()
+            if not number.is_finite() or not number:
+                return
+        except ArithmeticError:
+            return
+        whole, fraction = number.adjusted() + 1, -int(number.as_tuple().exponent)
+        if max(whole, 0) + max(fraction, 0) <= DIGITS:
+            self.whole = max(self.whole, whole + margin)
+            self.fraction = max(self.fraction, fraction)
 
-    def decimals(self) -> int:
-        return max(self.fraction, min(USUAL_DECIMALS, DIGITS - self.whole))
+    def decimals(self, usual: int = USUAL_DECIMALS) -> int:
+        return max(self.fraction, min(usual, max(0, DIGITS - self.whole)))
 
 
 def listed_scale(listings: Iterable[Listing]) -> tuple[int, int]:
