@@ -57,6 +57,7 @@ typedef struct mantra_decoder {
     /* answered */
     uint32_t book;                    /* index of the book */
     uint32_t change_count, trade_count;
+    uint32_t unpriced;                /* levels of price 0 or less, left out: nobody can trade there, yet venues send them */
     uint64_t first, last;             /* venue sequence range of a diff or image (equal where the venue has but one) */
     int64_t venue_time_ns;            /* UTC; 0 where the message has none */
 } mantra_decoder;

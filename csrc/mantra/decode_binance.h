@@ -229,7 +229,7 @@ mantra_binance_message_kind(mantra_decoder *decoder, const char *text, size_t si
     message.snapshot = message.diff = false;
     message.image_book = message.diff_book = -1;
     message.image = (mantra_image){0};
-    decoder->change_count = decoder->trade_count = 0;
+    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     decoder->venue_time_ns = 0;
     if (mantra_json_peek(&json) == '[') /* arrays of tickers, raw */
         return mantra_json_skip(&json) || mantra_json_finish(&json) ? MANTRA_MALFORMED : MANTRA_IGNORED;
@@ -303,7 +303,7 @@ mantra_binance_usual(mantra_decoder *decoder, const char *text, size_t size)
         return 0;
     const mantra_scale scale = decoder->scales[book];
     decoder->book = (uint32_t)book;
-    decoder->change_count = decoder->trade_count = 0;
+    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     if (diff) {
         if (!MANTRA_JSON_EXPECT(&json, ",\"U\":") || mantra_integer(&json.at, json.end, &decoder->first) ||
             !MANTRA_JSON_EXPECT(&json, ",\"u\":") || mantra_integer(&json.at, json.end, &decoder->last) ||
@@ -349,7 +349,7 @@ mantra_decode_binance_snapshot(mantra_decoder *decoder, const char *text, size_t
 {
     mantra_binance_message message = {.snapshot = true, .image_book = (int32_t)decoder->book};
     mantra_json json = {text, text + size};
-    decoder->change_count = decoder->trade_count = 0;
+    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     decoder->venue_time_ns = 0;
     int status = mantra_binance_members(decoder, &json, &message);
     if (status == 0)

@@ -64,7 +64,7 @@ mantra_bitstamp_book(mantra_decoder *decoder, mantra_json *json, int kind, mantr
 {
     bool timed = false;
     mantra_span key;
-    decoder->change_count = 0;
+    decoder->change_count = decoder->unpriced = 0;
     *image = (mantra_image){0};
     int more = mantra_json_enter(json, '{');
     for (; more > 0; more = mantra_json_next(json, '{')) {
@@ -166,7 +166,7 @@ mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size, 
     mantra_bitstamp_channel channel = {MANTRA_IGNORED, -1};
     mantra_image image;
     const char *data = NULL;
-    decoder->change_count = decoder->trade_count = 0;
+    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     if (peeked.text)
         channel = mantra_bitstamp_read_channel(decoder, peeked);
     bool promised = channel.book >= 0;
@@ -231,7 +231,7 @@ mantra_bitstamp_usual(mantra_decoder *decoder, const char *text, size_t size, ma
     decoder->book = (uint32_t)channel.book;
     decoder->first = decoder->last;
     decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
-    decoder->change_count = decoder->trade_count = 0;
+    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     for (unsigned side = 0; side < 2 && status == 0; side++) {
         if (side == 1 && !MANTRA_JSON_EXPECT(&json, ",\"asks\":"))
             return 0;

@@ -70,6 +70,7 @@ typedef struct mantra_feed_book {
     uint64_t streamed;         /* the newest message of this connection, applied or not */
     uint64_t needed;           /* a snapshot older than this leaves a hole before the first held message */
     uint32_t held;             /* messages held back */
+    uint32_t behind;           /* messages in a row that were older than the book */
     uint64_t last_trade_id;    /* 0: none yet */
     bool traded;               /* on this connection */
     uint64_t crossed_at;       /* cycles; 0: not crossed */
@@ -82,6 +83,7 @@ typedef struct mantra_held {
     uint64_t origin;
 } mantra_held;
 
+#define MANTRA_BEHIND_LIMIT 256 /* no venue is late by so many: it has begun to count anew, and the book stands still */
 #define MANTRA_NEEDS_MESSAGE UINT64_MAX /* `needed`: the next message will tell how new the snapshot must be */
 
 typedef struct mantra_feed {
@@ -232,6 +234,10 @@ mantra_feed_deserves(mantra_feed *feed, mantra_feed_book *book, uint8_t *reason,
         return MANTRA_SUSPECT;
     }
     book->crossed_at = 0;
+    if (MANTRA_UNLIKELY(feed->stale)) {
+        *reason = MANTRA_REASON_SILENT; /* a snapshot came while the stream is silent */
+        return MANTRA_STALE;
+    }
     if (MANTRA_UNLIKELY(!book->chained) && feed->live_trust == MANTRA_VERIFIED) {
         *reason = MANTRA_REASON_SYNCHRONISING; /* the snapshot may be older than the stream: its first message will tell */
         return MANTRA_UNVERIFIED;
@@ -297,6 +303,8 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         }
     }
     const bool retrusted = mantra_feed_judge(feed, book, origin);
+    if (MANTRA_UNLIKELY(retrusted && changed == 0))
+        changes[changed++] = (mantra_change){.kind = MANTRA_TRUST};
     mantra_feed_describe(feed, book, decoder->venue_time_ns, changed);
     mantra_book_end(&book->book);
     const uint64_t now = mantra_clock_cycles(feed->clock);
@@ -312,8 +320,17 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     MANTRA_COUNT(feed, updates, changed);
     if (MANTRA_UNLIKELY(absent))
         MANTRA_COUNT(feed, unknown_deletes, absent);
-    if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_limit))
+    /* Signed: what was held back is older than the snapshot that it is applied to. */
+    if (MANTRA_UNLIKELY(book->crossed_at && (int64_t)(origin - book->crossed_at) > (int64_t)feed->cross_limit))
         mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
+}
+
+/* The last image's text is not in the book: the next must not be taken for unchanged because it equals that. */
+static inline void
+mantra_feed_forget(mantra_feed *feed, uint32_t index)
+{
+    if (feed->decoder.images)
+        feed->decoder.images[index] = (mantra_image_text){0};
 }
 
 /* Replace the book by what was decoded. `reset`: a snapshot, announced as a new generation for readers of updates. */
@@ -330,6 +347,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     }
     book->state = MANTRA_BOOK_LIVE;
     book->sequence = decoder->last;
+    book->behind = 0;
     book->chained = false;
     if (reset)
         MANTRA_BOOK_SET(&book->book, generation, MANTRA_BOOK_GET(&book->book, generation) + 1);
@@ -382,13 +400,29 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
     MANTRA_COUNT(feed, buffered, 1);
 }
 
+/* A message older than its book is dropped. True: so many came in a row that the venue must have begun to count anew. */
+static inline bool
+mantra_feed_outdated(mantra_feed *feed, mantra_feed_book *book)
+{
+    MANTRA_COUNT(feed, old_dropped, 1);
+    if (feed->replaying || ++book->behind < MANTRA_BEHIND_LIMIT)
+        return false;
+    book->behind = 0;
+    book->sequence = book->streamed = 0;
+    return true;
+}
+
 /* One decoded diff against the rules of its book. False: it revealed a loss and was not applied. */
 static inline bool
 mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
     const mantra_decoder *decoder = &feed->decoder;
     if (decoder->last <= book->sequence) {
-        MANTRA_COUNT(feed, old_dropped, 1);
+        if (MANTRA_UNLIKELY(mantra_feed_outdated(feed, book))) {
+            MANTRA_COUNT(feed, gaps, 1);
+            mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+            return false;
+        }
         if (!book->chained) {
             book->chained = true;
             mantra_feed_rejudge(feed, book, origin);
@@ -406,6 +440,7 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         return false;
     }
     book->chained = true;
+    book->behind = 0;
     mantra_feed_apply(feed, book, origin);
     return true;
 }
@@ -465,6 +500,13 @@ mantra_feed_late(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     return true;
 }
 
+MANTRA_COLD void
+mantra_feed_unpriced(mantra_feed *feed)
+{
+    MANTRA_COUNT(feed, unpriced, feed->decoder.unpriced);
+    feed->decoder.unpriced = 0;
+}
+
 /* One venue message, complete; MANTRA_PADDING readable bytes follow it. Returns the kind it was (decode.h). */
 static inline int
 mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
@@ -472,6 +514,8 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
     MANTRA_COUNT(feed, messages, 1);
     feed->decoder.book = UINT32_MAX;
     const int kind = feed->decode(&feed->decoder, text, size);
+    if (MANTRA_UNLIKELY(feed->decoder.unpriced))
+        mantra_feed_unpriced(feed);
     mantra_feed_book *book = feed->decoder.book < feed->book_count ? &feed->books[feed->decoder.book] : NULL;
     switch (kind) {
     case MANTRA_DIFF:
@@ -491,14 +535,15 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
             MANTRA_COUNT(feed, old_dropped, 1);
             break;
         }
-        if (MANTRA_UNLIKELY(feed->decoder.last < book->sequence && book->state == MANTRA_BOOK_LIVE)) {
-            MANTRA_COUNT(feed, old_dropped, 1);
-            break;
-        }
-        mantra_feed_load(feed, book, false, origin);
+        if (MANTRA_UNLIKELY((feed->decoder.last < book->sequence && !mantra_feed_outdated(feed, book)) ||
+                            !mantra_feed_load(feed, book, false, origin)))
+            mantra_feed_forget(feed, feed->decoder.book);
         break;
     case MANTRA_UNCHANGED:
         MANTRA_COUNT(feed, unchanged, 1);
+        if (MANTRA_UNLIKELY(feed->decoder.last < book->sequence && !mantra_feed_outdated(feed, book)))
+            break;
+        book->sequence = feed->decoder.last;
         if (MANTRA_UNLIKELY(book->trust < MANTRA_UNVERIFIED))
             mantra_feed_rejudge(feed, book, origin);
         break;
@@ -545,11 +590,14 @@ static inline int
 mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bool settled, uint64_t origin)
 {
     mantra_feed_book *book = &feed->books[index];
+    if (book->state != MANTRA_BOOK_HOLDING)
+        return MANTRA_SPLICED; /* it came twice: what was applied since is not held any more, so there is no way back */
     const uint32_t depth = feed->decoder.depth;
     feed->decoder.book = index;
     feed->decoder.depth = 0;
     const int kind = feed->decode_snapshot(&feed->decoder, text, size);
     feed->decoder.depth = depth;
+    mantra_feed_unpriced(feed);
     if (kind != MANTRA_IMAGE) {
         if (kind == MANTRA_FINER) {
             MANTRA_COUNT(feed, finer, 1);
@@ -616,8 +664,7 @@ mantra_feed_begin(mantra_feed *feed)
         book->wants = 0;
         book->state = feed->scheme == MANTRA_BY_IMAGE ? MANTRA_BOOK_LIVE : MANTRA_BOOK_HOLDING;
         book->sequence = 0;
-        if (feed->decoder.images)
-            feed->decoder.images[i] = (mantra_image_text){0};
+        mantra_feed_forget(feed, i);
         mantra_feed_trust(feed, book, MANTRA_SUSPECT, MANTRA_REASON_SYNCHRONISING, now);
     }
     feed->wanting = 0;
@@ -648,8 +695,7 @@ mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
     mantra_book_end(&book->book);
     book->instrument = instrument;
     book->sequence = 0;
-    if (feed->decoder.images)
-        feed->decoder.images[index] = (mantra_image_text){0};
+    mantra_feed_forget(feed, index);
     if (book->state == MANTRA_BOOK_LIVE && feed->scheme != MANTRA_BY_IMAGE) {
         book->state = MANTRA_BOOK_HOLDING;
         book->needed = book->streamed;

@@ -27,6 +27,7 @@
     COUNT(checksums_ok)                                                                         \
     COUNT(checksums_failed)                                                                     \
     COUNT(unknown_deletes)   /* removals of levels that the book did not have */                \
+    COUNT(unpriced)          /* levels of price 0 or less, left out */                          \
     COUNT(crosses)           /* messages that left a book crossed */                            \
     COUNT(finer)             /* numbers finer than the scale, or overflowing it */              \
     COUNT(unknown_symbols)   /* messages for symbols this feed does not have */                 \

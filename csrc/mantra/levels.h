@@ -37,7 +37,7 @@ mantra_json_level(mantra_json *json, mantra_scale scale, int64_t *price, int64_t
     status = mantra_json_decimal(json, scale.size_decimals, size);
     if (status)
         return status;
-    return mantra_json_next(json, '[') == 0 && *price > 0 && *size >= 0 ? 0 : MANTRA_MALFORMED;
+    return mantra_json_next(json, '[') == 0 && *size >= 0 ? 0 : MANTRA_MALFORMED;
 }
 
 /* Bit i: byte i of 48 is no digit. */
@@ -158,6 +158,11 @@ mantra_json_levels(mantra_decoder *decoder, mantra_json *json, uint8_t kind, uin
             int status = mantra_json_level(json, scale, &change->price, &change->size);
             if (status)
                 return status;
+            if (MANTRA_UNLIKELY(change->price <= 0)) { /* Bitstamp has had such a bid in a snapshot */
+                decoder->unpriced++;
+                more = mantra_json_next(json, '[');
+                continue;
+            }
         }
         change++->kind = kind;
         if (depth && change == start + depth && mantra_json_peek(json) == ',') {

@@ -55,6 +55,7 @@ cdef extern from "mantra/decode.h" nogil:
         uint32_t book
         uint32_t change_count
         uint32_t trade_count
+        uint32_t unpriced
         uint64_t first
         uint64_t last
         int64_t venue_time_ns

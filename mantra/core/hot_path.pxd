@@ -48,6 +48,7 @@ cdef extern from "mantra/hot_path.h" nogil:
         uint64_t needed
         uint32_t held
         uint64_t last_trade_id
+        int64_t trust_since_ns
 
     ctypedef struct mantra_feed:
         const mantra_clock *clock

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from mantra.core.book cimport Book
-from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns
+from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
 from mantra.core.decode cimport (
     mantra_change, mantra_decode, mantra_decode_binance, mantra_decode_binance_snapshot,
     mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, mantra_image_text, mantra_print,
@@ -169,6 +169,7 @@ cdef class Feed:
         memset(mine, 0, sizeof(mantra_feed_book))
         mine.book = book.book
         mine.slot = slot
+        mine.trust_since_ns = mantra_clock_utc_ns(self.clock.clock, mantra_clock_cycles(self.clock.clock))
         self.books_.append(book)
         self.feed.book_count += 1
         mine.instrument = instrument

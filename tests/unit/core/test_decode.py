@@ -108,7 +108,7 @@ def test_binance_messages_are_told_apart(message, kind):
     depth_update(s=3),
     depth_update(b={}), depth_update(b=None), depth_update(b=[["1"]]), depth_update(b=[["1", "2", "3"]]),
     depth_update(b=[[]]),
-    depth_update(b=["1", "2"]), depth_update(b=[["0", "1"]]), depth_update(b=[["-1", "1"]]),
+    depth_update(b=["1", "2"]),
     depth_update(b=[["1", "-1"]]),
     depth_update(b=[["", "1"]]), depth_update(b=[["1x", "1"]]), depth_update(b=[[None, "1"]]),
     depth_update(b=[["1 ", "1"]]),
@@ -120,6 +120,13 @@ def test_binance_messages_are_told_apart(message, kind):
 ])
 def test_what_is_no_binance_message_is_malformed(message):
     assert binance().decode(text(message)).kind is Decoding.MALFORMED
+
+
+@pytest.mark.parametrize("level", [["0", "1"], ["0.00000000", "0"], ["-1", "1"], ["-0.5", "2"]])
+def test_a_level_that_nobody_can_trade_at_is_left_out(level):
+    answer = binance().decode(text(depth_update(b=[["10.5", "1.25"], level, ["10.4", "0"]])))
+    assert answer.kind is Decoding.DIFF
+    assert answer.changes == binance().decode(text(depth_update(b=[["10.5", "1.25"], ["10.4", "0"]]))).changes
 
 
 def test_a_key_that_comes_twice_or_in_disguise_is_malformed():

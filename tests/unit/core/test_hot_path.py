@@ -301,3 +301,98 @@ def test_what_cannot_be_routed_is_refused():
         bench.feed.add_book(book, slot, ["ethbtc"], 12, 4, 3)
     with pytest.raises(ConfigurationError, match="route"):
         bench.feed.add_book(book, slot, ["x" * 32], 12, 4, 3)
+
+
+def bitstamp_diff(bench, time, bids=(), asks=(), channel="diff_order_book_ethusd"):
+    data = {"timestamp": "1", "microtimestamp": str(time), "bids": list(bids), "asks": list(asks)}
+    return bench.send(data=data, channel=channel, event="data")
+
+
+def bitstamp_snapshot(bench, time, bids=(("1.0", "5"),), asks=(("1.1", "6"),)):
+    body = {"timestamp": "1", "microtimestamp": str(time), "bids": list(bids), "asks": list(asks)}
+    return bench.feed.splice(0, json.dumps(body).encode())
+
+
+def test_a_live_book_never_goes_back_to_a_snapshot_that_came_twice():
+    bench = Bench("bitstamp", symbols=("ethusd",))
+    bitstamp_diff(bench, 90)
+    assert bitstamp_snapshot(bench, 95) == Splice.SPLICED
+    bitstamp_diff(bench, 100, [("1.0", "9")])
+    bench.drain()
+    assert bitstamp_snapshot(bench, 95) == Splice.SPLICED
+    assert bench.books[0].bids().tolist() == [[10000, 9000]], "what came after 95 is not held any more"
+    assert bench.drain() == ([], [], [])
+
+
+def image(bench, last, bid, size="1"):
+    levels = {"bids": [[bid, size]], "asks": [["1.1", "1"]]}
+    return bench.send(stream="ethbtc@depth20@100ms", data={"lastUpdateId": last, **levels})
+
+
+def test_an_image_that_was_dropped_is_not_what_the_next_is_compared_with():
+    bench = Bench(mode="top")
+    image(bench, 10, "1.00")
+    image(bench, 9, "0.98")         # late, dropped
+    image(bench, 11, "0.98")
+    assert bench.books[0].bids().tolist() == [[9800, 1000]]
+
+
+def test_an_unchanged_image_counts_for_what_is_late():
+    bench = Bench(mode="top")
+    image(bench, 10, "1.00")
+    image(bench, 12, "1.00")
+    image(bench, 11, "0.98")
+    assert bench.books[0].bids().tolist() == [[10000, 1000]]
+    assert bench.row["old_dropped"] == 1
+
+
+def test_a_venue_that_begins_to_count_anew_does_not_freeze_a_book_for_ever():
+    bench = Bench()
+    bench.live(1_000_000)
+    for number in range(1, 300):
+        bench.diff(number, number, [("1.0", str(number))])
+        if bench.trust < Trust.UNVERIFIED:
+            break
+    assert bench.reason == Reason.GAP and bench.feed.wants() == [(0, True, False)]
+    assert bench.snapshot(number - 2) == Splice.OLD
+    assert bench.snapshot(number - 1) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+    assert bench.books[0].bids().tolist() == [[10000, number * 1000]]
+
+
+def test_a_venue_whose_images_begin_to_count_anew_does_not_freeze_a_top_for_ever():
+    bench = Bench(mode="top")
+    image(bench, 1_000_000, "1.00")
+    for number in range(1, 300):
+        image(bench, number, "0.98", str(number))
+    assert bench.books[0].bids().tolist() == [[9800, 299_000]]
+
+
+def test_readers_of_updates_hear_of_trust_that_changes_with_no_level():
+    bench = Bench()
+    bench.snapshot(10)
+    bench.drain()
+    bench.diff(11, 11, [("1.0", "5")])      # as it was
+    updates, _, tops = bench.drain()
+    assert [(update.kind, update.trust, update.sequence) for update in updates] == [(Kind.TRUST, Trust.VERIFIED, 11)]
+    assert tops[-1].trust == Trust.VERIFIED
+    assert bench.books[0].image().position == 2 + 1
+
+
+def test_a_snapshot_that_is_crossed_for_a_moment_is_given_its_time():
+    bench = Bench()
+    bench.diff(11, 11, [("0.5", "1")])
+    bench.diff(12, 12, [("1.2", "0")])
+    assert bench.snapshot(10, [("1.2", "1"), ("1.0", "1")]) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED and bench.row["resyncs"] == 0
+
+
+def test_a_level_without_a_price_is_left_out_of_a_book_and_counted():
+    bench = Bench("bitstamp", symbols=("ethusd",))
+    bitstamp_diff(bench, 90, [("0.00", "1")])
+    assert bitstamp_snapshot(bench, 95, bids=[("1.0", "5"), ("0", "3")]) == Splice.SPLICED
+    assert bench.books[0].bids().tolist() == [[10000, 5000]]
+    bitstamp_diff(bench, 100, [("-1", "1"), ("0.9", "1")])
+    assert bench.books[0].bids().tolist() == [[10000, 5000], [9000, 1000]]
+    assert bench.row["unpriced"] == 3
+    assert bench.row["malformed"] == 0 and bench.trust == Trust.UNVERIFIED
