@@ -100,7 +100,8 @@ def extension(source: Path) -> Extension:
 STATEMENT = re.compile(r"""^(?P<inner>[ ]{4})?(?:
     @(?P<decorator>property|staticmethod|classmethod)$
     | (?:cdef[ ])?class[ ](?P<name>\w+)(?:\((?P<base>\w+)\))?:
-    | (?:cpdef[ ](?P<type>\w+)|def)[ ](?P<function>\w+)\((?P<takes>(?:[^()]|\([^()]*\))*)\)(?:[ ]->[ ](?P<gives>[^:\n]+))?:
+    | (?:cpdef[ ](?P<type>\w+)|def)[ ](?P<function>\w+)\((?P<takes>(?:[^()]|\([^()]*\))*)\)
+      (?:[ ]->[ ](?P<gives>[^:\n]+))?:
     | cdef[ ](?:readonly|public)[ ](?P<kind>\w+)[ ](?P<members>[\w, ]+)
     | (?P<constants>[A-Z][\w, ]*)[ ]=[ ](?P<number>MANTRA_|\d)?
     | (?P<member>[a-z]\w*):[ ](?P<its>[^#\n]*\w\]?)
@@ -139,18 +140,19 @@ def parameter(text: str) -> str:
 
 def stub(source: Path) -> str:
     """The .pyi of a compiled module, made of what its .pyx and .pxd say of its public names: nothing is told twice."""
-    texts = [re.sub(r'""".*?"""', "", file.read_text(), flags=re.DOTALL) for file in (source.with_suffix(".pxd"), source)]
+    text = re.sub(r'""".*?"""', "", source.with_suffix(".pxd").read_text() + "\n" + source.read_text(), flags=re.DOTALL)
     lines, classes, inside, decorator = [PROLOGUE], {}, None, ""
-    for module, names in re.findall(r"^from (mantra\.core\.\w+) c?import (.+)", "\n".join(texts), re.MULTILINE):
+    for module, names in re.findall(r"^from (mantra\.core\.\w+) c?import (.+)", text, re.MULTILINE):
         lines += [f"from {module} import {name}" for name in names.split(", ") if re.fullmatch(r"[A-Z][a-z]\w*", name)]
-    for said in STATEMENT.finditer("\n".join(texts)):
+    for said in STATEMENT.finditer(text):
         if said["name"]:
             inside = classes.setdefault(said["name"], [f"class {said['name']}({said['base'] or 'object'}):"])
             continue
         into, indent = (inside, "    ") if said["inner"] else (lines, "")
         inside = inside if said["inner"] else None
         name = (said["function"] or said["constants"] or said["member"] or "").replace("__cinit__", "__init__")
-        if into is None or said["takes"] == "self, *_, **__" or re.match(r"_(?!_)|__(dealloc|repr|reduce|get|eq|hash)__", name):
+        hidden = said["takes"] == "self, *_, **__" or re.match(r"_(?!_)|__(dealloc|repr|reduce|get|eq|hash)__", name)
+        if into is None or hidden:
             decorator = ""
         elif said["decorator"]:
             decorator = f"{indent}@{said['decorator']}\n"
@@ -164,17 +166,19 @@ def stub(source: Path) -> str:
         elif said["member"]:
             into.append(f"{indent}{name}: {said['its']}")
         elif said["constants"]:
-            into += [f"{indent}{each} = ..." if indent else f"{each}: {'int' if said['number'] else 'Any'}" for each in name.split(", ")]
+            its = " = ..." if indent else ": int" if said["number"] else ": Any"
+            into += [f"{indent}{each}{its}" for each in name.split(", ")]
     for message, table in re.findall(r"#define MANTRA_(\w+?)(?:_FIELDS)?\(FIELD, ARRAY\)((?:.*\\\n)*.*)",
                                      Path("csrc/mantra/messages.h").read_text()) if "Message" in classes else ():
         owner = classes[{"TRACKING": "Message", "INSTRUMENT": "InstrumentRow"}.get(message, message.title())]
-        owner += [f"    {name}: {'int' if kind == 'FIELD' else 'tuple[int, ...]'}"
-                  for kind, name in re.findall(r"(FIELD|ARRAY)\(\w+, (\w+)", table) if f"def {name}(" not in "".join(owner)]
-    return "\n".join(lines + [line for body in classes.values() for line in (body if body[1:] else [*body, "    ..."])]) + "\n"
+        for kind, name in re.findall(r"(FIELD|ARRAY)\(\w+, (\w+)", table):
+            if f"def {name}(" not in "".join(owner):
+                owner.append(f"    {name}: {'int' if kind == 'FIELD' else 'tuple[int, ...]'}")
+    return "\n".join(lines + [line for body in classes.values() for line in (*body, "    ...")]) + "\n"
 
 
 for source in Path("mantra/core").glob("*.pyx"):
-    if source.stem not in ("hot_path", "drain"):
+    if source.stem != "hot_path":
         source.with_suffix(".pyi").write_text(stub(source))
 
 

@@ -21,8 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mantra.core.decode import Decoder
 from mantra.tape.lines import read
+from tests.c.decoding import Decoder
 from tests.data import FOLDER
 from tests.reference.ladder import ASK, BID, SlowBook
 

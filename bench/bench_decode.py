@@ -20,8 +20,8 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mantra.core.decode import Decoder, Decoding
 from mantra.tape.lines import read
+from tests.c.decoding import Decoder, Decoding
 from tests.data import FOLDER
 from tests.wire.test_decoded_recordings import SCALE, binance_reference, bitstamp_reference, changes
 

@@ -1,15 +1,9 @@
 """book: L2 ladders that other processes may read while they change (csrc/mantra/book.h, top.h)."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from mantra.core.decode cimport mantra_change
 from mantra.core.messages cimport mantra_top
 from mantra.core.region cimport Shared
-
-
-cdef extern from "mantra/decode.h" nogil:
-    ctypedef struct mantra_change:
-        int64_t price
-        int64_t size
-        uint8_t kind
 
 
 cdef extern from "mantra/book.h" nogil:

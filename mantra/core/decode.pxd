@@ -1,4 +1,5 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+"""decode: a venue's text to changes and trades (csrc/mantra/decode.h, decode_binance.h, decode_bitstamp.h, symbols.h)."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from mantra.core.ticks cimport mantra_scale
 
@@ -8,7 +9,7 @@ cdef extern from "mantra/symbols.h" nogil:
         pass
 
     ctypedef struct mantra_symbols:
-        uint32_t count
+        pass
 
     void mantra_symbols_init(mantra_symbols *symbols, mantra_symbol *slots, uint32_t capacity)
     int mantra_symbols_add(mantra_symbols *symbols, const char *text, size_t size, int32_t index)
@@ -16,49 +17,23 @@ cdef extern from "mantra/symbols.h" nogil:
 
 
 cdef extern from "mantra/decode.h" nogil:
-    enum:
-        MANTRA_IGNORED
-        MANTRA_DIFF
-        MANTRA_IMAGE
-        MANTRA_TRADES
-        MANTRA_UNCHANGED
-        MANTRA_CONTROL
-        MANTRA_UNKNOWN
-        MANTRA_TOO_MANY
-        MANTRA_IMAGE_BYTES
-
     ctypedef struct mantra_change:
-        int64_t price
-        int64_t size
+        int64_t price, size
         uint8_t kind
 
     ctypedef struct mantra_print:
-        int64_t price
-        int64_t size
-        uint64_t trade_id
-        int64_t venue_time_ns
-        uint8_t side
+        pass
 
     ctypedef struct mantra_image_text:
-        uint32_t bytes_bids
-        uint32_t bytes_asks
+        pass
 
     ctypedef struct mantra_decoder:
         const mantra_symbols *symbols
         const mantra_scale *scales
         mantra_image_text *images
-        uint32_t depth
         mantra_change *changes
-        uint32_t change_capacity
         mantra_print *trades
-        uint32_t trade_capacity
-        uint32_t book
-        uint32_t change_count
-        uint32_t trade_count
-        uint32_t unpriced
-        uint64_t first
-        uint64_t last
-        int64_t venue_time_ns
+        uint32_t depth, change_capacity, trade_capacity
 
     ctypedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size) noexcept nogil
 
@@ -71,13 +46,3 @@ cdef extern from "mantra/decode_binance.h" nogil:
 cdef extern from "mantra/decode_bitstamp.h" nogil:
     int mantra_decode_bitstamp(mantra_decoder *decoder, const char *text, size_t size) noexcept
     int mantra_decode_bitstamp_snapshot(mantra_decoder *decoder, const char *text, size_t size) noexcept
-
-
-cdef class Decoder:
-    cdef mantra_decoder decoder
-    cdef mantra_symbols table
-    cdef mantra_symbol *slots
-    cdef mantra_scale *scales
-    cdef mantra_decode message, snapshot
-    cdef readonly list symbols
-    cdef object answer(self, int kind)

@@ -179,16 +179,6 @@ cdef class Trade(Message):
                 f"{self.size} @ {self.price}>")
 
 
-cdef list _levels(const int64_t *price, const int64_t *size, uint32_t count):
-    cdef uint32_t i
-    return [(price[i], size[i]) for i in range(min(count, <uint32_t>MANTRA_DEPTH))]
-
-
-cdef list _world_levels(const int64_t *price, const int64_t *size, const uint32_t *venues, uint32_t count):
-    cdef uint32_t i
-    return [(price[i], size[i], venues[i]) for i in range(min(count, <uint32_t>MANTRA_DEPTH))]
-
-
 cdef class Top(Message):
     """The best levels of one venue's book. `bids`, `asks`: [(price, size)...], best first."""
 
@@ -200,9 +190,9 @@ cdef class Top(Message):
                 f"sequence {self.sequence} {_named(Trust, self.trust)} {_named(Reason, self.reason)}>")
 
     @property
-    def bids(self) -> list[tuple[int, int]]: return _levels(self.message.bid_price, self.message.bid_size, self.message.bid_count)
+    def bids(self) -> list[tuple[int, int]]: return list(zip(self.bid_price, self.bid_size))[:self.bid_count]
     @property
-    def asks(self) -> list[tuple[int, int]]: return _levels(self.message.ask_price, self.message.ask_size, self.message.ask_count)
+    def asks(self) -> list[tuple[int, int]]: return list(zip(self.ask_price, self.ask_size))[:self.ask_count]
 
 
 cdef class World(Message):
@@ -216,10 +206,12 @@ cdef class World(Message):
 
     @property
     def bids(self) -> list[tuple[int, int, int]]:
-        return _world_levels(self.message.bid_price, self.message.bid_size, self.message.bid_venues, self.message.bid_count)
+        return list(zip(self.bid_price, self.bid_size, self.bid_venues))[:self.bid_count]
+
     @property
     def asks(self) -> list[tuple[int, int, int]]:
-        return _world_levels(self.message.ask_price, self.message.ask_size, self.message.ask_venues, self.message.ask_count)
+        return list(zip(self.ask_price, self.ask_size, self.ask_venues))[:self.ask_count]
+
     @property
     def spread(self) -> int | None:
         """Best ask less best bid in ticks, below zero when venues cross; None while a side is empty."""

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from mantra.core.decode import Decoder, Decoding
+from tests.c.decoding import Decoder, Decoding
 from mantra.tape.lines import read
 
 from ..data import data

@@ -16,9 +16,10 @@ from websockets.sync.server import ServerConnection, serve
 
 from mantra.client.client import client
 from mantra.client.websocket import WebSocketClient, goodbye
-from mantra.core.frame import TEXT, Frame, Frames, frame_bytes
+from mantra.core.frame import TEXT, frame_bytes
 from mantra.core.transport import TLSContext, Transport
 from mantra.errors import Closed, ConfigurationError, ConnectError
+from tests.c.framing import Frame, Frames
 
 
 def echo(connection: ServerConnection) -> None:

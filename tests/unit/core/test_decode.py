@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mantra.core.decode import Decoder, Decoding
+from tests.c.decoding import Decoder, Decoding
 
 LEVELS = {"bids": [["10.5", "1.25"], ["10.4", "0"]], "asks": [["10.6", "3"]]}
 CHANGES = [("bid", 1050, 1250), ("bid", 1040, 0), ("ask", 1060, 3000)]

@@ -5,8 +5,9 @@ import struct
 
 import pytest
 
-from mantra.core.frame import BINARY, CLOSE, PING, PONG, TEXT, Frames, frame_bytes
+from mantra.core.frame import BINARY, CLOSE, PING, PONG, TEXT, frame_bytes
 from mantra.errors import ProtocolError
+from tests.c.framing import Frames
 
 
 def server_frame(opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0) -> bytes:

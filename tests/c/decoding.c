@@ -1,0 +1,72 @@
+/* A venue's decoder with the memory that a feed gives it, for callers who are no feed. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "mantra/decode_binance.h"
+#include "mantra/decode_bitstamp.h"
+
+enum { CHANGES = 65536, TRADES = 1024, SYMBOLS = 4096, BOOKS = 1024 };
+
+typedef struct decoding {
+    mantra_decoder decoder;
+    mantra_decode message, snapshot;
+    mantra_symbols symbols;
+    mantra_symbol slots[SYMBOLS];
+    mantra_scale scales[BOOKS];
+    mantra_image_text images[BOOKS];
+    mantra_change changes[CHANGES];
+    mantra_print trades[TRADES];
+} decoding;
+
+decoding *
+decoding_new(bool binance, uint32_t depth)
+{
+    decoding *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return NULL;
+    mantra_symbols_init(&d->symbols, d->slots, SYMBOLS);
+    d->message = binance ? mantra_decode_binance : mantra_decode_bitstamp;
+    d->snapshot = binance ? mantra_decode_binance_snapshot : mantra_decode_bitstamp_snapshot;
+    d->decoder = (mantra_decoder){
+        .symbols = &d->symbols, .scales = d->scales, .images = d->images, .depth = depth, .changes = d->changes,
+        .change_capacity = CHANGES, .trades = d->trades, .trade_capacity = TRADES};
+    return d;
+}
+
+void
+decoding_free(decoding *d)
+{
+    free(d);
+}
+
+int
+decoding_spell(decoding *d, const char *symbol, size_t size, int32_t book, uint8_t price_decimals, uint8_t size_decimals)
+{
+    d->scales[book] = (mantra_scale){price_decimals, size_decimals};
+    return mantra_symbols_add(&d->symbols, symbol, size, book);
+}
+
+int
+decoding_message(decoding *d, const char *text, size_t size)
+{
+    return d->message(&d->decoder, text, size);
+}
+
+int
+decoding_snapshot(decoding *d, const char *text, size_t size, uint32_t book)
+{
+    d->decoder.book = book;
+    return d->snapshot(&d->decoder, text, size);
+}
+
+/* Nanoseconds for all texts once. */
+uint64_t
+decoding_time(decoding *d, const char *const *texts, const size_t *sizes, size_t count)
+{
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (size_t i = 0; i < count; i++)
+        d->message(&d->decoder, texts[i], sizes[i]);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    return (uint64_t)((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec);
+}

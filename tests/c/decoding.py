@@ -1,0 +1,107 @@
+"""Single venue messages decoded to Python objects: decode_<venue>.h as tests and benches look at it."""
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from enum import IntEnum
+from typing import NamedTuple
+
+from tests.c.library import PADDING, library
+
+
+class Decoding(IntEnum):
+    """What a message was (csrc/mantra/decode.h); negative: nothing of it may be used."""
+
+    IGNORED = 0
+    DIFF = 1
+    IMAGE = 2
+    TRADES = 3
+    UNCHANGED = 4
+    CONTROL = 5
+    MALFORMED = -1
+    FINER = -2
+    UNKNOWN = -3
+    TOO_MANY = -4
+
+
+class Decoded(NamedTuple):
+    kind: Decoding
+    book: int | None
+    first: int
+    last: int
+    venue_time_ns: int
+    changes: list[tuple[str, int, int]]             # side, ticks, lots
+    trades: list[tuple[int, str, int, int, int]]    # id, side, ticks, lots, UTC ns
+
+
+class Change(ctypes.Structure):
+    _fields_ = [("price", c_int64), ("size", c_int64), ("kind", c_uint8)]
+
+
+class Print(ctypes.Structure):
+    _fields_ = [("price", c_int64), ("size", c_int64), ("trade_id", c_uint64), ("venue_time_ns", c_int64),
+                ("side", c_uint8)]
+
+
+class State(ctypes.Structure):
+    """The beginning of a `decoding`: its mantra_decoder."""
+
+    _fields_ = [("symbols", c_void_p), ("scales", c_void_p), ("images", c_void_p), ("depth", c_uint32),
+                ("changes", ctypes.POINTER(Change)), ("change_capacity", c_uint32), ("trades", ctypes.POINTER(Print)),
+                ("trade_capacity", c_uint32), ("book", c_uint32), ("change_count", c_uint32), ("trade_count", c_uint32),
+                ("unpriced", c_uint32), ("first", c_uint64), ("last", c_uint64), ("venue_time_ns", c_int64)]
+
+
+class Decoder:
+    """Decoder(venue, symbols, scales, depth=0): `symbols[i]`, a spelling or a tuple of spellings, means book i;
+    `scales[i]` is its (price decimals, size decimals); `depth` levels a side are read of an image, 0: all."""
+
+    def __init__(self, venue: str, symbols: Sequence[str | tuple[str, ...]], scales: Sequence[tuple[int, int]],
+                 depth: int = 0) -> None:
+        if venue not in ("binance", "bitstamp"):
+            raise ValueError(f"no decoder for {venue!r}")
+        if len(symbols) != len(scales) or depth < 0:
+            raise ValueError("one scale for each symbol, and a depth of at least 0")
+        self.c = library("decoding")
+        self.c.decoding_new.restype = ctypes.POINTER(State)
+        self.c.decoding_time.restype = c_uint64
+        self.state = self.c.decoding_new(venue == "binance", depth)
+        self.symbols = [(names,) if isinstance(names, str) else tuple(names) for names in symbols]
+        for index, names in enumerate(self.symbols):
+            if not all(0 <= decimals <= 18 for decimals in scales[index]):
+                raise ValueError(f"scale {scales[index]}: 0 to 18 decimals")
+            for name in names:
+                spelling = name.encode()
+                if self.c.decoding_spell(self.state, spelling, c_size_t(len(spelling)), index, *scales[index]):
+                    raise ValueError(f"{name!r} is empty, too long, or already another book")
+
+    def __del__(self) -> None:
+        if hasattr(self, "state"):
+            self.c.decoding_free(self.state)
+
+    def decode(self, text: bytes) -> Decoded:
+        """Decode one message."""
+        return self._answer(self.c.decoding_message(self.state, text + PADDING, c_size_t(len(text))))
+
+    def decode_snapshot(self, text: bytes, book: int) -> Decoded:
+        """Decode a REST book snapshot of book index `book`."""
+        if book >= len(self.symbols):
+            raise IndexError(f"{len(self.symbols)} books, not {book}")
+        return self._answer(self.c.decoding_snapshot(self.state, text + PADDING, c_size_t(len(text)), book))
+
+    def _answer(self, kind: int) -> Decoded:
+        d = self.state.contents
+        if kind <= 0 or kind == Decoding.CONTROL:
+            return Decoded(Decoding(kind), None, 0, 0, 0, [], [])
+        return Decoded(
+            Decoding(kind), d.book, d.first, d.last, d.venue_time_ns,
+            [(("", "bid", "ask")[each.kind], each.price, each.size) for each in d.changes[:d.change_count]],
+            [(each.trade_id, ("", "buy", "sell")[each.side], each.price, each.size, each.venue_time_ns)
+             for each in d.trades[:d.trade_count]])
+
+    def time_ns(self, frames: Sequence[bytes], repeat: int = 1) -> int:
+        """Nanoseconds for decoding all `frames` once, the best of `repeat` passes."""
+        texts = (c_char_p * len(frames))(*(frame + PADDING for frame in frames))
+        sizes = (c_size_t * len(frames))(*map(len, frames))
+        return min(self.c.decoding_time(self.state, texts, sizes, c_size_t(len(frames))) for _ in range(repeat))
