@@ -33,6 +33,12 @@ decoding_new(bool binance, uint32_t depth)
     return d;
 }
 
+size_t
+decoding_size(void)
+{
+    return sizeof(mantra_decoder);
+}
+
 void
 decoding_free(decoding *d)
 {

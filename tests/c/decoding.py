@@ -66,6 +66,7 @@ class Decoder:
         self.c = library("decoding")
         self.c.decoding_new.restype = ctypes.POINTER(State)
         self.c.decoding_time.restype = c_uint64
+        assert self.c.decoding_size() == ctypes.sizeof(State), "State is not the mantra_decoder of decode.h"
         self.state = self.c.decoding_new(venue == "binance", depth)
         self.symbols = [(names,) if isinstance(names, str) else tuple(names) for names in symbols]
         for index, names in enumerate(self.symbols):
