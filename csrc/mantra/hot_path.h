@@ -71,6 +71,7 @@ typedef struct mantra_feed_book {
     uint64_t needed;           /* a snapshot older than this leaves a hole before the first held message */
     uint32_t held;             /* messages held back */
     uint32_t behind;           /* messages in a row that were older than the book */
+    int64_t told[2];           /* by side: the worst price that a cut snapshot told of; 0: it told of all */
     uint64_t last_trade_id;    /* 0: none yet */
     bool traded;               /* on this connection */
     uint64_t crossed_at;       /* cycles; 0: not crossed */
@@ -106,6 +107,7 @@ typedef struct mantra_feed {
     uint16_t publisher;
     uint8_t venue, scheme, live_trust;
     bool dense_trades;                 /* trade ids rise by one per instrument: a jump is a loss */
+    uint32_t snapshot_levels;          /* a side of a snapshot with so many may have more; 0: snapshots are whole */
     uint64_t cross_limit;              /* cycles a cross may last before the book is resynchronised */
     /* liveness, in cycles */
     uint64_t heartbeat_every, stale_after, silent_after;
@@ -272,6 +274,33 @@ mantra_feed_rejudge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     }
 }
 
+/* After a snapshot: how deep does it tell of the book? */
+static inline void
+mantra_feed_told(const mantra_feed *feed, mantra_feed_book *book)
+{
+    for (size_t side = 0; side < 2; side++) {
+        const bool cut = feed->snapshot_levels && MANTRA_BOOK_GET(&book->book, count[side]) >= feed->snapshot_levels;
+        book->told[side] = cut ? mantra_level_price(mantra_book_side(&book->book, side)) : 0;
+    }
+}
+
+/* Has the market moved so far that the top holds levels which the snapshot did not tell of? Between them others may stand,
+ * unknown until they change: the top would be wrong, and look right. */
+static inline bool
+mantra_feed_adrift(const mantra_feed_book *book)
+{
+    for (size_t side = 0; side < 2; side++) {
+        const uint32_t count = MANTRA_BOOK_GET(&book->book, count[side]);
+        const int64_t mirror = -(int64_t)side;
+        if (book->told[side] &&
+            (count < MANTRA_DEPTH ||
+             (mantra_level_price(mantra_book_side(&book->book, side) + count - MANTRA_DEPTH) ^ mirror) <
+                 (book->told[side] ^ mirror)))
+            return true;
+    }
+    return false;
+}
+
 /* Apply a decoded diff to a live book and publish what it changed. */
 static inline void
 mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
@@ -323,6 +352,8 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     /* Signed: what was held back is older than the snapshot that it is applied to. */
     if (MANTRA_UNLIKELY(book->crossed_at && (int64_t)(origin - book->crossed_at) > (int64_t)feed->cross_limit))
         mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
+    else if (best < MANTRA_DEPTH && MANTRA_UNLIKELY(mantra_feed_adrift(book)))
+        mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
 }
 
 /* The last image's text is not in the book: the next must not be taken for unchanged because it equals that. */
@@ -349,6 +380,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     book->sequence = decoder->last;
     book->behind = 0;
     book->chained = false;
+    mantra_feed_told(feed, book);
     if (reset)
         MANTRA_BOOK_SET(&book->book, generation, MANTRA_BOOK_GET(&book->book, generation) + 1);
     mantra_feed_judge(feed, book, origin);

@@ -75,6 +75,7 @@ cdef extern from "mantra/hot_path.h" nogil:
         uint8_t scheme
         uint8_t live_trust
         bint dense_trades
+        uint32_t snapshot_levels
         uint64_t cross_limit
         uint64_t heartbeat_every
         uint64_t stale_after

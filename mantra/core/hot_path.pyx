@@ -79,7 +79,8 @@ cdef class Feed:
     """The hot path of one connection (or recording). One thread at a time may call it.
 
     `scheme` "ids", "time" or "image" says how its books are kept right (hot_path.h); `depth` levels a side are read of
-    images (0: all). Books are added before the first message.
+    images (0: all). A side of a snapshot with `snapshot_levels` may be cut there (0: snapshots are whole). Books are added
+    before the first message.
     """
 
     def __cinit__(self, str name not None, *, int venue, str decoder not None, str scheme not None, int live_trust,
@@ -87,7 +88,7 @@ cdef class Feed:
                   Producer updates not None, Producer trades not None, Producer tops not None,
                   Vector latest_tops not None, Histogram socket_to_top=None, int depth=0, bint dense_trades=False,
                   int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
-                  double cross_seconds=1.0):
+                  double cross_seconds=1.0, int snapshot_levels=0):
         cdef mantra_feed *feed = &self.feed
         cdef uint32_t slots = 16
         if scheme not in SCHEMES:
@@ -113,6 +114,7 @@ cdef class Feed:
         feed.live_trust = live_trust
         feed.dense_trades = dense_trades
         feed.cross_limit = self.cycles_of(cross_seconds)
+        feed.snapshot_levels = snapshot_levels
         feed.held_capacity = held_bytes
         # Large and mostly untouched: pages become real only when a message needs them.
         feed.held = <uint8_t *>malloc(held_bytes)

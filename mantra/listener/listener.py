@@ -80,7 +80,7 @@ def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
     """The feed of a planned connection, with its books."""
     venue = plan.venue
     feed = bare_feed(spine, plan.name, venue, plan.mode, publisher, depth=plan.depth, most_books=len(plan.wanted),
-                     socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
+                     snapshot_levels=plan.snapshot_levels, socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
     for wanted in plan.wanted:
         book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
         feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,

@@ -396,3 +396,26 @@ def test_a_level_without_a_price_is_left_out_of_a_book_and_counted():
     assert bench.books[0].bids().tolist() == [[10000, 5000], [9000, 1000]]
     assert bench.row["unpriced"] == 3
     assert bench.row["malformed"] == 0 and bench.trust == Trust.UNVERIFIED
+
+
+def test_a_top_that_left_what_a_cut_snapshot_told_of_is_taken_anew():
+    bench = Bench(snapshot_levels=20)
+    asks = [[f"{2 + n / 100:.2f}", "1"] for n in range(20)]
+    bench.live(10, [[f"{1 - n / 100:.2f}", "1"] for n in range(20)], asks)
+    bench.diff(11, 11, [("0.70", "3"), ("0.60", "3")])      # between them others may stand that were never mentioned
+    for number in range(10):
+        bench.diff(12 + number, 12 + number, [(f"{1 - number / 100:.2f}", "0")])
+        assert bench.trust == Trust.VERIFIED, "ten levels that the snapshot told of are left"
+    bench.diff(22, 22, [("0.90", "0")])
+    assert (bench.trust, bench.reason) == (Trust.SUSPECT, Reason.SYNCHRONISING)
+    assert bench.feed.wants() == [(0, True, False)]
+    bench.diff(23, 23)
+    assert bench.snapshot(22, [[f"{0.89 - n / 100:.2f}", "1"] for n in range(20)], asks) == Splice.SPLICED
+    assert bench.trust == Trust.VERIFIED
+
+
+def test_a_snapshot_shorter_than_asked_for_tells_of_the_whole_book():
+    bench = Bench(snapshot_levels=20)
+    bench.live(10, [["1.00", "1"]], [["2.00", "1"]])
+    bench.diff(11, 11, [("0.50", "1"), ("1.00", "0")])
+    assert bench.trust == Trust.VERIFIED
