@@ -1,6 +1,7 @@
 """mantra as a library: feeds in this process, and a second process that joins late and misses nothing."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -51,7 +52,7 @@ def simulated():
 @pytest.fixture
 def system(simulated, tmp_path):
     with mantra.start(["binance", "bitstamp"], ["ETH-BTC", "btc/usdt"], endpoints=simulated.endpoints, home=tmp_path,
-                      run="test-library") as system:
+                      run=f"test-library-{os.getpid()}") as system:
         yield system
 
 
@@ -89,13 +90,14 @@ def test_a_process_that_joins_late_holds_the_very_same_books(system):
 
 
 def test_leaving_takes_everything_along(simulated, tmp_path):
-    with mantra.start(["binance"], ["eth-btc"], endpoints=simulated.endpoints, home=tmp_path, run="test-leaving") as system:
+    name = f"test-leaving-{os.getpid()}"
+    with mantra.start(["binance"], ["eth-btc"], endpoints=simulated.endpoints, home=tmp_path, run=name) as system:
         tiles = list(system.tiles)
-        with mantra.attach("test-leaving") as run:
+        with mantra.attach(name) as run:
             assert [instrument.name for instrument in run.instruments()] == ["ETH-BTC"]
     assert not any(tile.running for tile in tiles)
     with pytest.raises(ConfigurationError, match="no run"):
-        mantra.attach("test-leaving")
+        mantra.attach(name)
 
 
 def test_a_symbol_that_a_venue_does_not_list_is_refused_with_a_suggestion(simulated, tmp_path):
@@ -107,7 +109,7 @@ def test_both_shipped_topologies_run_and_differ_only_in_wiring(simulated):
     from mantra.runtime.settings import read
 
     settings = read(venues="binance,bitstamp", instruments="eth-btc", endpoints=simulated.endpoints, topology="depth",
-                    run="test-depth")
+                    run=f"test-depth-{os.getpid()}")
     with System(settings, table=InstrumentTable()).start() as system:
         families = {family: next(iter(system.read(family, timeout=10))) for family in ("world", "liquidity", "tops.calm")}
     assert families["liquidity"].instrument == families["world"].instrument == families["tops.calm"].instrument

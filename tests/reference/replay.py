@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 from tests.reference import binance, bitstamp
 from tests.reference.book import Book
@@ -80,7 +81,9 @@ def sole(books: dict) -> str:
     return symbol
 
 
+@cache
 def replay(name: str) -> Result:
+    """The whole recording; slow, so once for all tests that ask."""
     result = Result({})
     for step in walk(name, result):
         if isinstance(step.message, Trade):

@@ -1,7 +1,6 @@
 """The reference against the venues' own words: their tickers, their rules, the counts in the descriptions."""
 from bisect import bisect_right
 from decimal import Decimal
-from functools import cache
 
 import pytest
 
@@ -11,8 +10,6 @@ from tests.reference import binance, bitstamp
 from tests.reference.messages import Diff, Image, Ticker, Trade
 from tests.reference.recording import lines
 from tests.reference.replay import RECORDINGS, Result, replay, walk
-
-replay = cache(replay)
 
 
 @pytest.mark.parametrize(("name", "applied", "old", "trades", "deletes", "unknown"), [

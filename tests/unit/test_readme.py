@@ -86,4 +86,4 @@ def test_topology_file_of_the_readme_holds_together(tmp_path):
     done = subprocess.run([sys.executable, "-m", "mantra", "live", "--topology", str(path), "--draw"], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "bitstamp -- tops.bitstamp --> summed" in done.stdout
+    assert "binance -- tops.binance --> summed" in done.stdout
