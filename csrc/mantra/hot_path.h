@@ -157,8 +157,8 @@ mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue
 
 /* One update; `published` as mantra_pack_published() makes it. */
 static inline void
-mantra_feed_update(mantra_feed *feed, const mantra_feed_book *book, uint8_t kind, uint8_t flags, int64_t price, int64_t size,
-                   int64_t venue_time_ns, uint64_t origin, uint64_t published)
+mantra_feed_update(mantra_feed *feed, const mantra_feed_book *book, uint8_t kind, uint8_t flags, int64_t price,
+                   int64_t size, int64_t venue_time_ns, uint64_t origin, uint64_t published)
 {
     _Static_assert(offsetof(mantra_update, instrument) == 48 && offsetof(mantra_update, trust) == 55, "as stored here");
     mantra_seqlock *slot = mantra_produce_begin(feed->updates);

@@ -144,7 +144,8 @@ mantra_produce_begin(mantra_producer *producer)
 {
     const mantra_queue *queue = &producer->queue;
     mantra_seqlock *slot = mantra_queue_slot(queue, producer->position);
-    uint64_t settled = mantra_queue_lap(queue, producer->position) << MANTRA_LAP_SHIFT | (uint64_t)producer->publisher << 1;
+    uint64_t lap = mantra_queue_lap(queue, producer->position), settled = lap << MANTRA_LAP_SHIFT;
+    settled |= (uint64_t)producer->publisher << 1;
     atomic_store_explicit(&slot->version, settled | MANTRA_WRITING, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     return slot;

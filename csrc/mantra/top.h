@@ -35,7 +35,7 @@ mantra_top_fill(mantra_top *top, const mantra_book *book)
     }
 }
 
-/* The words of a top before its levels; the last one, of which `generation` is the lower half, mantra_top_store() fills. */
+/* The words of a top before its levels. One more, whose lower half is `generation`, mantra_top_store() makes. */
 enum { MANTRA_TOP_WORDS = offsetof(mantra_top, generation) / 8 };
 
 static inline void
@@ -45,8 +45,8 @@ mantra_top_store_level(_Atomic uint64_t *to, int64_t price, int64_t size)
     mantra_word_store(to + MANTRA_DEPTH, (uint64_t)size);
 }
 
-/* For the book's writer: the top goes from the book straight into two slots, a vector's and a queue's. Each level is read
- * once and no copy stands between. */
+/* For the book's writer: the top goes from the book straight into two slots, a vector's and a queue's. Each level is
+ * read once and no copy stands between. */
 static inline void
 mantra_top_store(const mantra_book *book, const uint64_t head[MANTRA_TOP_WORDS], _Atomic uint64_t *first,
                  _Atomic uint64_t *second)
@@ -54,21 +54,13 @@ mantra_top_store(const mantra_book *book, const uint64_t head[MANTRA_TOP_WORDS],
     uint64_t last = (uint32_t)MANTRA_BOOK_GET(book, generation);
     for (size_t side = 0; side < 2; side++) {
         const uint32_t count = MANTRA_BOOK_GET(book, count[side]), depth = count < MANTRA_DEPTH ? count : MANTRA_DEPTH;
-        const mantra_level *best = mantra_book_side(book, side) + count - 1;
+        const mantra_level *levels = mantra_book_side(book, side);
         const size_t at = MANTRA_TOP_WORDS + 1 + side * 2 * MANTRA_DEPTH;
         last |= (uint64_t)depth << (32 + 16 * side);
-        if (MANTRA_LIKELY(depth == MANTRA_DEPTH)) {
-            MANTRA_UNROLL
-            for (size_t i = 0; i < MANTRA_DEPTH; i++) {
-                const int64_t price = mantra_level_price(best - i), size = mantra_level_size(best - i);
-                mantra_top_store_level(&first[at + i], price, size);
-                mantra_top_store_level(&second[at + i], price, size);
-            }
-            continue;
-        }
+        MANTRA_UNROLL
         for (size_t i = 0; i < MANTRA_DEPTH; i++) {
-            const int64_t price = i < depth ? mantra_level_price(best - i) : 0;
-            const int64_t size = i < depth ? mantra_level_size(best - i) : 0;
+            const int64_t price = i < depth ? mantra_level_price(&levels[count - 1 - i]) : 0;
+            const int64_t size = i < depth ? mantra_level_size(&levels[count - 1 - i]) : 0;
             mantra_top_store_level(&first[at + i], price, size);
             mantra_top_store_level(&second[at + i], price, size);
         }

@@ -92,6 +92,17 @@ equals_ladder(const mantra_book *book)
         CHECK(top.bid_price[i] == (i < top.bid_count ? rows[0][i][0] : 0));
         CHECK(top.ask_size[i] == (i < top.ask_count ? rows[1][i][1] : 0));
     }
+    /* What the writer publishes is that top, in both places, whatever was there before. */
+    enum { WORDS = sizeof top / 8 };
+    _Atomic uint64_t slots[2][WORDS];
+    uint64_t head[WORDS], read[WORDS];
+    memcpy(head, &top, sizeof top);
+    memset(slots, 0xee, sizeof slots);
+    mantra_top_store(book, head, slots[0], slots[1]);
+    for (int i = 0; i < 2; i++) {
+        mantra_words_load(slots[i], read, WORDS);
+        CHECK(memcmp(read, &top, sizeof top) == 0);
+    }
 }
 
 static void
