@@ -178,8 +178,7 @@ def stub(source: Path) -> str:
 
 
 for source in Path("mantra/core").glob("*.pyx"):
-    if source.stem != "hot_path":
-        source.with_suffix(".pyi").write_text(stub(source))
+    source.with_suffix(".pyi").write_text(stub(source))
 
 
 if {"bdist_wheel", "editable_wheel", "build_ext"} & set(sys.argv):

@@ -7,12 +7,7 @@ from mantra.core.region cimport Shared
 
 
 cdef extern from "mantra/book.h" nogil:
-    enum:
-        MANTRA_BOOK_CEILING
-        MANTRA_BOOK_START
-        MANTRA_BOOK_SAME
-        MANTRA_BOOK_ABSENT
-        MANTRA_BOOK_FULL
+    enum: MANTRA_BOOK_CEILING, MANTRA_BOOK_START, MANTRA_BOOK_SAME, MANTRA_BOOK_ABSENT, MANTRA_BOOK_FULL
     const char *MANTRA_BOOK_LAYOUT
 
     ctypedef struct mantra_book_header:
@@ -30,19 +25,10 @@ cdef extern from "mantra/book.h" nogil:
         uint32_t room
         uint32_t copied[2]
         uint32_t count[2]
-        uint32_t capacity
-        uint32_t ceiling
-        uint32_t instrument
-        uint8_t venue
-        uint8_t trust
-        uint8_t reason
-        uint64_t version
-        uint64_t generation
-        uint64_t sequence
-        uint64_t position
-        uint64_t growths
-        int64_t venue_time_ns
-        int64_t trust_since_ns
+        uint32_t capacity, ceiling, instrument
+        uint8_t venue, trust, reason
+        uint64_t version, generation, sequence, position, growths
+        int64_t venue_time_ns, trust_since_ns
 
     size_t mantra_book_bytes(size_t levels)
     void mantra_book_init(mantra_book *book, void *memory, uint32_t capacity, uint32_t ceiling, uint32_t instrument,

@@ -4,16 +4,11 @@ from mantra.core.region cimport Region
 
 
 cdef extern from "mantra/clock.h" nogil:
-    enum:
-        MANTRA_CLOCK_CYCLES
-        MANTRA_CLOCK_OS
-        MANTRA_CLOCK_VIRTUAL
+    enum: MANTRA_CLOCK_CYCLES, MANTRA_CLOCK_OS, MANTRA_CLOCK_VIRTUAL
 
     ctypedef struct mantra_clock:
-        uint64_t kind
-        uint64_t base_cycles
-        int64_t drift_ppb
-        int64_t error_ns
+        uint64_t kind, base_cycles
+        int64_t drift_ppb, error_ns
 
     int64_t mantra_monotonic_ns()
     bint mantra_cycles_invariant()

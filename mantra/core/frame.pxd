@@ -2,13 +2,8 @@ from libc.stdint cimport uint8_t, uint32_t
 
 
 cdef extern from "mantra/frame.h" nogil:
-    enum:
-        MANTRA_FRAME_HEADER
-        MANTRA_FRAME_TEXT
-        MANTRA_FRAME_BINARY
-        MANTRA_FRAME_CLOSE
-        MANTRA_FRAME_PING
-        MANTRA_FRAME_PONG
+    enum: MANTRA_FRAME_HEADER, MANTRA_FRAME_TEXT, MANTRA_FRAME_BINARY, MANTRA_FRAME_CLOSE, MANTRA_FRAME_PING
+    enum: MANTRA_FRAME_PONG
 
     ctypedef struct mantra_frames:
         pass

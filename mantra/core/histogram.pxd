@@ -8,10 +8,7 @@ cdef extern from "mantra/histogram.h" nogil:
     uint32_t MANTRA_HISTOGRAM_BUCKETS
 
     ctypedef struct mantra_histogram:
-        uint64_t count
-        uint64_t sum
-        uint64_t max
-        uint64_t min
+        uint64_t count, sum, max, min
 
     void mantra_histogram_record(mantra_histogram *histogram, uint64_t ns)
     void mantra_histogram_merge(mantra_histogram *into, const mantra_histogram *source)

@@ -15,37 +15,16 @@ from mantra.core.vector cimport mantra_vector
 
 
 cdef extern from "mantra/hot_path.h" nogil:
-    enum:
-        MANTRA_BY_IDS
-        MANTRA_BY_TIME
-        MANTRA_BY_IMAGE
-        MANTRA_BOOK_IDLE
-        MANTRA_BOOK_HOLDING
-        MANTRA_BOOK_LIVE
-        MANTRA_WANTS_SNAPSHOT
-        MANTRA_WANTS_SCALE
-        MANTRA_EVENT_NONE
-        MANTRA_EVENT_TEXT
-        MANTRA_EVENT_WANTS
-        MANTRA_EVENT_WOKEN
-        MANTRA_EVENT_DEADLINE
-        MANTRA_EVENT_CLOSED
-        MANTRA_EVENT_FAILED
-        MANTRA_EVENT_PROTOCOL
-        MANTRA_EVENT_SILENT
-        MANTRA_SPLICED
-        MANTRA_SPLICE_OLD
+    enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BOOK_LIVE, MANTRA_WANTS_SNAPSHOT
+    enum: MANTRA_WANTS_SCALE, MANTRA_EVENT_NONE, MANTRA_EVENT_TEXT, MANTRA_EVENT_WANTS, MANTRA_EVENT_WOKEN
+    enum: MANTRA_EVENT_DEADLINE, MANTRA_EVENT_CLOSED, MANTRA_EVENT_FAILED, MANTRA_EVENT_PROTOCOL
+    enum: MANTRA_EVENT_SILENT, MANTRA_SPLICED, MANTRA_SPLICE_OLD
 
     ctypedef struct mantra_feed_book:
         mantra_book book
-        uint32_t instrument
-        uint32_t slot
-        uint8_t state
-        uint8_t wants
-        uint8_t trust
-        uint8_t reason
-        uint64_t sequence
-        uint64_t needed
+        uint32_t instrument, slot
+        uint8_t state, wants, trust, reason
+        uint64_t sequence, needed
         uint32_t held
         uint64_t last_trade_id
         int64_t trust_since_ns
@@ -54,32 +33,23 @@ cdef extern from "mantra/hot_path.h" nogil:
         const mantra_clock *clock
         mantra_transport *transport
         mantra_frames frames
-        mantra_decode decode
-        mantra_decode decode_snapshot
+        mantra_decode decode, decode_snapshot
         mantra_decoder decoder
         mantra_feed_book *books
         uint32_t book_count
-        mantra_producer *updates
-        mantra_producer *trades
-        mantra_producer *tops
+        mantra_producer *updates, *trades, *tops
         mantra_vector *latest_tops
         mantra_doorbell *doorbell
         mantra_ledger_row *ledger
         mantra_histogram *socket_to_top
         uint8_t *held
-        size_t held_size
-        size_t held_capacity
+        size_t held_size, held_capacity
         uint32_t index
         uint16_t publisher
-        uint8_t venue
-        uint8_t scheme
-        uint8_t live_trust
+        uint8_t venue, scheme, live_trust
         bint dense_trades
         uint32_t snapshot_levels
-        uint64_t cross_limit
-        uint64_t heartbeat_every
-        uint64_t stale_after
-        uint64_t silent_after
+        uint64_t cross_limit, heartbeat_every, stale_after, silent_after
         uint8_t heartbeat_opcode
         uint16_t heartbeat_size
         uint8_t *heartbeat
@@ -95,11 +65,8 @@ cdef extern from "mantra/hot_path.h" nogil:
     int mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
     int mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bint settled, uint64_t origin)
     int mantra_feed_run(mantra_feed *feed, uint64_t deadline)
-    int mantra_feed_service(mantra_feed *feed)
-    int mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
     void mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
     void mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
-    bint mantra_feed_send(mantra_feed *feed, uint8_t opcode, const uint8_t *payload, size_t size)
 
     ctypedef struct mantra_feeds:
         mantra_poller poller

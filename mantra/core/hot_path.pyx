@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 from mantra.core.book cimport Book
 from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
 from mantra.core.decode cimport (
-    mantra_change, mantra_decode, mantra_decode_binance, mantra_decode_binance_snapshot,
+    mantra_change, mantra_decode_binance, mantra_decode_binance_snapshot,
     mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, mantra_image_text, mantra_print,
     mantra_symbol, mantra_symbols, mantra_symbols_add, mantra_symbols_init,
 )
@@ -59,22 +59,6 @@ class Splice(IntEnum):
     TOO_MANY = -4
 
 
-cdef mantra_decode decoder_of(str name) except NULL:
-    if name == "binance":
-        return mantra_decode_binance
-    if name == "bitstamp":
-        return mantra_decode_bitstamp
-    raise ConfigurationError(f"there is no decoder {name!r}")
-
-
-cdef mantra_decode snapshot_decoder_of(str name) except NULL:
-    if name == "binance":
-        return mantra_decode_binance_snapshot
-    if name == "bitstamp":
-        return mantra_decode_bitstamp_snapshot
-    raise ConfigurationError(f"there is no decoder {name!r}")
-
-
 cdef class Feed:
     """The hot path of one connection (or recording). One thread at a time may call it.
 
@@ -99,8 +83,12 @@ cdef class Feed:
         self.kept = [doorbell, ledger, updates, trades, tops, latest_tops, socket_to_top]
         self.most_books = most_books
         feed.clock = clock.clock
-        feed.decode = decoder_of(decoder)
-        feed.decode_snapshot = snapshot_decoder_of(decoder)
+        if decoder == "binance":
+            feed.decode, feed.decode_snapshot = mantra_decode_binance, mantra_decode_binance_snapshot
+        elif decoder == "bitstamp":
+            feed.decode, feed.decode_snapshot = mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot
+        else:
+            raise ConfigurationError(f"there is no decoder {decoder!r}")
         feed.updates = &updates.producer
         feed.trades = &trades.producer
         feed.tops = &tops.producer
@@ -155,7 +143,8 @@ cdef class Feed:
         cdef uint64_t ns_of_a_gigacycle = mantra_clock_ns(self.clock.clock, 1_000_000_000)
         return <uint64_t>(seconds * 1e18 / ns_of_a_gigacycle)
 
-    def add_book(self, Book book not None, int slot, spellings, int instrument, int price_decimals, int size_decimals):
+    def add_book(self, Book book not None, int slot, spellings: Sequence[str], int instrument, int price_decimals,
+                 int size_decimals) -> int:
         """Keep `book` from messages that name one of `spellings`; `slot` is its place in the vector of tops. Returns its
         index. ConfigurationError when the feed is full or a spelling is taken."""
         cdef uint32_t index = self.feed.book_count
@@ -183,7 +172,7 @@ cdef class Feed:
         scale.price_decimals = price_decimals
         scale.size_decimals = size_decimals
 
-    def rescale(self, uint32_t index, int instrument, int price_decimals, int size_decimals):
+    def rescale(self, uint32_t index, int instrument, int price_decimals, int size_decimals) -> None:
         """Book `index` goes on as a new generation of its instrument, on a finer scale, from a fresh snapshot."""
         self._check(index)
         mantra_feed_rescale(&self.feed, index, instrument)
@@ -193,7 +182,7 @@ cdef class Feed:
         if index >= self.feed.book_count:
             raise IndexError(f"{self.name} has {self.feed.book_count} books, not {index + 1}")
 
-    def liveness(self, heartbeat, double every, double stale_after, double silent_after):
+    def liveness(self, heartbeat: str | None, double every, double stale_after, double silent_after) -> None:
         """Send `heartbeat` (text, or None for a WebSocket ping) every `every` seconds; after `stale_after` seconds
         without a byte the books are stale, after `silent_after` `run` gives SILENT. 0: never."""
         cdef bytes text = b"" if heartbeat is None else heartbeat.encode()
@@ -206,22 +195,22 @@ cdef class Feed:
         self.feed.stale_after = self.cycles_of(stale_after)
         self.feed.silent_after = self.cycles_of(silent_after)
 
-    def attach(self, Transport transport):
+    def attach(self, Transport transport) -> None:
         """Read from this transport, whose handshake is done, from now on."""
         self.transport = transport
         self.feed.transport = NULL if transport is None else &transport.transport
         self.feed.text = NULL
         mantra_frames_reset(&self.feed.frames)
 
-    def begin(self):
+    def begin(self) -> None:
         """The connection is up: books are synchronising from here."""
         mantra_feed_begin(&self.feed)
 
-    def end(self, int reason):
+    def end(self, int reason) -> None:
         """The connection is gone: every book is down, and says so."""
         mantra_feed_end(&self.feed, reason)
 
-    def run(self, double seconds):
+    def run(self, double seconds) -> int:
         """Receive, decode, apply and publish without the GIL for up to `seconds`; why it came back is an Event."""
         cdef uint64_t deadline = mantra_clock_cycles(self.feed.clock) + self.cycles_of(seconds)
         cdef int event
@@ -232,7 +221,7 @@ cdef class Feed:
         mantra_transport_leave(self.feed.transport)
         return event
 
-    def send(self, str text not None):
+    def send(self, str text not None) -> bool:
         """Send a text frame; False when the transport failed."""
         if self.transport is None:
             return False
@@ -243,25 +232,25 @@ cdef class Feed:
         return True
 
     @property
-    def text(self):
+    def text(self) -> bytes:
         """The message of an Event.TEXT, or the one that wants another scale; until the next `run`."""
         return self.feed.text[:self.feed.text_size] if self.feed.text != NULL else b""
 
     @property
-    def close_code(self):
+    def close_code(self) -> int:
         return self.feed.close_code
 
     @property
-    def protocol_text(self):
+    def protocol_text(self) -> str:
         """What an Event.PROTOCOL was, in words."""
         return mantra_frame_error(self.feed.protocol_error).decode()
 
     @property
-    def failure_text(self):
+    def failure_text(self) -> str:
         """What an Event.FAILED was, in words."""
         return "" if self.feed.transport == NULL else self.feed.transport.reason.decode("utf-8", "replace")
 
-    def wants(self):
+    def wants(self) -> list[tuple[int, bool, bool]]:
         """[(book index, wants snapshot?, wants another scale?)], once each."""
         cdef uint32_t i
         cdef list found = []
@@ -274,7 +263,7 @@ cdef class Feed:
             self.feed.wanting = 0
         return found
 
-    def splice(self, uint32_t index, bytes snapshot not None, bint settled=True):
+    def splice(self, uint32_t index, bytes snapshot not None, bint settled=True) -> int:
         """Load the venue's REST book and the messages held for it; what became of it is a Splice. `settled`: it is newer
         than whatever was lost before, even if no message has come since to prove it."""
         cdef const char *text = snapshot
@@ -287,12 +276,12 @@ cdef class Feed:
             outcome = mantra_feed_splice(&self.feed, index, text, size, settled, mantra_clock_cycles(self.feed.clock))
         return outcome
 
-    def suspect(self, uint32_t index, int reason):
+    def suspect(self, uint32_t index, int reason) -> None:
         """Lose faith in a book: it is resynchronised."""
         self._check(index)
         mantra_feed_suspect(&self.feed, &self.feed.books[index], reason, mantra_clock_cycles(self.feed.clock))
 
-    def message(self, bytes text not None):
+    def message(self, bytes text not None) -> int:
         """One venue message, as received. Returns its kind (decode.h)."""
         cdef size_t size = len(text)
         padded = text + bytes(MANTRA_PADDING)
@@ -300,7 +289,8 @@ cdef class Feed:
         mantra_doorbell_ring(self.feed.doorbell)
         return kind
 
-    def messages(self, const uint8_t[::1] texts not None, const uint64_t[::1] offsets not None, size_t start, size_t stop):
+    def messages(self, const uint8_t[::1] texts not None, const uint64_t[::1] offsets not None, size_t start,
+                 size_t stop) -> int:
         """Messages `start` to `stop` of a recording: message i is texts[offsets[i]:offsets[i + 1] - 64], followed by 64
         bytes of padding. Their origin is one, as of one `recv`. Returns the cycles it took."""
         cdef uint64_t began
@@ -316,14 +306,14 @@ cdef class Feed:
             began = mantra_clock_cycles(self.feed.clock) - began
         return began
 
-    def state(self, uint32_t index):
+    def state(self, uint32_t index) -> tuple[bool, int, int, int, int]:
         """(synchronised?, trust, reason, sequence, messages held) of a book."""
         self._check(index)
         cdef mantra_feed_book *book = &self.feed.books[index]
         return book.state == MANTRA_BOOK_LIVE, book.trust, book.reason, book.sequence, book.held
 
     @property
-    def books(self):
+    def books(self) -> list[Any]:
         return list(self.books_)
 
 
@@ -344,7 +334,7 @@ cdef class FeedPoller:
         mantra_poller_close(&self.all.poller)
         free(self.all.feeds)
 
-    def add(self, int index, Feed feed not None):
+    def add(self, int index, Feed feed not None) -> None:
         """Serve `feed`, which has a transport, as number `index`."""
         if not 0 <= index < <int>self.all.count or feed.feed.transport == NULL:
             raise ConfigurationError(f"{feed.name} cannot be number {index} of this poller")
@@ -356,7 +346,7 @@ cdef class FeedPoller:
         self.all.revisit = True     # the handshake may have taken the first frames along
         self.attached[index] = feed
 
-    def remove(self, int index):
+    def remove(self, int index) -> None:
         """Serve number `index` no more; before its transport is closed."""
         cdef Feed feed = self.attached[index]
         if feed is not None:
@@ -365,7 +355,7 @@ cdef class FeedPoller:
             self.all.feeds[index] = NULL
             self.attached[index] = None
 
-    def run(self, double seconds):
+    def run(self, double seconds) -> tuple[int, int]:
         """(event, index): serve all for up to `seconds`, without the GIL, until one feed needs Python."""
         cdef mantra_clock *clock = self.clock.clock
         cdef uint64_t deadline = mantra_clock_cycles(clock) + <uint64_t>(seconds * 1e18 / mantra_clock_ns(clock, 10**9))
@@ -384,6 +374,6 @@ cdef class FeedPoller:
                 mantra_transport_leave(self.all.feeds[i].transport)
         return event, which
 
-    def wake(self):
+    def wake(self) -> None:
         """End a run, this one or the next. Any thread."""
         mantra_feeds_wake(&self.all)

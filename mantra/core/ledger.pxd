@@ -4,17 +4,9 @@ from mantra.core.region cimport Shared
 
 
 cdef extern from "mantra/ledger.h" nogil:
-    enum:
-        MANTRA_COUNT_state
-        MANTRA_COUNT_state_since_utc_ns
-        MANTRA_COUNTERS
-        MANTRA_FEED_OFF
-        MANTRA_FEED_CONNECTING
-        MANTRA_FEED_SUBSCRIBING
-        MANTRA_FEED_SYNCHRONISING
-        MANTRA_FEED_LIVE
-        MANTRA_FEED_WAITING
-        MANTRA_FEED_REFUSED
+    enum: MANTRA_COUNT_state, MANTRA_COUNT_state_since_utc_ns, MANTRA_COUNTERS, MANTRA_FEED_OFF
+    enum: MANTRA_FEED_CONNECTING, MANTRA_FEED_SUBSCRIBING, MANTRA_FEED_SYNCHRONISING, MANTRA_FEED_LIVE
+    enum: MANTRA_FEED_WAITING, MANTRA_FEED_REFUSED
 
     ctypedef struct mantra_ledger_row:
         char *name

@@ -6,8 +6,6 @@ from mantra.core.messages cimport Format
 from mantra.core.queue cimport mantra_consumer
 
 cdef extern from "mantra/merge.h" nogil:
-    enum: MANTRA_MESSAGE_MAX
-
     ctypedef struct mantra_merge_source:
         mantra_consumer consumer
 

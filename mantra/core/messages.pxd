@@ -28,8 +28,7 @@ cdef extern from "mantra/messages.h" nogil:
         uint8_t venue, side, flags, trust
 
     ctypedef struct mantra_top:
-        uint64_t origin, published
-        uint64_t sequence
+        uint64_t origin, published, sequence
         int64_t venue_time_ns, trust_since_ns
         uint32_t instrument
         uint8_t venue, trust, reason, flags
@@ -41,8 +40,7 @@ cdef extern from "mantra/messages.h" nogil:
         int64_t *ask_size
 
     ctypedef struct mantra_world:
-        uint64_t origin, published
-        uint64_t sequence
+        uint64_t origin, published, sequence
         int64_t venue_time_ns
         uint32_t instrument
         uint8_t venue, flags, bid_count, ask_count

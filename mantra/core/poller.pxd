@@ -1,10 +1,5 @@
-from libc.stdint cimport int64_t, uint32_t
-
-
+"""poller: many sockets, one thread (csrc/mantra/poller.h)."""
 cdef extern from "mantra/poller.h" nogil:
-    enum:
-        MANTRA_POLLER_BATCH
-
     ctypedef struct mantra_poller:
         int epoll_fd, wake_fd
 
@@ -13,4 +8,3 @@ cdef extern from "mantra/poller.h" nogil:
     int mantra_poller_add(mantra_poller *poller, int fd, void *context)
     int mantra_poller_remove(mantra_poller *poller, int fd)
     void mantra_poller_wake(mantra_poller *poller)
-    int mantra_poller_wait(mantra_poller *poller, void **contexts, int most, int64_t timeout_ns)

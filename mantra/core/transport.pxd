@@ -5,9 +5,7 @@ from mantra.core.clock cimport mantra_monotonic_ns
 
 
 cdef extern from "mantra/transport.h" nogil:
-    enum:
-        MANTRA_AGAIN
-        MANTRA_FAILED
+    enum: MANTRA_AGAIN, MANTRA_FAILED
 
     ctypedef struct mantra_transport:
         ptrdiff_t (*read)(mantra_transport *, void *, size_t) noexcept nogil
@@ -33,7 +31,6 @@ cdef extern from "mantra/transport.h" nogil:
     ptrdiff_t mantra_transport_receive(mantra_transport *transport, void *to, size_t room)
     int mantra_transport_poll(mantra_transport *transport, short events, int64_t timeout_ns)
     void mantra_transport_clear_wake(mantra_transport *transport)
-    int mantra_transport_wait(mantra_transport *transport, int64_t timeout_ns)
     ptrdiff_t mantra_transport_send(mantra_transport *transport, const void *data, size_t size)
     uint32_t mantra_random_mask()
 
