@@ -59,12 +59,16 @@ enum {
     MANTRA_EVENT_SILENT = 8,   /* nothing received for longer than the venue's rule allows */
 };
 
+/* A second look at what a snapshot said (mantra_feed_book.looked), by Python. */
+enum { MANTRA_LOOK_AHEAD, MANTRA_LOOK_AGREED, MANTRA_LOOK_GIVEN_UP };
+
 typedef struct mantra_feed_book {
     mantra_book book;
     uint32_t instrument;
     uint32_t slot;             /* in the run's vector of tops */
     uint8_t state, wants;
     uint8_t trust, reason;
+    uint8_t looked;            /* MANTRA_LOOK_*: is the snapshot what the venue says when asked again? */
     bool chained;              /* the stream has been seen to reach back to the snapshot, or to follow it without a hole */
     uint64_t sequence;         /* the last message applied */
     uint64_t streamed;         /* the newest message of this connection, applied or not */
@@ -106,6 +110,7 @@ typedef struct mantra_feed {
     uint32_t index;                    /* among the feeds of a poller */
     uint16_t publisher;
     uint8_t venue, scheme, live_trust;
+    bool looks_twice;                  /* a snapshot is believed fully only after a second look */
     bool dense_trades;                 /* trade ids rise by one per instrument: a jump is a loss */
     uint32_t snapshot_levels;          /* a side of a snapshot with so many may have more; 0: snapshots are whole */
     uint64_t cross_limit;              /* cycles a cross may last before the book is resynchronised */
@@ -244,6 +249,10 @@ mantra_feed_deserves(mantra_feed *feed, mantra_feed_book *book, uint8_t *reason,
         *reason = MANTRA_REASON_SYNCHRONISING; /* the snapshot may be older than the stream: its first message will tell */
         return MANTRA_UNVERIFIED;
     }
+    if (MANTRA_UNLIKELY(feed->looks_twice && book->looked != MANTRA_LOOK_AGREED)) {
+        *reason = MANTRA_REASON_SYNCHRONISING;
+        return book->looked == MANTRA_LOOK_GIVEN_UP ? MANTRA_UNVERIFIED : (uint8_t)(feed->live_trust - 1);
+    }
     *reason = MANTRA_REASON_NONE;
     return feed->live_trust;
 }
@@ -381,6 +390,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     book->behind = 0;
     book->chained = false;
     mantra_feed_told(feed, book);
+    book->looked = MANTRA_LOOK_AHEAD;
     if (reset)
         MANTRA_BOOK_SET(&book->book, generation, MANTRA_BOOK_GET(&book->book, generation) + 1);
     mantra_feed_judge(feed, book, origin);

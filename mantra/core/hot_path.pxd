@@ -18,12 +18,12 @@ cdef extern from "mantra/hot_path.h" nogil:
     enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BOOK_LIVE, MANTRA_WANTS_SNAPSHOT
     enum: MANTRA_WANTS_SCALE, MANTRA_EVENT_NONE, MANTRA_EVENT_TEXT, MANTRA_EVENT_WANTS, MANTRA_EVENT_WOKEN
     enum: MANTRA_EVENT_DEADLINE, MANTRA_EVENT_CLOSED, MANTRA_EVENT_FAILED, MANTRA_EVENT_PROTOCOL
-    enum: MANTRA_EVENT_SILENT, MANTRA_SPLICED, MANTRA_SPLICE_OLD
+    enum: MANTRA_EVENT_SILENT, MANTRA_SPLICED, MANTRA_SPLICE_OLD, MANTRA_LOOK_AGREED, MANTRA_LOOK_GIVEN_UP
 
     ctypedef struct mantra_feed_book:
         mantra_book book
         uint32_t instrument, slot
-        uint8_t state, wants, trust, reason
+        uint8_t state, wants, trust, reason, looked
         uint64_t sequence, needed
         uint32_t held
         uint64_t last_trade_id
@@ -47,6 +47,7 @@ cdef extern from "mantra/hot_path.h" nogil:
         uint32_t index
         uint16_t publisher
         uint8_t venue, scheme, live_trust
+        bint looks_twice
         bint dense_trades
         uint32_t snapshot_levels
         uint64_t cross_limit, heartbeat_every, stale_after, silent_after
@@ -66,6 +67,7 @@ cdef extern from "mantra/hot_path.h" nogil:
     int mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bint settled, uint64_t origin)
     int mantra_feed_run(mantra_feed *feed, uint64_t deadline)
     void mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
+    void mantra_feed_rejudge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     void mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
 
     ctypedef struct mantra_feeds:

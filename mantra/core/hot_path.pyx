@@ -72,7 +72,7 @@ cdef class Feed:
                   Producer updates not None, Producer trades not None, Producer tops not None,
                   Vector latest_tops not None, Histogram socket_to_top=None, int depth=0, bint dense_trades=False,
                   int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
-                  double cross_seconds=1.0, int snapshot_levels=0):
+                  double cross_seconds=1.0, int snapshot_levels=0, bint looks_twice=False):
         cdef mantra_feed *feed = &self.feed
         cdef uint32_t slots = 16
         if scheme not in SCHEMES:
@@ -101,6 +101,7 @@ cdef class Feed:
         feed.scheme = SCHEMES[scheme]
         feed.live_trust = live_trust
         feed.dense_trades = dense_trades
+        feed.looks_twice = looks_twice
         feed.cross_limit = self.cycles_of(cross_seconds)
         feed.snapshot_levels = snapshot_levels
         feed.held_capacity = held_bytes
@@ -275,6 +276,13 @@ cdef class Feed:
         with nogil:
             outcome = mantra_feed_splice(&self.feed, index, text, size, settled, mantra_clock_cycles(self.feed.clock))
         return outcome
+
+    def looked(self, uint32_t index, bint agreed) -> None:
+        """A second look at book `index` found what the snapshot said, or contradictions without end: then it is never
+        more than unverified."""
+        self._check(index)
+        self.feed.books[index].looked = MANTRA_LOOK_AGREED if agreed else MANTRA_LOOK_GIVEN_UP
+        mantra_feed_rejudge(&self.feed, &self.feed.books[index], mantra_clock_cycles(self.feed.clock))
 
     def suspect(self, uint32_t index, int reason) -> None:
         """Lose faith in a book: it is resynchronised."""

@@ -18,6 +18,7 @@ from typing import Any
 from mantra.client.client import Client
 from mantra.client.governor import Backoff, Governor
 from mantra.client.websocket import goodbye
+from mantra.core.decode import Decoder
 from mantra.core.hot_path import Event, Feed, FeedPoller, Splice
 from mantra.core.ledger import FeedState
 from mantra.core.messages import Reason
@@ -25,6 +26,7 @@ from mantra.core.transport import Transport
 from mantra.errors import Closed, ConfigurationError, ConnectError, MantraError, VenueError
 from mantra.listener.recovery import Recovery, SnapshotDesk
 from mantra.listener.scales import Scales
+from mantra.listener.second_look import AFTER_S, LEVELS, Look, SecondLook
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import Spine
 from mantra.subscriber.subscriber import Subscriber
@@ -34,6 +36,7 @@ from mantra.venues.venue import Acknowledged, Mode, Refused, Restart, Venue
 log = logging.getLogger("mantra.listener")
 
 CONNECTORS = 4       # handshakes at once on a poller tile
+CONTRADICTIONS = 5   # snapshots in a row that a second look found wrong, before their venue is taken at its word
 SETTLED_S = 2.0      # a REST book asked for so long after a loss is newer than it: venues cache for a second at most
 IDLE_S = 3600.0      # a feed with nothing to do for Python stays compiled this long; `wake` ends it at once
 
@@ -80,7 +83,8 @@ def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
     """The feed of a planned connection, with its books."""
     venue = plan.venue
     feed = bare_feed(spine, plan.name, venue, plan.mode, publisher, depth=plan.depth, most_books=len(plan.wanted),
-                     snapshot_levels=plan.snapshot_levels, socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
+                     snapshot_levels=plan.snapshot_levels, looks_twice=plan.mode == "book",
+                     socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
     for wanted in plan.wanted:
         book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
         feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,
@@ -105,6 +109,8 @@ class Connection:
         self.wake: Callable[[], None] = self._wake_transport
         self.released: Callable[[], None] = lambda: None    # the transport is about to be closed
         self._stopping = threading.Event()
+        self._looks: dict[int, SecondLook] = {}             # books whose snapshot is not believed yet
+        self._contradictions: dict[int, int] = {}
         self._unsynchronised: dict[int, float] = {}         # book -> since when, seconds of the connection
         self._hopeless: set[int] = set()                    # books that met text which no scale holds
         self._client: Client | None = None
@@ -181,6 +187,7 @@ class Connection:
         self.feed.attach(transport)
         self.feed.begin()
         self.recovery.restart()
+        self._looks.clear()
         self._unsynchronised = dict.fromkeys(range(len(plan.wanted)), 0.0) if plan.mode == "book" else {}
         plan.subscriber.begin(self.feed.send)
         plan.subscriber.pump()
@@ -299,6 +306,7 @@ class Connection:
             return                      # the next message is whole
         if again is False or index not in self._unsynchronised:
             self._unsynchronised[index] = self._age()
+            self._looks.pop(index, None)
             self._state(FeedState.SYNCHRONISING)
         self.recovery.want(index, self.plan.wanted[index].symbol, again=bool(again))
 
@@ -318,9 +326,9 @@ class Connection:
                 outcome = self.feed.splice(index, answer, settled)
         if outcome == Splice.SPLICED:
             self._unsynchronised.pop(index, None)
-            if index not in self._hopeless:
-                self.recovery.spliced(index)
             self._serve_wants()         # what was held back may have revealed a loss
+            if index not in self._unsynchronised:
+                self._look_twice(index)
             if not self._unsynchronised and self.plan.subscriber.granted:
                 self._state(FeedState.LIVE)
             return
@@ -328,6 +336,50 @@ class Connection:
             log.warning("%s: the snapshot of %s cannot be used (%s)", self.name, self.plan.wanted[index].symbol,
                         Splice(outcome).name.lower())
         self._want(index, again=True)
+
+    def _look_twice(self, index: int) -> None:
+        instrument, venue = self._instruments[index], self.plan.venue
+        decoder = Decoder(venue.decoder, [self.plan.wanted[index].symbol],
+                          [(instrument.price_decimals, instrument.size_decimals)])
+        updates = self._spine.queue(f"updates.{self.name}", "update")
+        self._looks[index] = SecondLook(self.feed.books[index], updates, decoder)
+        self._ask_again(index, AFTER_S)
+
+    def _ask_again(self, index: int, delay: float, answer: bytes | None = None) -> None:
+        """Ask the venue for another look at book `index`, or show `answer` again, in `delay` seconds."""
+        request = self.plan.venue.snapshot(self.plan.wanted[index].symbol, LEVELS) if answer is None else None
+        look = self._looks[index]
+
+        def came(new: bytes | MantraError, _: int) -> None:
+            self.post(partial(self._look, index, look, new if answer is None else answer))
+
+        self.plan.desk.fetch(request, came, delay)
+
+    def _look(self, index: int, look: SecondLook, answer: bytes | MantraError) -> None:
+        if self._looks.get(index) is not look:      # there is another snapshot by now, or another connection
+            return
+        came = Look.AGAIN if isinstance(answer, MantraError) else look.at(answer)
+        if came == Look.LATER and isinstance(answer, bytes):
+            self._ask_again(index, AFTER_S, answer)
+        elif came == Look.AGAIN:
+            self._ask_again(index, self.recovery.pause(index))
+        elif came == Look.AGREES:
+            del self._looks[index]
+            self._contradictions.pop(index, None)
+            if index not in self._hopeless:
+                self.recovery.believed(index)
+            self.feed.looked(index, True)
+        elif self._contradictions.get(index, 0) >= CONTRADICTIONS:
+            del self._looks[index]
+            log.error("%s: the venue contradicts its own snapshots of %s, which stays unverified", self.name,
+                      self.plan.wanted[index].symbol)
+            self.feed.looked(index, False)
+        else:
+            log.warning("%s: the snapshot of %s was wrong", self.name, self.plan.wanted[index].symbol)
+            self._contradictions[index] = self._contradictions.get(index, 0) + 1
+            self.feed.suspect(index, Reason.CHECKSUM)
+            self.feed.wants()
+            self._want(index, again=True)
 
     def _outgrown(self, index: int, text: bytes) -> bool:
         new = self.plan.scales.outgrown(self._instruments[index], self.plan.venue, text, self._spine)

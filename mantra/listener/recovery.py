@@ -34,7 +34,7 @@ class Job:
 
     due: float
     number: int
-    request: Request = field(compare=False)
+    request: Request | None = field(compare=False)
     done: Answered = field(compare=False)
 
 
@@ -56,8 +56,9 @@ class SnapshotDesk:
     def _now(self) -> float:
         return self._clock.ns(self._clock.cycles() - self._made) / 1e9
 
-    def fetch(self, request: Request, done: Answered, delay: float = 0.0) -> None:
-        """Fetch `request` in `delay` seconds, or when the venue's pace allows. `done` is called on another thread."""
+    def fetch(self, request: Request | None, done: Answered, delay: float = 0.0) -> None:
+        """Fetch `request` in `delay` seconds, or when the venue's pace allows. `done` is called on another thread.
+        Without a request there is nothing but the delay."""
         with self._changed:
             heapq.heappush(self._jobs, Job(self._now() + delay, next(self._numbers), request, done))
             if len(self._threads) < min(WORKERS, len(self._jobs)):
@@ -91,13 +92,15 @@ class SnapshotDesk:
         rest = Rest(self.venue.endpoints.rest, ca_file=self.venue.endpoints.ca_file)
         self._rests.append(rest)
         while (job := self._next()) is not None:
+            if job.request is None:
+                job.done(b"", self._clock.cycles())
+                continue
             if not self._governor.acquire("rest", job.request.weight, cancel=self._closing):
                 return
             asked_at = self._clock.cycles()
             answer = self._ask(rest, job.request)
             if not self._closing.is_set():
                 job.done(answer, asked_at)
-
     def _ask(self, rest: Rest, request: Request) -> bytes | MantraError:
         try:
             status, headers, body = rest.get(request.path)
@@ -142,11 +145,7 @@ class Recovery:
         if index in self._pending:
             return
         self._pending.add(index)
-        delay = 0.0
-        if again:
-            if index not in self._backoffs:
-                self._backoffs[index] = self._make_backoff()
-            delay = self._backoffs[index].next()
+        delay = self.pause(index) if again else 0.0
         session, deliver = self.session, self._deliver
         self._desk.fetch(self._desk.venue.snapshot(symbol, self._levels),
                          lambda answer, asked_at: deliver(session, index, answer, asked_at), delay)
@@ -158,5 +157,11 @@ class Recovery:
         self._pending.discard(index)
         return True
 
-    def spliced(self, index: int) -> None:
+    def pause(self, index: int) -> float:
+        """Seconds to wait before asking again about book `index`; longer each time, until `believed`."""
+        if index not in self._backoffs:
+            self._backoffs[index] = self._make_backoff()
+        return self._backoffs[index].next()
+
+    def believed(self, index: int) -> None:
         self._backoffs.pop(index, None)

@@ -67,8 +67,10 @@ class Topology:
             text = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"cannot read the topology {path}: {error}") from None
-        nodes = []
-        for row in text.get("node", []):
+        nodes, rows = [], text.get("node", [])
+        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+            raise ConfigurationError(f"{path}: nodes are tables under [[node]]")
+        for row in rows:
             row = dict(row)
             name, kind = row.pop("name", None), row.pop("kind", None)
             reads, writes = row.pop("reads", []), row.pop("writes", [])

@@ -52,6 +52,7 @@ log = logging.getLogger("mantra.system")
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 # What a node of a kind becomes, called with (name, reads, output, **options); kinds of one's own are added here.
 ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
+LISTENER_OPTIONS = {"venue", "mode", "trades", "per_connection", "depth", "reader"}
 SERVICES = ("grpc", "terminal")
 STOP_WITHIN_S = 0.6
 
@@ -273,10 +274,17 @@ class System:
         if node.kind == "listener":
             yield from self._listeners(node, wanted[node.name], scales)
         elif node.kind in ACTORS:
-            yield ACTORS[node.kind](node.name, node.reads, node.writes[0] if node.writes else "", **node.options)
+            try:
+                actor = ACTORS[node.kind](node.name, node.reads, node.writes[0] if node.writes else "", **node.options)
+            except TypeError as error:
+                raise ConfigurationError(f"{node.name}: {error}") from None     # an option that its kind has not
+            yield actor
 
     def _listeners(self, node: Node, wanted: Sequence[Wanted], scales: Scales) -> Iterator[Actor]:
         venue, options = self._venue(node), node.options
+        if unknown := set(options) - LISTENER_OPTIONS:
+            raise ConfigurationError(f"{node.name}: a listener has no option {min(unknown)!r}; "
+                                     f"there are {', '.join(sorted(LISTENER_OPTIONS))}")
         mode: Mode = options.get("mode", self.settings.mode)
         if mode not in venue.modes:
             raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.modes)}")
@@ -324,7 +332,7 @@ class System:
             line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
         if not line or line.startswith("! "):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(1.0 if line else 0.0)      # who said why is about to end by itself, with the code that fits
+                process.wait(1.0 if line else 0.0)  # who said why is about to end, with the code that fits
             child.stop([process])
             error = ConfigurationError if process.returncode == 2 else MantraError
             raise error(line[2:].strip().replace("--listen", "--grpc") or f"the {node.name} service did not start")

@@ -30,6 +30,7 @@ class Proxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._waiting = {}
+        self.behind = endpoints["rest"]
         port = self._server.getsockname()[1]
         self.endpoints = {"websocket": f"ws://127.0.0.1:{port}", "rest": f"http://127.0.0.1:{port}"}
         self.refuse = None

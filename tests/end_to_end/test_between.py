@@ -4,6 +4,7 @@ are no books, refused handshakes. As in test_failures, what is claimed to be rig
 from __future__ import annotations
 
 import json
+import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -93,6 +94,36 @@ def test_a_snapshot_that_cannot_be_had_is_asked_for_again(between, kind):
 
     fleet.strike(name, refuse, [DOWN, SYNCHRONISING], ["reconnects"])
     proxy.rest = lambda path: None
+
+
+def ghost(proxy, path):
+    """The venue's answer, right sequence and all, but without the forty best levels of each side."""
+    with urllib.request.urlopen(proxy.behind + path, timeout=5) as answer:
+        book = json.load(answer)
+    body = json.dumps(book | {side: book[side][40:] for side in ("bids", "asks")}).encode()
+    return b"200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_snapshot_without_its_best_levels_is_found_out_by_a_second_look(name):
+    asked = []
+
+    def rest(path):
+        if "order_book" in path or "limit=5000" in path:
+            asked.append(path)
+            if len(asked) <= 3:         # Bitstamp's first is too old, so one or two are loaded
+                return ghost(proxy, path)
+        return None
+
+    with proxied(name) as (proxy, feeds):
+        proxy.rest = rest
+        mark = feeds.mark(name)
+        feeds.ask(name, "/simulator/now?cut=1", True)
+        until(lambda: len(asked) > 3, "it asks again")
+        feeds.heals(name)
+        if name == "binance":
+            assert (Trust.SUSPECT, Reason.CHECKSUM) in feeds.seen(name, mark)
+            assert feeds.count(name, "resyncs") > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,72 @@
+"""second_look: is a snapshot what the venue says when it is asked again?
+
+A REST book may be wrong with a right sequence: without its best levels, say, or from a cache older than the stream. No
+sequence shows that, and what the stream does not touch stays wrong. So a smaller snapshot is fetched a moment later and
+compared with the book as it is by then, level by level, but for the levels that changed meanwhile. One that differs may
+be wrong itself (or fall into the middle of a message), so the book is wrong where two in a row differ from it.
+"""
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from mantra.core.book import Book
+from mantra.core.decode import Decoder, Decoding
+from mantra.core.messages import Kind
+from mantra.core.queue import Queue
+
+LEVELS = 100            # a side: where the trading is, for a small part of a whole snapshot's weight
+AFTER_S = 0.2
+PATIENCE = 20           # looks at one answer, AFTER_S apart, while the stream is behind it
+
+
+class Look(Enum):
+    """What came of looking at an answer."""
+
+    AGREES = auto()
+    DIFFERS = auto()
+    AGAIN = auto()      # it says nothing yet: ask the venue for another
+    LATER = auto()      # the stream has not come so far: show it again
+
+
+class SecondLook:
+    """Of one book, from just after its snapshot on; `updates` is its feed's queue. On the feed's thread."""
+
+    def __init__(self, book: Book, updates: Queue, decoder: Decoder) -> None:
+        self._book, self._updates, self._decoder = book, updates, decoder
+        self._begin()
+
+    def _begin(self) -> None:
+        image = self._book.image(1)
+        self._sequence = image.sequence
+        self._changes = self._updates.consumer(image.position, on_lap="count")
+        self._touched: set[tuple[int, int]] = set()
+        self._doubts: set[tuple[int, int]] = set()
+        self._shown = 0
+
+    def at(self, body: bytes) -> Look:
+        """Look at the venue's answer."""
+        answer = self._decoder.decode_snapshot(body, 0)
+        kinds: dict[str, int] = {"bid": Kind.BID, "ask": Kind.ASK}
+        his = {(kinds[side], price): size for side, price, size in answer.changes}
+        bids, asks = ([price for kind, price in his if kind == side] for side in (Kind.BID, Kind.ASK))
+        if answer.kind != Decoding.IMAGE or answer.last < self._sequence or not (bids and asks):
+            return Look.AGAIN
+        image = self._book.image()
+        self._shown += 1
+        if image.sequence < answer.last and self._shown < PATIENCE:     # after that it is quiet rather than behind
+            return Look.LATER
+        self._shown = 0
+        while len(batch := self._changes.batch()):
+            ours = batch[batch["instrument"] == image.instrument]
+            self._touched.update(zip(ours["kind"].tolist(), ours["price"].tolist(), strict=True))
+        if self._changes.lost:
+            self._begin()
+            return Look.AGAIN
+        lowest, highest = min(bids), max(asks)
+        mine = {(kinds["bid"], price): size for price, size in image.bids.tolist() if price >= lowest}
+        mine |= {(kinds["ask"], price): size for price, size in image.asks.tolist() if price <= highest}
+        differ = {level for level in his.keys() | mine.keys() if his.get(level) != mine.get(level)} - self._touched
+        before, self._doubts = self._doubts, differ
+        if not differ:
+            return Look.AGREES
+        return Look.DIFFERS if before & differ else Look.AGAIN

@@ -1,0 +1,141 @@
+"""Spines: a run's regions by name: made once, found by others, gone with their owner."""
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from mantra.core.messages import Top, Update, World
+from mantra.core.region import Region
+from mantra.errors import ConfigurationError
+from mantra.runtime import spine as room
+from mantra.runtime.spine import Spine, safe_name
+
+NAMES = (f"test-spine-{os.getpid()}-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def spine():
+    with Spine.create(next(NAMES)) as spine:
+        yield spine
+
+
+def test_a_run_is_found_by_name_and_gone_when_closed(spine):
+    assert spine.run in room.running()
+    with Spine.attach(spine.run) as other:
+        assert other.alive()
+        spine.close()
+        assert not other.alive()
+    assert not Region.list(f"{spine.run}.")
+
+
+def test_a_named_run_that_is_there_is_refused(spine):
+    with pytest.raises(ConfigurationError, match=f"the run '{spine.run}' is already there"):
+        Spine.create(spine.run)
+
+
+def test_runs_without_a_name_take_the_next_that_is_free():
+    with Spine.create() as one, Spine.create() as two:
+        assert one.run != two.run
+        assert {one.run, two.run} <= set(room.running())
+
+
+def test_runs_that_start_at_once_do_not_take_each_others_name():
+    made, gate = [], threading.Barrier(4)
+
+    def make():
+        gate.wait()
+        made.append(Spine.create())
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({one.run for one in made}) == 4
+    for one in made:
+        one.close()
+
+
+def test_what_a_killed_run_left_is_reclaimed_by_the_next():
+    name = next(NAMES)
+    killed = f"import os; from mantra.runtime.spine import Spine; s = Spine.create({name!r}); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert Region.list(f"{name}.")
+    assert name not in room.running()
+    with Spine.create(next(NAMES)):
+        assert not Region.list(f"{name}.")
+
+
+def test_nothing_of_a_private_spine_can_be_seen():
+    before = {info.name for info in Region.list()}
+    with Spine.private() as spine:
+        spine.queue("tops.x", "top").producer().produce(Top(venue=1))
+        assert {info.name for info in Region.list()} <= before
+        assert spine.names("tops") == ["tops.x"]
+
+
+def test_a_reader_attaches_to_what_is_there_and_makes_nothing(spine):
+    spine.queue("updates.binance.0", "update").producer().produce(Update(price=7))
+    with Spine.attach(spine.run) as other:
+        assert [queue.consumer("oldest").read().price for queue in other.queues("updates", "update")] == [7]
+        with pytest.raises(ConfigurationError, match="has no queue 'trades'"):
+            next(other.read("trades", 0.01))
+
+
+def test_families_are_by_name_to_the_dot(spine):
+    for name in ("tops.a", "tops.a.0", "tops.ab"):
+        spine.queue(name, "top")
+    assert len(spine.queues("tops", "top")) == 3
+    assert len(spine.queues("tops.a", "top")) == 2
+    assert len(spine.queues("tops.ab", "top")) == 1
+
+
+def test_instruments_have_slots_in_the_order_they_came(spine):
+    first = spine.add_instrument(5, "ETH-BTC", 0, 8, 8)
+    spine.add_instrument(9, "ETH-BTC", 1, 12, 8)
+    assert spine.add_instrument(5, "ETH-BTC", 0, 8, 8) == first
+    with Spine.attach(spine.run) as other:
+        assert [(row.slot, row.id, row.generation) for row in other.instruments()] == [(0, 5, 0), (1, 9, 1)]
+        spine.add_instrument(11, "BTC-USDT", 0, 2, 8)
+        assert [row.name for row in other.instruments()] == ["ETH-BTC", "ETH-BTC", "BTC-USDT"]
+
+
+def test_books_are_opened_by_venue_and_symbol_and_missing_ones_named(spine):
+    book, slot = spine.make_book("binance", 0, "ETHBTC", 1)
+    book.apply(1, 10, 5)
+    assert slot == 0
+    with Spine.attach(spine.run) as other:
+        assert other.book("binance", "ETHBTC").bids().tolist() == [[10, 5]]
+        for who in (spine, other):
+            with pytest.raises(ConfigurationError, match=r"no book binance BTCUSDT; it has binance\.ETHBTC"):
+                who.book("binance", "BTCUSDT")
+
+
+def test_messages_are_read_as_they_come_and_reading_ends_when_nothing_does(spine):
+    producer = spine.queue("world", "world").producer()
+    read, found = spine.read("world", 0.3), []
+    thread = threading.Thread(target=lambda: found.extend(world.sequence for world in read))
+    thread.start()
+    for number in range(5):
+        spine.doorbell.wait(0.01)
+        producer.produce(World(sequence=number))
+        spine.doorbell.ring()
+    thread.join()
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("symbol", ["ETHBTC", "eth/btc", "币安人生USDT", "a.b", "a_b"])
+def test_any_symbol_can_be_part_of_a_name(spine, symbol):
+    spine.make_book("binance", 0, symbol, 1)
+    assert spine.book("binance", symbol) is not None
+    assert all(letter.isascii() for letter in safe_name(symbol))
+
+
+def test_attaching_to_nothing_says_what_there_is(spine):
+    with pytest.raises(ConfigurationError, match=f"no run 'nobody'; running: .*{spine.run}"):
+        Spine.attach("nobody")
