@@ -431,8 +431,9 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
             return;
         }
     }
-    const uint64_t reach = feed->scheme == MANTRA_BY_IDS ? feed->decoder.first - 1 : feed->decoder.first;
-    if (book->needed == MANTRA_NEEDS_MESSAGE || (book->held == 0 && book->needed < reach))
+    const bool by_ids = feed->scheme == MANTRA_BY_IDS;
+    const uint64_t reach = by_ids ? feed->decoder.first - 1 : feed->decoder.first;
+    if (book->needed == MANTRA_NEEDS_MESSAGE || (by_ids && book->held == 0 && book->needed < reach))
         book->needed = reach;
     book->held++;
     const mantra_held entry = {(uint32_t)size, feed->decoder.book, origin};
@@ -534,10 +535,12 @@ mantra_feed_late(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     if (feed->scheme != MANTRA_BY_TIME || book->state == MANTRA_BOOK_IDLE)
         return false;
     MANTRA_COUNT(feed, gaps, 1);
-    MANTRA_COUNT(feed, old_dropped, 1);
+    const bool anew = mantra_feed_outdated(feed, book);
     if (book->state == MANTRA_BOOK_LIVE)
         mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
-    if (book->needed < book->streamed || book->needed == MANTRA_NEEDS_MESSAGE)
+    if (anew)
+        book->needed = MANTRA_NEEDS_MESSAGE;
+    else if (book->needed < book->streamed || book->needed == MANTRA_NEEDS_MESSAGE)
         book->needed = book->streamed;
     return true;
 }

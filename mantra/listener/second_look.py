@@ -15,6 +15,7 @@ from mantra.core.messages import Kind
 from mantra.core.queue import Queue
 
 LEVELS = 100            # a side: where the trading is, for a small part of a whole snapshot's weight
+COMPARED = 50
 AFTER_S = 0.2
 PATIENCE = 20           # looks at one answer, AFTER_S apart, while the stream is behind it
 
@@ -62,7 +63,10 @@ class SecondLook:
         if self._changes.lost:
             self._begin()
             return Look.AGAIN
-        lowest, highest = min(bids), max(asks)
+        # Not to the end: a cut snapshot's book does not know what has come into sight there since.
+        lowest, highest = sorted(bids)[-COMPARED:][0], sorted(asks)[:COMPARED][-1]
+        his = {(kind, price): size for (kind, price), size in his.items()
+               if (price >= lowest if kind == Kind.BID else price <= highest)}
         mine = {(kinds["bid"], price): size for price, size in image.bids.tolist() if price >= lowest}
         mine |= {(kinds["ask"], price): size for price, size in image.asks.tolist() if price <= highest}
         differ = {level for level in his.keys() | mine.keys() if his.get(level) != mine.get(level)} - self._touched

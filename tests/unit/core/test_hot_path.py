@@ -419,3 +419,91 @@ def test_a_snapshot_shorter_than_asked_for_tells_of_the_whole_book():
     bench.live(10, [["1.00", "1"]], [["2.00", "1"]])
     bench.diff(11, 11, [("0.50", "1"), ("1.00", "0")])
     assert bench.trust == Trust.VERIFIED
+
+
+def bitstamp(**options):
+    bench = Bench("bitstamp", symbols=("ethbtc",), **options)
+
+    def diff(time, bids=(), asks=()):
+        return bench.send(data={"timestamp": "1", "microtimestamp": str(time), "bids": list(bids), "asks": list(asks)},
+                          channel="diff_order_book_ethbtc", event="data")
+
+    def snapshot(time, *, settled=False):
+        text = {"timestamp": "1", "microtimestamp": str(time), "bids": [["1.0", "5"]], "asks": [["1.1", "6"]]}
+        return bench.feed.splice(0, json.dumps(text).encode(), settled)
+
+    return bench, diff, snapshot
+
+
+def test_without_numbers_a_snapshot_must_be_as_new_as_the_first_message_after_the_loss():
+    bench, diff, snapshot = bitstamp()
+    assert snapshot(100) == Splice.OLD, "it may be older than the subscription"
+    diff(105, [["1.0", "7"]])
+    assert snapshot(104) == Splice.OLD
+    assert snapshot(105) == Splice.SPLICED
+    assert bench.trust == Trust.UNVERIFIED
+
+
+def test_in_a_quiet_market_a_snapshot_asked_for_long_after_the_loss_will_do():
+    bench, diff, snapshot = bitstamp()
+    assert snapshot(100, settled=True) == Splice.SPLICED
+    diff(105)
+    bench.feed.message(b"{")
+    assert bench.trust == Trust.SUSPECT
+    assert snapshot(104, settled=True) == Splice.OLD, "older than what was applied before the loss"
+    assert snapshot(105, settled=True) == Splice.SPLICED
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_without_numbers_a_message_older_than_the_last_is_a_loss(held):
+    bench, diff, snapshot = bitstamp()
+    diff(100)
+    if not held:
+        snapshot(100)
+    diff(110, [["1.0", "7"]])
+    diff(105, [["0.9", "7"]])
+    assert bench.trust == Trust.SUSPECT
+    assert bench.row["gaps"] == 1
+    diff(120)
+    assert snapshot(109) == Splice.OLD
+    assert snapshot(110) == Splice.SPLICED
+    assert bench.trust == Trust.UNVERIFIED
+
+
+def test_without_numbers_the_same_message_twice_is_no_loss():
+    bench, diff, snapshot = bitstamp()
+    diff(100)
+    snapshot(100)
+    diff(110, [["1.0", "7"]])
+    diff(110, [["1.0", "7"]])
+    assert (bench.trust, bench.row["gaps"]) == (Trust.UNVERIFIED, 0)
+
+
+def test_a_snapshot_is_trusted_one_step_less_until_a_second_look_agrees():
+    for bench, step in ((Bench(looks_twice=True), Trust.UNVERIFIED), (bitstamp(looks_twice=True)[0], Trust.SUSPECT)):
+        if step == Trust.UNVERIFIED:
+            bench.diff(10, 10)
+            bench.snapshot(10)
+        else:
+            text = {"timestamp": "1", "microtimestamp": "9", "bids": [["1.0", "5"]], "asks": [["1.1", "6"]]}
+            bench.feed.splice(0, json.dumps(text).encode())
+        assert (bench.trust, bench.reason) == (step, Reason.SYNCHRONISING)
+        bench.drain()
+        bench.feed.looked(0, False)
+        assert bench.trust == Trust.UNVERIFIED, "the venue contradicts itself"
+        bench.feed.looked(0, True)
+        assert bench.trust == step + 1
+        assert bench.drain()[2][-1].trust == step + 1
+
+
+def test_a_venue_that_counts_its_trades_anew_after_a_connection_is_believed():
+    bench = Bench()
+    trade = {"e": "trade", "E": 1700000000000, "s": "ETHBTC", "p": "1.0", "q": "1", "T": 1700000000000, "m": True}
+    bench.send(**trade, t=100)
+    bench.send(**trade, t=50)
+    assert [one.trade_id for one in bench.drain()[1]] == [100]
+    bench.feed.end(Reason.DISCONNECTED)
+    bench.feed.begin()
+    bench.send(**trade, t=7)
+    bench.send(**trade, t=8)
+    assert [one.trade_id for one in bench.drain()[1]] == [7, 8]

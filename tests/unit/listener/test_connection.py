@@ -1,0 +1,135 @@
+"""What one connection needs from Python, without a socket: connecting, cancelling, tasks, and planning."""
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from mantra import venues
+from mantra.client.client import Client
+from mantra.client.governor import Backoff, Governor
+from mantra.core.clock import Clock
+from mantra.core.ledger import FeedState
+from mantra.errors import Closed, ConfigurationError, ConnectError
+from mantra.listener.listener import Connection, Plan, Wanted, plan_connections
+from mantra.listener.scales import Scales
+from mantra.runtime.spine import Spine
+from mantra.subscriber.subscriber import subscriber
+from mantra.venues.instrument import Instrument, InstrumentTable
+
+
+class Unreachable(Client):
+    """Connects until it is closed, or fails at once."""
+
+    def __init__(self, error=None):
+        self.error, self.connecting, self.closed = error, threading.Event(), threading.Event()
+
+    def connect(self):
+        self.connecting.set()
+        if self.error is not None:
+            raise self.error
+        assert self.closed.wait(10)
+        raise Closed("closed")
+
+    def close(self):
+        self.closed.set()
+
+
+class Desk:
+    """Fetches nothing."""
+
+    venue = venues.get("binance")
+
+    def fetch(self, request, done, delay=0.0):
+        pass
+
+
+@pytest.fixture
+def spine():
+    with Spine.private() as spine:
+        yield spine
+
+
+def connection(spine, client, venue="binance", mode="book"):
+    venue, table, clock = venues.get(venue), InstrumentTable(), Clock()
+    wanted = [Wanted("ETHBTC", table.scale_for("ETH-BTC", 5, 4))]
+    governor = Governor(clock, {})
+    made = Connection(Plan(
+        name="feed", venue=venue, mode=mode, depth=10, wanted=wanted, client=lambda url: client,
+        subscriber=subscriber(venue, ["ETHBTC"], mode, True, governor, clock), governor=governor, desk=Desk(),
+        scales=Scales(table), backoff=lambda: Backoff(random.Random(1)), snapshot_levels=5000))
+    made.setup(spine, 0)
+    return made
+
+
+def test_a_refused_connection_is_counted_and_waits_longer_each_time(spine):
+    feed = connection(spine, Unreachable(ConnectError("HTTP 451: not here")))
+    delays = [feed.connect() for _ in range(4)]
+    assert 0 < delays[0] < delays[1] < delays[2] < delays[3]
+    assert feed.row["refused"] == 4
+    assert feed.row["state"] == FeedState.WAITING
+
+
+def test_a_blocked_place_is_told_what_to_use_instead(spine, caplog):
+    connection(spine, Unreachable(ConnectError("HTTP 451: not here"))).connect()
+    assert "data-stream.binance.vision" in caplog.text
+
+
+def test_an_attempt_to_connect_ends_when_cancelled(spine):
+    client = Unreachable()
+    feed, delays = connection(spine, client), []
+    thread = threading.Thread(target=lambda: delays.append(feed.connect()))
+    thread.start()
+    assert client.connecting.wait(10)
+    feed.cancel()
+    thread.join(10)
+    assert delays == [0.0]
+
+
+def test_an_attempt_that_was_cancelled_before_it_began_never_begins(spine):
+    client = Unreachable()
+    feed = connection(spine, client)
+    feed.cancel()
+    assert feed.connect() == 0.0
+    assert not client.connecting.is_set()
+
+
+def test_tasks_posted_while_not_connected_run_in_order_on_the_feeds_own_thread(spine):
+    feed, ran = connection(spine, Unreachable()), []
+    poster = threading.Thread(target=lambda: [feed.post(lambda n=n: ran.append(n)) for n in range(3)])
+    poster.start()
+    poster.join()
+    assert ran == []
+    feed.tasks()
+    assert ran == [0, 1, 2]
+
+
+def test_a_snapshot_that_arrives_after_the_connection_was_lost_is_dropped(spine):
+    feed = connection(spine, Unreachable())
+    feed.recovery.want(0, "ETHBTC")
+    feed._deliver(feed.recovery.session, 0, b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[["2","1"]]}', 0)
+    feed.tasks()
+    assert feed.feed.books[0].image().bid_count == 0
+
+
+def instruments(count):
+    return [Wanted(f"C{n}USDT", Instrument(n + 1, f"C{n}-USDT", 0, 8, 8)) for n in range(count)]
+
+
+@pytest.mark.parametrize(("count", "trades", "most", "sizes"), [
+    (0, True, None, []),
+    (3, True, None, [3]),
+    (1024, False, None, [1024]),
+    (600, True, None, [512, 88]),
+    (5, True, 2, [2, 2, 1]),
+])
+def test_instruments_are_spread_over_as_few_connections_as_the_channels_allow(count, trades, most, sizes):
+    parts = plan_connections(instruments(count), venues.get("binance"), "book", trades, most)
+    assert [len(part) for part in parts] == sizes
+    assert [row for part in parts for row in part] == instruments(count)
+
+
+def test_a_connection_without_instruments_is_no_plan():
+    with pytest.raises(ConfigurationError, match="at least one"):
+        plan_connections(instruments(1), venues.get("binance"), "book", True, 0)
