@@ -81,10 +81,10 @@ def test_fragments_and_single_bytes_change_nothing(fleet, venue):
 
 
 def misbehave(one, venue, **rates):
-    """For two or three messages of every channel."""
+    """For some messages of every channel."""
     one.faults(venue, **rates)
     try:
-        time.sleep(0.6)
+        time.sleep(1.2)
     finally:
         one.faults(venue, drop=0)
 

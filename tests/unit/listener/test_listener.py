@@ -57,6 +57,8 @@ def synchronised():
     bench.connection._want(0)
     bench.diff(("1", "1"))
     bench.answer(("1", "1"))
+    assert bench.state == (True, Trust.SUSPECT, Reason.SYNCHRONISING)
+    bench.answer(("1", "1"))        # to the second look
     assert bench.state == (True, Trust.UNVERIFIED, Reason.NONE)
     return bench
 
@@ -70,6 +72,7 @@ def test_text_that_no_scale_holds_leaves_a_suspect_book_and_ever_rarer_snapshots
         assert len(bench.asked) == 1
         delays.append(bench.asked[0][0])
         bench.diff(("1", "2"))
+        bench.answer(("1", "2"))
         bench.answer(("1", "2"))
         assert bench.state == (True, Trust.UNVERIFIED, Reason.NONE)
     assert delays[-1] > 10.0 and len(bench.table) == 1
