@@ -1,5 +1,5 @@
 """decode: a venue's text to changes and trades (csrc/mantra/decode.h, decode_binance.h, decode_bitstamp.h, symbols.h)."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from mantra.core.ticks cimport mantra_scale
 
@@ -17,6 +17,9 @@ cdef extern from "mantra/symbols.h" nogil:
 
 
 cdef extern from "mantra/decode.h" nogil:
+    enum:
+        MANTRA_IMAGE
+
     ctypedef struct mantra_change:
         int64_t price, size
         uint8_t kind
@@ -33,7 +36,8 @@ cdef extern from "mantra/decode.h" nogil:
         mantra_image_text *images
         mantra_change *changes
         mantra_print *trades
-        uint32_t depth, change_capacity, trade_capacity
+        uint32_t depth, change_capacity, trade_capacity, change_count, book
+        uint64_t last
 
     ctypedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size) noexcept nogil
 

@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 from mantra.core.book cimport Book
 from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
 from mantra.core.decode cimport (
-    mantra_change, mantra_decode_binance, mantra_decode_binance_snapshot,
+    MANTRA_IMAGE, mantra_change, mantra_decode_binance, mantra_decode_binance_snapshot,
     mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, mantra_image_text, mantra_print,
     mantra_symbol, mantra_symbols, mantra_symbols_add, mantra_symbols_init,
 )
@@ -276,6 +276,21 @@ cdef class Feed:
         with nogil:
             outcome = mantra_feed_splice(&self.feed, index, text, size, settled, mantra_clock_cycles(self.feed.clock))
         return outcome
+
+    def levels_of(self, uint32_t index, bytes snapshot not None) -> tuple[int, list[tuple[int, int, int]]] | None:
+        """(sequence, [(kind, price, size)]) of the venue's REST book on the scale of book `index`, which is left as it
+        is; None when it cannot be read."""
+        cdef mantra_decoder *decoder = &self.feed.decoder
+        cdef uint32_t depth = decoder.depth, i
+        self._check(index)
+        padded = snapshot + bytes(MANTRA_PADDING)
+        decoder.book, decoder.depth = index, 0
+        cdef int kind = self.feed.decode_snapshot(decoder, padded, len(snapshot))
+        decoder.depth = depth
+        if kind != MANTRA_IMAGE:
+            return None
+        return decoder.last, [(decoder.changes[i].kind, decoder.changes[i].price, decoder.changes[i].size)
+                              for i in range(decoder.change_count)]
 
     def looked(self, uint32_t index, bint agreed) -> None:
         """A second look at book `index` found what the snapshot said, or contradictions without end: then it is never

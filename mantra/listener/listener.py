@@ -18,7 +18,6 @@ from typing import Any
 from mantra.client.client import Client
 from mantra.client.governor import Backoff, Governor
 from mantra.client.websocket import goodbye
-from mantra.core.decode import Decoder
 from mantra.core.hot_path import Event, Feed, FeedPoller, Splice
 from mantra.core.ledger import FeedState
 from mantra.core.messages import Reason
@@ -338,11 +337,8 @@ class Connection:
         self._want(index, again=True)
 
     def _look_twice(self, index: int) -> None:
-        instrument, venue = self._instruments[index], self.plan.venue
-        decoder = Decoder(venue.decoder, [self.plan.wanted[index].symbol],
-                          [(instrument.price_decimals, instrument.size_decimals)])
         updates = self._spine.queue(f"updates.{self.name}", "update")
-        self._looks[index] = SecondLook(self.feed.books[index], updates, decoder)
+        self._looks[index] = SecondLook(self.feed.books[index], updates, partial(self.feed.levels_of, index))
         self._ask_again(index, AFTER_S)
 
     def _ask_again(self, index: int, delay: float, answer: bytes | None = None) -> None:

@@ -7,10 +7,10 @@ be wrong itself (or fall into the middle of a message), so the book is wrong whe
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 
 from mantra.core.book import Book
-from mantra.core.decode import Decoder, Decoding
 from mantra.core.messages import Kind
 from mantra.core.queue import Queue
 
@@ -30,10 +30,12 @@ class Look(Enum):
 
 
 class SecondLook:
-    """Of one book, from just after its snapshot on; `updates` is its feed's queue. On the feed's thread."""
+    """Of one book, from just after its snapshot on; `updates` is its feed's queue, `read` reads an answer (see
+    Feed.levels_of). On the feed's thread."""
 
-    def __init__(self, book: Book, updates: Queue, decoder: Decoder) -> None:
-        self._book, self._updates, self._decoder = book, updates, decoder
+    def __init__(self, book: Book, updates: Queue,
+                 read: Callable[[bytes], tuple[int, list[tuple[int, int, int]]] | None]) -> None:
+        self._book, self._updates, self._read = book, updates, read
         self._begin()
 
     def _begin(self) -> None:
@@ -46,15 +48,17 @@ class SecondLook:
 
     def at(self, body: bytes) -> Look:
         """Look at the venue's answer."""
-        answer = self._decoder.decode_snapshot(body, 0)
-        kinds: dict[str, int] = {"bid": Kind.BID, "ask": Kind.ASK}
-        his = {(kinds[side], price): size for side, price, size in answer.changes}
+        answer = self._read(body)
+        if answer is None:
+            return Look.AGAIN
+        sequence, levels = answer
+        his = {(kind, price): size for kind, price, size in levels}
         bids, asks = ([price for kind, price in his if kind == side] for side in (Kind.BID, Kind.ASK))
-        if answer.kind != Decoding.IMAGE or answer.last < self._sequence or not (bids and asks):
+        if sequence < self._sequence or not (bids and asks):
             return Look.AGAIN
         image = self._book.image()
         self._shown += 1
-        if image.sequence < answer.last and self._shown < PATIENCE:     # after that it is quiet rather than behind
+        if image.sequence < sequence and self._shown < PATIENCE:     # after that it is quiet rather than behind
             return Look.LATER
         self._shown = 0
         while len(batch := self._changes.batch()):
@@ -67,8 +71,8 @@ class SecondLook:
         lowest, highest = sorted(bids)[-COMPARED:][0], sorted(asks)[:COMPARED][-1]
         his = {(kind, price): size for (kind, price), size in his.items()
                if (price >= lowest if kind == Kind.BID else price <= highest)}
-        mine = {(kinds["bid"], price): size for price, size in image.bids.tolist() if price >= lowest}
-        mine |= {(kinds["ask"], price): size for price, size in image.asks.tolist() if price <= highest}
+        mine = {(int(Kind.BID), price): size for price, size in image.bids.tolist() if price >= lowest}
+        mine |= {(int(Kind.ASK), price): size for price, size in image.asks.tolist() if price <= highest}
         differ = {level for level in his.keys() | mine.keys() if his.get(level) != mine.get(level)} - self._touched
         before, self._doubts = self._doubts, differ
         if not differ:

@@ -6,7 +6,6 @@ import json
 import pytest
 
 from mantra.core.book import Book
-from mantra.core.decode import Decoder
 from mantra.core.messages import Kind, Update
 from mantra.core.queue import Queue
 from mantra.listener.second_look import PATIENCE, Look, SecondLook
@@ -24,7 +23,16 @@ class Bench:
         for price in (101, 102, 103):
             self.book.apply(Kind.ASK, price, 5)
         self.book.stamp(10, 0, 0)
-        self.look = SecondLook(self.book, self.updates, Decoder("binance", ["ETHBTC"], [(0, 0)]))
+        self.look = SecondLook(self.book, self.updates, self.read)
+
+    @staticmethod
+    def read(body):
+        try:
+            answer = json.loads(body)
+            return answer["lastUpdateId"], [(kind, int(price), int(size)) for kind, side in
+                                            ((Kind.BID, "bids"), (Kind.ASK, "asks")) for price, size in answer[side]]
+        except (ValueError, KeyError):
+            return None
 
     def change(self, side, price, size, sequence, instrument=1):
         if instrument == 1:
