@@ -82,10 +82,10 @@ typedef struct mantra_feed_book {
     int64_t trust_since_ns;
 } mantra_feed_book;
 
-/* Held back: `size` bytes of text follow this, then padding to 8. */
+/* Held back: `size` bytes of text follow this, then padding to 8. What it leads to has the snapshot's origin: that is
+ * what it waited for. */
 typedef struct mantra_held {
     uint32_t size, book;
-    uint64_t origin;
 } mantra_held;
 
 #define MANTRA_BEHIND_LIMIT 256 /* no venue is late by so many: it has begun to count anew, and the book stands still */
@@ -149,7 +149,8 @@ mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue
         book->sequence,
         (uint64_t)venue_time_ns,
         (uint64_t)book->trust_since_ns,
-        mantra_word(book->instrument, feed->venue, book->trust, book->reason, 0),
+        mantra_word(book->instrument, feed->venue, book->trust, book->reason,
+                    feed->replaying ? MANTRA_FROM_SNAPSHOT : 0),
     };
     mantra_seqlock *latest = mantra_vector_begin(feed->latest_tops, book->slot);
     mantra_seqlock *queued = mantra_produce_begin(feed->tops);
@@ -358,8 +359,7 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     MANTRA_COUNT(feed, updates, changed);
     if (MANTRA_UNLIKELY(absent))
         MANTRA_COUNT(feed, unknown_deletes, absent);
-    /* Signed: what was held back is older than the snapshot that it is applied to. */
-    if (MANTRA_UNLIKELY(book->crossed_at && (int64_t)(origin - book->crossed_at) > (int64_t)feed->cross_limit))
+    if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_limit))
         mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
     else if (best < MANTRA_DEPTH && MANTRA_UNLIKELY(mantra_feed_adrift(book)))
         mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
@@ -412,7 +412,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
 /* Keep a message until the snapshot comes. When there is no room everything held is dropped, counted, and only a snapshot
  * that covers what was dropped will do. */
 static inline void
-mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size, uint64_t origin)
+mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size)
 {
     const size_t need = mantra_round_up(sizeof(mantra_held) + size, 8);
     if (feed->held_size + need + MANTRA_PADDING > feed->held_capacity) {
@@ -436,7 +436,7 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
     if (book->needed == MANTRA_NEEDS_MESSAGE || (by_ids && book->held == 0 && book->needed < reach))
         book->needed = reach;
     book->held++;
-    const mantra_held entry = {(uint32_t)size, feed->decoder.book, origin};
+    const mantra_held entry = {(uint32_t)size, feed->decoder.book};
     memcpy(feed->held + feed->held_size, &entry, sizeof entry);
     memcpy(feed->held + feed->held_size + sizeof entry, text, size);
     feed->held_size += need;
@@ -568,9 +568,9 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
             break;
         if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE)) {
             if (MANTRA_UNLIKELY(!mantra_feed_diff(feed, book, origin)))
-                mantra_feed_hold(feed, book, text, size, origin);   /* it comes after the snapshot that heals the loss */
+                mantra_feed_hold(feed, book, text, size);   /* it comes after the snapshot that heals the loss */
         } else if (book->state == MANTRA_BOOK_HOLDING) {
-            mantra_feed_hold(feed, book, text, size, origin);
+            mantra_feed_hold(feed, book, text, size);
         }
         if (MANTRA_LIKELY(feed->decoder.last > book->streamed))
             book->streamed = feed->decoder.last;
@@ -654,9 +654,11 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
     }
     if (feed->decoder.last < (settled && book->needed == MANTRA_NEEDS_MESSAGE ? book->streamed : book->needed))
         return MANTRA_SPLICE_OLD;
-    if (!mantra_feed_load(feed, book, true, origin))
-        return MANTRA_TOO_MANY;
     feed->replaying = true;
+    if (!mantra_feed_load(feed, book, true, origin)) {
+        feed->replaying = false;
+        return MANTRA_TOO_MANY;
+    }
     size_t kept = 0;
     for (size_t at = 0; at < feed->held_size;) {
         mantra_held entry;
@@ -667,9 +669,9 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
             feed->decoder.book = UINT32_MAX;
             /* It was decoded once before it was held, so only the scale can be at fault now. */
             const int again = feed->decode(&feed->decoder, (const char *)feed->held + at + sizeof entry, entry.size);
-            keep = again == MANTRA_DIFF && !mantra_feed_diff(feed, book, entry.origin);
+            keep = again == MANTRA_DIFF && !mantra_feed_diff(feed, book, origin);
             if (again != MANTRA_DIFF)
-                mantra_feed_suspect(feed, book, MANTRA_REASON_MALFORMED, entry.origin);
+                mantra_feed_suspect(feed, book, MANTRA_REASON_MALFORMED, origin);
             if (keep)
                 book->needed = feed->decoder.first - 1;
         } else if (!keep) {

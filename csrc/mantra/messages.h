@@ -50,6 +50,9 @@ enum {
 /* mantra_update.flags */
 enum { MANTRA_MORE = 1 };   /* more updates of the same venue message follow */
 
+/* mantra_top.flags */
+enum { MANTRA_FROM_SNAPSHOT = 2 }; /* a snapshot led to it: its time was spent on loading, and is no message's latency */
+
 /* mantra_trade.side: the aggressor's */
 enum { MANTRA_BUY = 1, MANTRA_SELL = 2 };
 

@@ -11,7 +11,7 @@ from mantra.core.decode cimport mantra_symbols_add, mantra_symbols_find, mantra_
 from mantra.core.doorbell cimport mantra_doorbell_ring, mantra_doorbell_until
 from mantra.core.histogram cimport mantra_histogram_record
 from mantra.core.merge cimport mantra_merge_next
-from mantra.core.messages cimport MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
+from mantra.core.messages cimport MANTRA_FROM_SNAPSHOT, MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
 from mantra.core.queue cimport Queue, mantra_consume, mantra_consumer, mantra_consumer_at, mantra_produce, mantra_produced
 from mantra.core.tracking cimport mantra_publisher, mantra_published_cycles, mantra_stamp
 from mantra.core.vector cimport mantra_vector_read, mantra_vector_write
@@ -229,7 +229,7 @@ cdef class WorldMerger(Hop):
         self.published += 1
         if self.bell is not None:
             mantra_doorbell_ring(self.bell.doorbell)
-        if live and self.latency is not None:
+        if live and self.latency is not None and not top.flags & MANTRA_FROM_SNAPSHOT:
             mantra_histogram_record(self.latency.histogram, mantra_clock_ns(self.clock.clock, view.published >> 16))
 
 

@@ -68,7 +68,8 @@ class Side(IntEnum):
 class Flag(IntEnum):
     """Bits of `flags`."""
 
-    MORE = MANTRA_MORE      # more updates of the same venue message follow
+    MORE = MANTRA_MORE                      # more updates of the same venue message follow
+    FROM_SNAPSHOT = MANTRA_FROM_SNAPSHOT    # a top that a snapshot led to
 
 
 DTYPES, FINGERPRINTS, LAYOUTS = {}, {}, {}

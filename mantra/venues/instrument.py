@@ -67,7 +67,7 @@ class Digits:
     fraction: int = 0
 
     def see(self, text: str, margin: int = 0) -> None:
-        """What is no number, or one that no scale holds, is passed over: a scale made for it would hold nothing else."""
+        """What is no number, or one that no scale holds, is passed over: a scale for it would hold nothing else."""
         try:
             number = Decimal(text or 0).normalize()
             if not number.is_finite() or not number:

@@ -111,5 +111,6 @@ def test_both_shipped_topologies_run_and_differ_only_in_wiring(simulated):
     settings = read(venues="binance,bitstamp", instruments="eth-btc", endpoints=simulated.endpoints, topology="depth",
                     run=f"test-depth-{os.getpid()}")
     with System(settings, table=InstrumentTable()).start() as system:
-        families = {family: next(iter(system.read(family, timeout=10))) for family in ("world", "liquidity", "tops.calm")}
+        families = {family: next(iter(system.read(family, timeout=10)))
+                    for family in ("world", "liquidity", "tops.calm")}
     assert families["liquidity"].instrument == families["world"].instrument == families["tops.calm"].instrument

@@ -34,7 +34,8 @@ def feed_of(venue, symbol, first):
     number += 1
     feed = bare_feed(spine, f"{venue.name}-{number}", venue, most_books=1,
                      socket_to_top=spine.histogram(f"socket_to_top.{number}"))
-    feed.add_book(*spine.make_book(venue.name, venue.id, f"{symbol}{number}", number), venue.spellings(symbol), number, 2, 3)
+    book, slot = spine.make_book(venue.name, venue.id, f"{symbol}{number}", number)
+    feed.add_book(book, slot, venue.spellings(symbol), number, 2, 3)
     feed.begin()
     assert feed.splice(0, first) == 0
     return feed
@@ -42,18 +43,21 @@ def feed_of(venue, symbol, first):
 
 def binance(i):
     if i % 5 == 4:
-        return b'{"e":"trade","E":1700000000000,"s":"ETHBTC","t":%d,"p":"5.1","q":"1","T":1700000000000,"m":true,"M":true}' % i
+        return (b'{"e":"trade","E":1700000000000,"s":"ETHBTC","t":%d,"p":"5.1","q":"1",'
+                b'"T":1700000000000,"m":true,"M":true}' % i)
     return (b'{"e":"depthUpdate","E":1700000000000,"s":"ETHBTC","U":%d,"u":%d,"b":[["%d.5","%d"],["4.25","0"]],'
             b'"a":[["%d.5","2"]]}' % (i + 1, i + 2 if i % 5 == 3 else i + 1, i % 4 + 1, i % 3, i % 900 + 6))
 
 
 def bitstamp(i):
     return (b'{"data":{"timestamp":"1700000000","microtimestamp":"%d","bids":[["%d.5","%d"]],"asks":[["%d.5","2"]]},'
-            b'"channel":"diff_order_book_ethbtc","event":"data"}' % (1700000000000000 + i, i % 4 + 1, i % 3, i % 900 + 6))
+            b'"channel":"diff_order_book_ethbtc","event":"data"}'
+            % (1700000000000000 + i, i % 4 + 1, i % 3, i % 900 + 6))
 
 
 KINDS = {
-    "binance": (venues.get("binance"), "ETHBTC", b'{"lastUpdateId":0,"bids":[["4.5","1"]],"asks":[["6.5","1"]]}', binance),
+    "binance": (venues.get("binance"), "ETHBTC",
+                b'{"lastUpdateId":0,"bids":[["4.5","1"]],"asks":[["6.5","1"]]}', binance),
     "bitstamp": (venues.get("bitstamp"), "ethbtc",
                  b'{"timestamp":"1","microtimestamp":"1","bids":[["4.5","1"]],"asks":[["6.5","1"]]}', bitstamp),
 }
@@ -127,8 +131,8 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
         pytest.skip("no C compiler to build the counting allocator")
     library = tmp_path_factory.mktemp("allocations") / "allocations.so"
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(HERE / "allocations.c"), "-o", str(library)], check=True)
-    done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, timeout=100, cwd=HERE.parents[1],
-                          env={**os.environ, "LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"})
+    done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, timeout=100,
+                          cwd=HERE.parents[1], env={**os.environ, "LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

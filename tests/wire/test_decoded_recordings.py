@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from tests.c.decoding import Decoder, Decoding
 from mantra.tape.lines import read
+from tests.c.decoding import Decoder, Decoding
 
 from ..data import data
 

@@ -147,7 +147,8 @@ def test_the_door_prints_one_json_object_with_books_and_equal_passes():
     (["--venue", "binance", "no-such-file"], "no such recording"),
 ])
 def test_a_wrong_name_is_one_line_and_exit_2(arguments, says):
-    done = subprocess.run([sys.executable, "-m", "mantra.replay", *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "mantra.replay", *arguments], capture_output=True, text=True,
+                          timeout=60)
     assert done.returncode == 2
     assert says in done.stderr
     assert done.stderr.count("\n") == 1

@@ -15,18 +15,20 @@ from mantra.runtime.spine import Spine
 class Bench:
     """One feed with one or two books, and readers of what it publishes."""
 
-    def __init__(self, venue_name="binance", *, symbols=("ETHBTC",), mode="book", held_bytes=1 << 20, depth=10, **options):
+    def __init__(self, venue_name="binance", *, symbols=("ETHBTC",), mode="book", held_bytes=1 << 20, depth=10,
+                 **options):
         venue = venues.get(venue_name)
         self.spine = Spine.private()
         self.row = self.spine.ledger.row("feed", venue.id)
         queues = {name: self.spine.queue(f"{name}.feed", message)
                   for name, message in (("updates", "update"), ("trades", "trade"), ("tops", "top"))}
-        self.feed = Feed("feed", venue=venue.id, decoder=venue.decoder, scheme="image" if mode == "top" else venue.scheme,
-                         live_trust=venue.live_trust[mode], publisher=7, clock=self.spine.clock,
+        self.feed = Feed("feed", venue=venue.id, decoder=venue.decoder,
+                         scheme="image" if mode == "top" else venue.scheme, live_trust=venue.live_trust[mode],
+                         publisher=7, clock=self.spine.clock,
                          doorbell=self.spine.doorbell, ledger=self.row, updates=queues["updates"].producer(),
-                         trades=queues["trades"].producer(), tops=queues["tops"].producer(), latest_tops=self.spine.tops,
-                         depth=depth if mode == "top" else 0, dense_trades=venue.dense_trade_ids, held_bytes=held_bytes,
-                         **options)
+                         trades=queues["trades"].producer(), tops=queues["tops"].producer(),
+                         latest_tops=self.spine.tops, depth=depth if mode == "top" else 0,
+                         dense_trades=venue.dense_trade_ids, held_bytes=held_bytes, **options)
         self.books = []
         for number, symbol in enumerate(symbols):
             book, slot = self.spine.make_book(venue_name, venue.id, symbol, 10 + number)
@@ -46,7 +48,8 @@ class Bench:
         return self.send(e="depthUpdate", E=1700000000000, s=symbol, U=first, u=last, b=list(bids), a=list(asks))
 
     def snapshot(self, last, bids=(("1.0", "5"),), asks=(("1.1", "6"),), index=0):
-        return self.feed.splice(index, json.dumps({"lastUpdateId": last, "bids": list(bids), "asks": list(asks)}).encode())
+        body = {"lastUpdateId": last, "bids": list(bids), "asks": list(asks)}
+        return self.feed.splice(index, json.dumps(body).encode())
 
     def live(self, last, bids=(("1.0", "5"),), asks=(("1.1", "6"),)):
         """Synchronised, and seen to be: the stream reaches back to the snapshot."""
@@ -353,7 +356,8 @@ def test_a_venue_that_begins_to_count_anew_does_not_freeze_a_book_for_ever():
         bench.diff(number, number, [("1.0", str(number))])
         if bench.trust < Trust.UNVERIFIED:
             break
-    assert bench.reason == Reason.GAP and bench.feed.wants() == [(0, True, False)]
+    assert bench.reason == Reason.GAP
+    assert bench.feed.wants() == [(0, True, False)]
     assert bench.snapshot(number - 2) == Splice.OLD
     assert bench.snapshot(number - 1) == Splice.SPLICED
     assert bench.trust == Trust.VERIFIED
@@ -384,7 +388,8 @@ def test_a_snapshot_that_is_crossed_for_a_moment_is_given_its_time():
     bench.diff(11, 11, [("0.5", "1")])
     bench.diff(12, 12, [("1.2", "0")])
     assert bench.snapshot(10, [("1.2", "1"), ("1.0", "1")]) == Splice.SPLICED
-    assert bench.trust == Trust.VERIFIED and bench.row["resyncs"] == 0
+    assert bench.trust == Trust.VERIFIED
+    assert bench.row["resyncs"] == 0
 
 
 def test_a_level_without_a_price_is_left_out_of_a_book_and_counted():
@@ -395,7 +400,8 @@ def test_a_level_without_a_price_is_left_out_of_a_book_and_counted():
     bitstamp_diff(bench, 100, [("-1", "1"), ("0.9", "1")])
     assert bench.books[0].bids().tolist() == [[10000, 5000], [9000, 1000]]
     assert bench.row["unpriced"] == 3
-    assert bench.row["malformed"] == 0 and bench.trust == Trust.UNVERIFIED
+    assert bench.row["malformed"] == 0
+    assert bench.trust == Trust.UNVERIFIED
 
 
 def test_a_top_that_left_what_a_cut_snapshot_told_of_is_taken_anew():

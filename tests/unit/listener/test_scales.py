@@ -39,7 +39,8 @@ def test_finer_text_opens_a_generation_that_holds_it():
 def test_a_larger_number_takes_decimals_that_nobody_used():
     bench = Bench(price=10)
     new = bench.outgrown(bench.text(("9999999999.0", "1")))
-    assert new is not None and new.price_decimals <= 8
+    assert new is not None
+    assert new.price_decimals <= 8
 
 
 @pytest.mark.parametrize("level", [
@@ -49,7 +50,8 @@ def test_a_larger_number_takes_decimals_that_nobody_used():
 def test_text_that_no_scale_holds_opens_no_generation_and_stops_nobody(level):
     bench = Bench()
     assert bench.outgrown(bench.text(level)) is None
-    assert bench.moves == [] and len(bench.table) == 1
+    assert bench.moves == []
+    assert len(bench.table) == 1
 
 
 @pytest.mark.parametrize("nonsense", ["Infinity", "None", "1e999999999"])
@@ -63,7 +65,8 @@ def test_one_absurd_number_does_not_spoil_the_scale_for_later_ones():
     assert bench.outgrown(bench.text(("1e-30", "1"))) is None
     assert bench.outgrown(bench.text(("1e30", "1"))) is None
     new = bench.outgrown(bench.text(("1.000000001", "1")))
-    assert new is not None and new.price_decimals == 9
+    assert new is not None
+    assert new.price_decimals == 9
 
 
 def test_texts_that_no_one_scale_holds_end_after_a_few_generations():
