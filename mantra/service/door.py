@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from mantra.errors import Closed, MantraError
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, positive_seconds
 from mantra.service import mantra_pb2
 from mantra.service.grpc_client import Stream, Summaries, Worlds
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--depth", type=int, default=0, metavar="N", help="levels a side, 1 to 10")
     add("--rate", type=float, default=0.0, metavar="N", help="states a second at most")
     add("--levels", action="store_true", help="print every level, not only the best")
-    add("--duration", type=float, metavar="SECONDS", help="end after that long; default: Ctrl-C")
+    add("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long; default: Ctrl-C")
     add("--json", action="store_true", help="print one JSON object at the end instead of the states")
     options = parser.parse_args(argv)
     if options.compatible and (options.v1 or options.instrument or options.depth or options.rate
