@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051 or the next free); "
                       "'off': do not")
     made.add_argument("--headless", action="store_true", help="no terminal; a line now and then on standard error")
-    made.add_argument("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long; default: Ctrl-C")
+    made.add_argument("--duration", type=positive_seconds, metavar="SECONDS",
+                      help="end after that long; default: Ctrl-C")
     made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
     made.add_argument("--verbose", action="store_true", help="log more to standard error")
     return made

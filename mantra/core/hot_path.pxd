@@ -14,7 +14,7 @@ from mantra.core.transport cimport Transport, mantra_transport
 from mantra.core.vector cimport mantra_vector
 
 
-cdef extern from "mantra/hot_path.h" nogil:
+cdef extern from "mantra/receive.h" nogil:
     enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BOOK_LIVE, MANTRA_WANTS_SNAPSHOT
     enum: MANTRA_WANTS_SCALE, MANTRA_EVENT_NONE, MANTRA_EVENT_TEXT, MANTRA_EVENT_WANTS, MANTRA_EVENT_WOKEN
     enum: MANTRA_EVENT_DEADLINE, MANTRA_EVENT_CLOSED, MANTRA_EVENT_FAILED, MANTRA_EVENT_PROTOCOL

@@ -1,0 +1,297 @@
+/* feed.h - what a feed is, how far its books are believed, and how that is published.
+ *
+ * A feed is one connection: its transport, its frames, its venue's decoder, its books and its queues. One thread runs it
+ * and is the only writer of all of them. hot_path.h takes messages to books, receive.h takes bytes to messages. */
+#ifndef MANTRA_FEED_H
+#define MANTRA_FEED_H
+
+#include "mantra/book.h"
+#include "mantra/clock.h"
+#include "mantra/decode.h"
+#include "mantra/doorbell.h"
+#include "mantra/frame.h"
+#include "mantra/histogram.h"
+#include "mantra/ledger.h"
+#include "mantra/queue.h"
+#include "mantra/top.h"
+#include "mantra/transport.h"
+#include "mantra/vector.h"
+
+enum { MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE };
+
+/* State of a book in its feed; trust, which others see, follows from it. */
+enum {
+    MANTRA_BOOK_IDLE,    /* not connected or not asked for: messages are of no use */
+    MANTRA_BOOK_HOLDING, /* waits for a snapshot; messages are held back */
+    MANTRA_BOOK_LIVE,
+};
+
+/* What a book wants from Python (mantra_feed_book.wants). */
+enum { MANTRA_WANTS_SNAPSHOT = 1, MANTRA_WANTS_SCALE = 2 };
+
+/* Why mantra_feed_run() came back. */
+enum {
+    MANTRA_EVENT_NONE = 0,
+    MANTRA_EVENT_TEXT = 1,     /* feed->text is for the subscriber: acknowledgement, error, restart notice */
+    MANTRA_EVENT_WANTS = 2,    /* some book wants something */
+    MANTRA_EVENT_WOKEN = 3,    /* another thread called mantra_transport_wake() */
+    MANTRA_EVENT_DEADLINE = 4,
+    MANTRA_EVENT_CLOSED = 5,   /* the venue closed: feed->close_code, 0 without a close frame */
+    MANTRA_EVENT_FAILED = 6,   /* the transport failed */
+    MANTRA_EVENT_PROTOCOL = 7, /* not WebSocket: feed->protocol_error of frame.h */
+    MANTRA_EVENT_SILENT = 8,   /* nothing received for longer than the venue's rule allows */
+};
+
+/* A second look at what a snapshot said (mantra_feed_book.looked), by Python. */
+enum { MANTRA_LOOK_AHEAD, MANTRA_LOOK_AGREED, MANTRA_LOOK_GIVEN_UP };
+
+typedef struct mantra_feed_book {
+    mantra_book book;
+    uint32_t instrument;
+    uint32_t slot;             /* in the run's vector of tops */
+    uint8_t state, wants;
+    uint8_t trust, reason;
+    uint8_t looked;            /* MANTRA_LOOK_*: is the snapshot what the venue says when asked again? */
+    bool chained;              /* the stream has been seen to reach back to the snapshot, or to follow it without a hole */
+    uint64_t sequence;         /* the last message applied */
+    uint64_t streamed;         /* the newest message of this connection, applied or not */
+    uint64_t needed;           /* a snapshot older than this leaves a hole before the first held message */
+    uint32_t held;             /* messages held back */
+    uint32_t behind;           /* messages in a row that were older than the book */
+    int64_t told[2];           /* by side: the worst price that a cut snapshot told of; 0: it told of all */
+    uint64_t last_trade_id;    /* 0: none yet */
+    bool traded;               /* on this connection */
+    uint64_t crossed_at;       /* cycles; 0: not crossed */
+    int64_t trust_since_ns;
+} mantra_feed_book;
+
+/* Held back: `size` bytes of text follow this, then padding to 8. What it leads to has the snapshot's origin: that is
+ * what it waited for. */
+typedef struct mantra_held {
+    uint32_t size, book;
+} mantra_held;
+
+#define MANTRA_BEHIND_LIMIT 256 /* no venue is late by so many: it has begun to count anew, and the book stands still */
+#define MANTRA_NEEDS_MESSAGE UINT64_MAX /* `needed`: the next message will tell how new the snapshot must be */
+
+typedef struct mantra_feed {
+    /* given */
+    const mantra_clock *clock;
+    mantra_transport *transport;       /* NULL for a recording */
+    mantra_frames frames;
+    mantra_decode decode, decode_snapshot;
+    mantra_decoder decoder;
+    mantra_feed_book *books;
+    uint32_t book_count;
+    mantra_producer *updates, *trades, *tops;
+    mantra_vector *latest_tops;
+    mantra_doorbell *doorbell;
+    mantra_ledger_row *ledger;
+    mantra_histogram *socket_to_top;   /* NULL: not measured */
+    uint8_t *held;
+    size_t held_size, held_capacity;
+    uint32_t index;                    /* among the feeds of a poller */
+    uint16_t publisher;
+    uint8_t venue, scheme, live_trust;
+    bool looks_twice;                  /* a snapshot is believed fully only after a second look */
+    bool dense_trades;                 /* trade ids rise by one per instrument: a jump is a loss */
+    uint32_t snapshot_levels;          /* a side of a snapshot with so many may have more; 0: snapshots are whole */
+    uint64_t cross_limit;              /* cycles a cross may last before the book is resynchronised */
+    /* liveness, in cycles */
+    uint64_t heartbeat_every, stale_after, silent_after;
+    uint8_t heartbeat_opcode;
+    uint16_t heartbeat_size;
+    uint8_t heartbeat[128];
+    /* running */
+    uint64_t origin;                   /* of the bytes being read */
+    uint64_t split_origin;             /* of the first bytes of a message that is not complete yet; 0: none */
+    uint64_t heard, next_heartbeat;
+    bool stale, replaying;
+    const uint8_t *text;
+    size_t text_size;
+    uint16_t close_code;
+    int protocol_error;
+    uint32_t wanting;                  /* books whose wants are not zero */
+} mantra_feed;
+
+#define MANTRA_COUNT(feed, counter, n) mantra_ledger_add((feed)->ledger, MANTRA_COUNT_##counter, (n))
+
+static inline void
+mantra_feed_want(mantra_feed *feed, mantra_feed_book *book, uint8_t what)
+{
+    feed->wanting += book->wants == 0;
+    book->wants |= what;
+}
+
+static inline void
+mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue_time_ns, uint64_t origin, uint64_t now)
+{
+    const uint64_t head[MANTRA_TOP_WORDS] = {
+        origin,
+        mantra_pack_published(now - origin, feed->publisher),
+        book->sequence,
+        (uint64_t)venue_time_ns,
+        (uint64_t)book->trust_since_ns,
+        mantra_word(book->instrument, feed->venue, book->trust, book->reason,
+                    feed->replaying ? MANTRA_FROM_SNAPSHOT : 0),
+    };
+    mantra_seqlock *latest = mantra_vector_begin(feed->latest_tops, book->slot);
+    mantra_seqlock *queued = mantra_produce_begin(feed->tops);
+    mantra_top_store(&book->book, head, latest->words, queued->words);
+    mantra_seqlock_end(latest);
+    mantra_produce_end(feed->tops, queued);
+    MANTRA_COUNT(feed, tops, 1);
+    mantra_doorbell_hurry(feed->doorbell);
+}
+
+/* One update; `published` as mantra_pack_published() makes it. */
+static inline void
+mantra_feed_update(mantra_feed *feed, const mantra_feed_book *book, uint8_t kind, uint8_t flags, int64_t price,
+                   int64_t size, int64_t venue_time_ns, uint64_t origin, uint64_t published)
+{
+    _Static_assert(offsetof(mantra_update, instrument) == 48 && offsetof(mantra_update, trust) == 55, "as stored here");
+    mantra_seqlock *slot = mantra_produce_begin(feed->updates);
+    mantra_word_store(&slot->words[0], origin);
+    mantra_word_store(&slot->words[1], published);
+    mantra_word_store(&slot->words[2], (uint64_t)price);
+    mantra_word_store(&slot->words[3], (uint64_t)size);
+    mantra_word_store(&slot->words[4], book->sequence);
+    mantra_word_store(&slot->words[5], (uint64_t)venue_time_ns);
+    mantra_word_store(&slot->words[6], mantra_word(book->instrument, feed->venue, kind, flags, book->trust));
+    mantra_produce_end(feed->updates, slot);
+}
+
+/* The header fields that go with the levels; inside the book's write section. */
+static inline void
+mantra_feed_describe(mantra_feed *feed, mantra_feed_book *book, int64_t venue_time_ns, uint64_t updates_to_come)
+{
+    mantra_book_stamp(&book->book, book->sequence, venue_time_ns, feed->updates->position + updates_to_come);
+    mantra_book_judge(&book->book, book->trust, book->reason, book->trust_since_ns);
+}
+
+/* Trust changes without a level changing: everybody is told at once. */
+static inline void
+mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint8_t reason, uint64_t origin)
+{
+    if (book->trust == trust && book->reason == reason)
+        return;
+    const uint64_t now = mantra_clock_cycles(feed->clock);
+    if (book->trust != trust)
+        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, now);
+    book->trust = trust;
+    book->reason = reason;
+    const int64_t venue_time_ns = MANTRA_BOOK_GET(&book->book, venue_time_ns);
+    mantra_book_begin(&book->book);
+    mantra_feed_describe(feed, book, venue_time_ns, 1);
+    mantra_book_end(&book->book);
+    mantra_feed_update(feed, book, MANTRA_TRUST, 0, 0, 0, venue_time_ns, origin,
+                       mantra_pack_published(now - origin, feed->publisher));
+    MANTRA_COUNT(feed, updates, 1);
+    mantra_feed_publish_top(feed, book, venue_time_ns, origin, now);
+    mantra_doorbell_ring(feed->doorbell);
+}
+
+/* Lose faith in a book: it needs a snapshot (or, BY_IMAGE, the next message) to be believed again. */
+static inline void
+mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
+{
+    if (book->state == MANTRA_BOOK_IDLE)
+        return;
+    mantra_feed_trust(feed, book, MANTRA_SUSPECT, reason, origin);
+    book->crossed_at = 0;
+    if (feed->scheme == MANTRA_BY_IMAGE)
+        return;
+    if (book->state == MANTRA_BOOK_LIVE) {
+        if (book->chained)
+            MANTRA_COUNT(feed, resyncs, 1); /* else it was not synchronised yet */
+        book->state = MANTRA_BOOK_HOLDING;
+        book->needed = book->streamed;
+    }
+    if (feed->scheme == MANTRA_BY_TIME)
+        book->needed = MANTRA_NEEDS_MESSAGE; /* what was lost has no number: only a later message bounds it */
+    mantra_feed_want(feed, book, MANTRA_WANTS_SNAPSHOT);
+}
+
+/* How far a live book deserves to be believed, and why no further. */
+static inline uint8_t
+mantra_feed_deserves(mantra_feed *feed, mantra_feed_book *book, uint8_t *reason, uint64_t origin)
+{
+    if (MANTRA_UNLIKELY(mantra_book_crossed(&book->book))) {
+        if (!book->crossed_at) {
+            book->crossed_at = origin;
+            MANTRA_COUNT(feed, crosses, 1);
+        }
+        *reason = MANTRA_REASON_CROSSED;
+        return MANTRA_SUSPECT;
+    }
+    book->crossed_at = 0;
+    if (MANTRA_UNLIKELY(feed->stale)) {
+        *reason = MANTRA_REASON_SILENT; /* a snapshot came while the stream is silent */
+        return MANTRA_STALE;
+    }
+    if (MANTRA_UNLIKELY(!book->chained) && feed->live_trust == MANTRA_VERIFIED) {
+        *reason = MANTRA_REASON_SYNCHRONISING; /* the snapshot may be older than the stream: its first message will tell */
+        return MANTRA_UNVERIFIED;
+    }
+    if (MANTRA_UNLIKELY(feed->looks_twice && book->looked != MANTRA_LOOK_AGREED)) {
+        *reason = MANTRA_REASON_SYNCHRONISING;
+        return book->looked == MANTRA_LOOK_GIVEN_UP ? MANTRA_UNVERIFIED : (uint8_t)(feed->live_trust - 1);
+    }
+    *reason = MANTRA_REASON_NONE;
+    return feed->live_trust;
+}
+
+/* After levels changed; the caller publishes. Returns whether trust itself changed. */
+static inline bool
+mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    uint8_t reason;
+    const uint8_t trust = mantra_feed_deserves(feed, book, &reason, origin);
+    if (MANTRA_LIKELY(trust == book->trust && reason == book->reason))
+        return false;
+    if (trust != book->trust)
+        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, mantra_clock_cycles(feed->clock));
+    book->trust = trust;
+    book->reason = reason;
+    return true;
+}
+
+/* Something was learnt about a live book although no level changed. */
+static inline void
+mantra_feed_rejudge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    uint8_t reason;
+    if (book->state == MANTRA_BOOK_LIVE) {
+        const uint8_t trust = mantra_feed_deserves(feed, book, &reason, origin);
+        mantra_feed_trust(feed, book, trust, reason, origin);
+    }
+}
+
+/* After a snapshot: how deep does it tell of the book? */
+static inline void
+mantra_feed_told(const mantra_feed *feed, mantra_feed_book *book)
+{
+    for (size_t side = 0; side < 2; side++) {
+        const bool cut = feed->snapshot_levels && MANTRA_BOOK_GET(&book->book, count[side]) >= feed->snapshot_levels;
+        book->told[side] = cut ? mantra_level_price(mantra_book_side(&book->book, side)) : 0;
+    }
+}
+
+/* Has the market moved so far that the top holds levels which the snapshot did not tell of? Between them others may stand,
+ * unknown until they change: the top would be wrong, and look right. */
+static inline bool
+mantra_feed_adrift(const mantra_feed_book *book)
+{
+    for (size_t side = 0; side < 2; side++) {
+        const uint32_t count = MANTRA_BOOK_GET(&book->book, count[side]);
+        const int64_t mirror = -(int64_t)side;
+        if (book->told[side] &&
+            (count < MANTRA_DEPTH ||
+             (mantra_level_price(mantra_book_side(&book->book, side) + count - MANTRA_DEPTH) ^ mirror) <
+                 (book->told[side] ^ mirror)))
+            return true;
+    }
+    return false;
+}
+
+#endif
