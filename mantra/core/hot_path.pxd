@@ -87,6 +87,7 @@ cdef class Feed:
     cdef readonly Clock clock
     cdef Transport transport
     cdef list kept                  # Python owners of everything the feed points to
+    cdef bytes given                # the last message given by hand: `text` may point into it
     cdef list books_
     cdef uint32_t most_books
     cdef void *image_texts

@@ -307,8 +307,8 @@ cdef class Feed:
     def message(self, bytes text not None) -> int:
         """One venue message, as received. Returns its kind (decode.h)."""
         cdef size_t size = len(text)
-        padded = text + bytes(MANTRA_PADDING)
-        cdef int kind = mantra_feed_message(&self.feed, padded, size, mantra_clock_cycles(self.feed.clock))
+        self.given = text + bytes(MANTRA_PADDING)
+        cdef int kind = mantra_feed_message(&self.feed, self.given, size, mantra_clock_cycles(self.feed.clock))
         mantra_doorbell_ring(self.feed.doorbell)
         return kind
 

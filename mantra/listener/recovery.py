@@ -36,6 +36,7 @@ class Job:
     number: int
     request: Request | None = field(compare=False)
     done: Answered = field(compare=False)
+    wanted: Callable[[], bool] = field(compare=False)
 
 
 class SnapshotDesk:
@@ -56,11 +57,12 @@ class SnapshotDesk:
     def _now(self) -> float:
         return self._clock.ns(self._clock.cycles() - self._made) / 1e9
 
-    def fetch(self, request: Request | None, done: Answered, delay: float = 0.0) -> None:
-        """Fetch `request` in `delay` seconds, or when the venue's pace allows. `done` is called on another thread.
-        Without a request there is nothing but the delay."""
+    def fetch(self, request: Request | None, done: Answered, delay: float = 0.0,
+              wanted: Callable[[], bool] = lambda: True) -> None:
+        """Fetch `request` in `delay` seconds, or when the venue's pace allows, if it is still `wanted` then. `done` is
+        called on another thread. Without a request there is nothing but the delay."""
         with self._changed:
-            heapq.heappush(self._jobs, Job(self._now() + delay, next(self._numbers), request, done))
+            heapq.heappush(self._jobs, Job(self._now() + delay, next(self._numbers), request, done, wanted))
             if len(self._threads) < min(WORKERS, len(self._jobs)):
                 thread = threading.Thread(target=self._work, name=f"mantra-snapshots-{self.venue.name}", daemon=True)
                 self._threads.append(thread)
@@ -92,6 +94,8 @@ class SnapshotDesk:
         rest = Rest(self.venue.endpoints.rest, ca_file=self.venue.endpoints.ca_file)
         self._rests.append(rest)
         while (job := self._next()) is not None:
+            if not job.wanted():        # its connection is gone: spend no weight on it
+                continue
             if job.request is None:
                 job.done(b"", self._clock.cycles())
                 continue
@@ -101,6 +105,7 @@ class SnapshotDesk:
             answer = self._ask(rest, job.request)
             if not self._closing.is_set():
                 job.done(answer, asked_at)
+
     def _ask(self, rest: Rest, request: Request) -> bytes | MantraError:
         try:
             status, headers, body = rest.get(request.path)
@@ -148,7 +153,8 @@ class Recovery:
         delay = self.pause(index) if again else 0.0
         session, deliver = self.session, self._deliver
         self._desk.fetch(self._desk.venue.snapshot(symbol, self._levels),
-                         lambda answer, asked_at: deliver(session, index, answer, asked_at), delay)
+                         lambda answer, asked_at: deliver(session, index, answer, asked_at), delay,
+                         lambda: session == self.session)
 
     def arrived(self, session: int, index: int) -> bool:
         """Is this answer still wanted?"""

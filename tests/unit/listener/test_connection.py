@@ -41,7 +41,7 @@ class Desk:
 
     venue = venues.get("binance")
 
-    def fetch(self, request, done, delay=0.0):
+    def fetch(self, request, done, delay=0.0, wanted=None):
         pass
 
 

@@ -136,7 +136,7 @@ class Bench:
         self.recovery = Recovery(self, lambda *what: self.delivered.append(what), 5000,
                                  lambda: Backoff(random.Random(1)))
 
-    def fetch(self, request, done, delay=0.0):
+    def fetch(self, request, done, delay=0.0, wanted=None):
         self.fetched.append((request.path, done, delay))
 
 
@@ -173,3 +173,9 @@ def test_asking_again_takes_longer_every_time_until_the_book_is_believed():
     assert delays[1] < delays[2] < delays[3]
     bench.recovery.believed(0)
     assert bench.recovery.pause(0) <= 0.25
+
+
+def test_what_a_lost_connection_still_wanted_is_not_fetched_any_more(desk):
+    desk.desk.fetch(Request("/of-the-old-connection", 1), desk.done, 0.05, lambda: False)
+    desk.fetch("/of-the-new-one", 0.1)
+    assert desk.wait() == [b"/of-the-new-one"]
