@@ -22,7 +22,8 @@ class Bench:
         venue = venues.get("bitstamp")
         table = InstrumentTable()
         self.asked = []             # (delay, what to do with the answer)
-        desk = SimpleNamespace(venue=venue, fetch=lambda request, done, delay=0.0: self.asked.append((delay, done)))
+        desk = SimpleNamespace(venue=venue, fetch=lambda request, done, delay=0.0, wanted=None: self.asked.append(
+            (delay, done)))
         wanted = Wanted("ethusd", table.scale_for("ETH-USD", 8, 8))
         plan = SimpleNamespace(
             name="bitstamp-0", venue=venue, mode="book", depth=0, wanted=[wanted], desk=desk, scales=Scales(table),
