@@ -91,13 +91,4 @@ mantra_top_read(mantra_top *top, const mantra_book *book, uint32_t attempts)
     return MANTRA_BOOK_BUSY;
 }
 
-/* Do two tops say the same to who trades: levels, trust, reason, instrument? Sequence and times may differ. */
-static inline bool
-mantra_top_same(const mantra_top *a, const mantra_top *b)
-{
-    return a->instrument == b->instrument && a->venue == b->venue && a->trust == b->trust && a->reason == b->reason &&
-           a->bid_count == b->bid_count && a->ask_count == b->ask_count &&
-           memcmp(a->bid_price, b->bid_price, sizeof *a - offsetof(mantra_top, bid_price)) == 0;
-}
-
 #endif

@@ -5,6 +5,7 @@ and runs without the GIL, so that a busy Python thread in the same process delay
 """
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from mantra.core.aggregate import Hop, WorldMerger
@@ -32,9 +33,9 @@ class HopActor(Actor):
         self._hop: Hop | None = None
         self._producer: Producer | None = None
 
+    @abstractmethod
     def hop(self, spine: Spine, merge: Merge, producer: Producer) -> Hop:
         """The compiled hop from `merge` to `producer`."""
-        raise NotImplementedError
 
     def setup(self, spine: Spine) -> None:
         queues = [queue for family in self.reads for queue in spine.queues(family, self.message)]

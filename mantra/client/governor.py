@@ -44,19 +44,14 @@ class Governor:
 
     def __init__(self, clock: Clock, rates: Mapping[str, Sequence[Rate]]) -> None:
         self._clock = clock
-        self._start = clock.cycles()
         self._windows = {kind: [_Window(rate) for rate in rules] for kind, rules in rates.items()}
         self._blocked: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def _now(self) -> float:
-        """Seconds since the start: UTC may be set back, which must not stretch a wait by as much."""
-        return self._clock.ns(self._clock.cycles() - self._start) / 1e9
-
     def reserve(self, kind: str, weight: int = 1) -> float:
         """0.0: granted, and counted. Else nothing was counted, and this many seconds are to be waited first."""
         with self._lock:
-            now = self._now()
+            now = self._clock.seconds()
             windows = self._windows.get(kind, [])
             wait = self._blocked.get(kind, now) - now
             for window in windows:
@@ -80,7 +75,7 @@ class Governor:
     def block(self, kind: str, seconds: float) -> None:
         """The venue said to wait (HTTP 429, 418): grant nothing of `kind` for `seconds`."""
         with self._lock:
-            until = self._now() + seconds
+            until = self._clock.seconds() + seconds
             self._blocked[kind] = max(until, self._blocked.get(kind, 0.0))
 
 

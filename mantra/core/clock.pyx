@@ -97,6 +97,10 @@ cdef class Clock:
         """Now, in UTC nanoseconds. It follows the OS's clock, so it can step back when that does."""
         return mantra_clock_utc_ns(self.clock, mantra_clock_cycles(self.clock))
 
+    def seconds(self) -> float:
+        """Since some moment in the past; what waits and paces counts in these, as UTC may be set back."""
+        return mantra_clock_ns(self.clock, mantra_clock_cycles(self.clock)) / 1e9
+
     def ns(self, uint64_t span) -> int:
         """Nanoseconds in a span of cycles."""
         return mantra_clock_ns(self.clock, span)

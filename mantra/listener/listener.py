@@ -468,7 +468,7 @@ class PollerListener(Actor):
             connection.released = partial(self._poller.remove, index)
 
     def step(self, spine: Spine) -> int:
-        now = self._now()
+        now = self._clock.seconds()
         for index in [index for index, due in self._due.items() if due <= now]:
             del self._due[index]
             self._connecting.submit(self._connect, index)
@@ -491,10 +491,10 @@ class PollerListener(Actor):
 
     def _after(self, index: int, delay: float | None) -> None:
         if delay is None:
-            self._tick_at[index] = self._now() + self.connections[index].patience()
+            self._tick_at[index] = self._clock.seconds() + self.connections[index].patience()
         else:
             del self._tick_at[index]
-            self._due[index] = self._now() + delay
+            self._due[index] = self._clock.seconds() + delay
 
     def _connect(self, index: int) -> None:
         """On a helper thread; until it is done nobody else touches this connection."""
@@ -506,9 +506,6 @@ class PollerListener(Actor):
             log.exception("%s: connecting failed", connection.name)
         self._connected.put((index, delay))
         self._poller.wake()
-
-    def _now(self) -> float:
-        return self._clock.utc_ns() / 1e9
 
     def wake(self) -> None:
         if self.stopping.is_set():

@@ -30,7 +30,7 @@ Answered = Callable[[bytes | MantraError, int], None]    # the body, or why ther
 
 @dataclass(order=True)
 class Job:
-    """One snapshot to fetch at `due`, seconds since the desk was made."""
+    """One snapshot to fetch at `due`, by the clock's seconds."""
 
     due: float
     number: int
@@ -46,7 +46,6 @@ class SnapshotDesk:
         self.venue = venue
         self._governor = governor
         self._clock = clock
-        self._made = clock.cycles()
         self._rests: list[Rest] = []
         self._jobs: list[Job] = []
         self._numbers = itertools.count()
@@ -54,15 +53,12 @@ class SnapshotDesk:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def _now(self) -> float:
-        return self._clock.ns(self._clock.cycles() - self._made) / 1e9
-
     def fetch(self, request: Request | None, done: Answered, delay: float = 0.0,
               wanted: Callable[[], bool] = lambda: True) -> None:
         """Fetch `request` in `delay` seconds, or when the venue's pace allows, if it is still `wanted` then. `done` is
         called on another thread. Without a request there is nothing but the delay."""
         with self._changed:
-            heapq.heappush(self._jobs, Job(self._now() + delay, next(self._numbers), request, done, wanted))
+            heapq.heappush(self._jobs, Job(self._clock.seconds() + delay, next(self._numbers), request, done, wanted))
             if len(self._threads) < min(WORKERS, len(self._jobs)):
                 thread = threading.Thread(target=self._work, name=f"mantra-snapshots-{self.venue.name}", daemon=True)
                 self._threads.append(thread)
@@ -84,7 +80,7 @@ class SnapshotDesk:
     def _next(self) -> Job | None:
         with self._changed:
             while not self._closing.is_set():
-                wait = self._jobs[0].due - self._now() if self._jobs else None
+                wait = self._jobs[0].due - self._clock.seconds() if self._jobs else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._jobs)
                 self._changed.wait(wait)
