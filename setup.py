@@ -170,7 +170,8 @@ def stub(source: Path) -> str:
             into += [f"{indent}{each}{its}" for each in name.split(", ")]
     for message, table in re.findall(r"#define MANTRA_(\w+?)(?:_FIELDS)?\(FIELD, ARRAY\)((?:.*\\\n)*.*)",
                                      Path("csrc/mantra/messages.h").read_text()) if "Message" in classes else ():
-        owner = classes[{"TRACKING": "Message", "INSTRUMENT": "InstrumentRow"}.get(message, message.title())]
+        named = "Message" if message == "TRACKING" else message.title()
+        owner = classes[named if named in classes else f"{named}Row"]
         for kind, name in re.findall(r"(FIELD|ARRAY)\(\w+, (\w+)", table):
             if f"def {name}(" not in "".join(owner):
                 owner.append(f"    {name}: {'int' if kind == 'FIELD' else 'tuple[int, ...]'}")

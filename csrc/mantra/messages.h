@@ -56,6 +56,18 @@ enum { MANTRA_FROM_SNAPSHOT = 2 }; /* a snapshot led to it: its time was spent o
 /* mantra_trade.side: the aggressor's */
 enum { MANTRA_BUY = 1, MANTRA_SELL = 2 };
 
+/* mantra_timing.queue of what did not come from a queue */
+enum { MANTRA_SOCKET = 0xFFFF };
+
+/* mantra_actor.state */
+enum {
+    MANTRA_ACTOR_STARTING = 1,
+    MANTRA_ACTOR_RUNNING = 2,
+    MANTRA_ACTOR_RESTARTING = 3,
+    MANTRA_ACTOR_FAILED = 4,
+    MANTRA_ACTOR_STOPPED = 5,
+};
+
 #define MANTRA_TRACKING(FIELD, ARRAY) \
     FIELD(uint64_t, origin)           \
     FIELD(uint64_t, published)
@@ -133,13 +145,42 @@ enum { MANTRA_BUY = 1, MANTRA_SELL = 2 };
     FIELD(uint8_t, price_decimals)             \
     FIELD(uint8_t, size_decimals)
 
+/* Where time went: one message (or `count` of them, taken at once) as one actor saw it. Tracking is the consumed
+ * message's own: so consumed - (origin + delta of published) is what it waited for in its queue. See tracking.h. */
+#define MANTRA_TIMING_FIELDS(FIELD, ARRAY) \
+    MANTRA_TRACKING(FIELD, ARRAY)          \
+    FIELD(uint64_t, consumed)              \
+    FIELD(uint64_t, busy)                  \
+    FIELD(uint64_t, position)              \
+    FIELD(uint16_t, queue)                 \
+    FIELD(uint16_t, actor)                 \
+    FIELD(uint32_t, count)                 \
+    FIELD(uint64_t, reserved)
+
+/* Who is at work in a run; slot of <run>.actors = number = the publisher id in what it publishes. */
+#define MANTRA_ACTOR_FIELDS(FIELD, ARRAY) \
+    MANTRA_TRACKING(FIELD, ARRAY)         \
+    ARRAY(uint8_t, name, 48)              \
+    ARRAY(uint8_t, kind, 16)              \
+    FIELD(uint64_t, identity)             \
+    FIELD(int64_t, started_utc_ns)        \
+    FIELD(int64_t, core)                  \
+    FIELD(uint32_t, restarts)             \
+    FIELD(uint32_t, failures)             \
+    FIELD(uint32_t, number)               \
+    FIELD(uint8_t, state)                 \
+    FIELD(uint8_t, process)               \
+    FIELD(uint16_t, reserved)
+
 /* X(struct name, field list) */
 #define MANTRA_MESSAGES(X)                \
     X(update, MANTRA_UPDATE_FIELDS)       \
     X(trade, MANTRA_TRADE_FIELDS)         \
     X(top, MANTRA_TOP_FIELDS)             \
     X(world, MANTRA_WORLD_FIELDS)         \
-    X(instrument, MANTRA_INSTRUMENT_FIELDS)
+    X(instrument, MANTRA_INSTRUMENT_FIELDS) \
+    X(timing, MANTRA_TIMING_FIELDS)       \
+    X(actor, MANTRA_ACTOR_FIELDS)
 
 #define MANTRA_MEMBER(type, name) type name;
 #define MANTRA_MEMBERS(type, name, count) type name[count];
@@ -150,6 +191,7 @@ MANTRA_MESSAGES(MANTRA_STRUCT)
 
 _Static_assert(sizeof(mantra_update) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_trade) == 56, "one cache line with its version");
+_Static_assert(sizeof(mantra_timing) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_top) == 376, "six cache lines with its version");
 _Static_assert(sizeof(mantra_world) == 504, "eight cache lines with its version");
 

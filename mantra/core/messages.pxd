@@ -9,7 +9,8 @@ cdef extern from "mantra/messages.h" nogil:
     enum: MANTRA_REASON_NONE, MANTRA_REASON_SYNCHRONISING, MANTRA_REASON_GAP, MANTRA_REASON_CROSSED, MANTRA_REASON_MALFORMED
     enum: MANTRA_REASON_SCALE, MANTRA_REASON_FULL, MANTRA_REASON_SILENT, MANTRA_REASON_DISCONNECTED, MANTRA_REASON_CHECKSUM
     enum: MANTRA_RESET, MANTRA_BID, MANTRA_ASK, MANTRA_TRUST
-    enum: MANTRA_MORE, MANTRA_FROM_SNAPSHOT, MANTRA_BUY, MANTRA_SELL
+    enum: MANTRA_MORE, MANTRA_FROM_SNAPSHOT, MANTRA_BUY, MANTRA_SELL, MANTRA_SOCKET
+    enum: MANTRA_ACTOR_STARTING, MANTRA_ACTOR_RUNNING, MANTRA_ACTOR_RESTARTING, MANTRA_ACTOR_FAILED, MANTRA_ACTOR_STOPPED
 
     ctypedef struct mantra_update:
         uint64_t origin, published
@@ -59,6 +60,20 @@ cdef extern from "mantra/messages.h" nogil:
         uint16_t generation
         uint8_t price_decimals, size_decimals
 
+    ctypedef struct mantra_timing:
+        uint64_t origin, published, consumed, busy, position
+        uint16_t queue, actor
+        uint32_t count
+
+    ctypedef struct mantra_actor:
+        uint64_t origin, published
+        uint8_t *name
+        uint8_t *kind
+        uint64_t identity
+        int64_t started_utc_ns, core
+        uint32_t restarts, failures, number
+        uint8_t state, process
+
     ctypedef struct mantra_field:
         const char *name
         uint32_t offset, count
@@ -96,6 +111,12 @@ cdef class World(Message):
 
 cdef class InstrumentRow(Message):
     cdef mantra_instrument message
+
+cdef class Timing(Message):
+    cdef mantra_timing message
+
+cdef class ActorRow(Message):
+    cdef mantra_actor message
 
 
 cdef class Format:

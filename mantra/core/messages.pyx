@@ -22,6 +22,7 @@ cdef extern from "Python.h":
 
 DEPTH = MANTRA_DEPTH
 MAX_VENUES = MANTRA_MAX_VENUES
+SOCKET = MANTRA_SOCKET      # `Timing.queue` of what came from a socket
 
 
 class Trust(IntEnum):
@@ -70,6 +71,16 @@ class Flag(IntEnum):
 
     MORE = MANTRA_MORE                      # more updates of the same venue message follow
     FROM_SNAPSHOT = MANTRA_FROM_SNAPSHOT    # a top that a snapshot led to
+
+
+class ActorState(IntEnum):
+    """What an actor is at."""
+
+    STARTING = MANTRA_ACTOR_STARTING
+    RUNNING = MANTRA_ACTOR_RUNNING
+    RESTARTING = MANTRA_ACTOR_RESTARTING
+    FAILED = MANTRA_ACTOR_FAILED
+    STOPPED = MANTRA_ACTOR_STOPPED
 
 
 DTYPES, FINGERPRINTS, LAYOUTS = {}, {}, {}
@@ -149,6 +160,10 @@ cdef class Message:
     def publisher(self) -> int:
         """Number of the actor that published this."""
         return mantra_publisher((<uint64_t *>self.raw)[1])
+
+
+cdef str _text(const uint8_t *at, size_t size):
+    return (<const char *>at)[:size].split(b"\0")[0].decode(errors="replace")
 
 
 cdef str _named(kind, value):
@@ -231,7 +246,37 @@ cdef class InstrumentRow(Message):
                 f"decimals {self.price_decimals} {self.size_decimals}>")
 
     @property
-    def name(self) -> str: return (<const char *>self.message.name)[:32].split(b"\0")[0].decode()
+    def name(self) -> str: return _text(self.message.name, 32)
+
+
+cdef class Timing(Message):
+    """One message (`count` of them, taken at once), as one actor saw it: `origin` and `published` are its own, at `consumed`
+    (cycles) the actor took it, for `busy` cycles it worked on it. `queue`: its number, or SOCKET; `position`: in there."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return (f"<Timing actor {self.actor} queue {self.queue} position {self.position} count {self.count}: waited "
+                f"{self.consumed - self.published_cycles}, busy {self.busy} cycles>")
+
+
+cdef class ActorRow(Message):
+    """An actor of a run: `identity` of its process (pid << 42 | start), `core` it is pinned to (-1: none), `process`: is
+    that one of its own?"""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return f"<ActorRow {self.number} {self.name} {self.kind} pid {self.pid} {_named(ActorState, self.state)}>"
+
+    @property
+    def name(self) -> str: return _text(self.message.name, 48)
+    @property
+    def kind(self) -> str: return _text(self.message.kind, 16)
+    @property
+    def pid(self) -> int: return self.message.identity >> 42
 
 
 cdef class Format:
@@ -324,7 +369,8 @@ cdef void _register(const mantra_layout *layout, object kind):
                                              table["flags"].offset if "flags" in table else 0)
 
 
-TYPES = {"update": Update, "trade": Trade, "top": Top, "world": World, "instrument": InstrumentRow}
+TYPES = {"update": Update, "trade": Trade, "top": Top, "world": World, "instrument": InstrumentRow,
+         "timing": Timing, "actor": ActorRow}
 cdef size_t _index = 0
 while mantra_layout_at(_index) != NULL:
     _register(mantra_layout_at(_index), TYPES[mantra_layout_at(_index).name.decode()])
