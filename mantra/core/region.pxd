@@ -1,11 +1,12 @@
 """region: named shared memory (csrc/mantra/region.h)."""
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef extern from "mantra/region.h" nogil:
-    enum: MANTRA_REGION_ERROR
+    enum: MANTRA_REGION_ERROR, MANTRA_REGION_VERSION
     const char *MANTRA_REGION_DIRECTORY
 
     ctypedef struct mantra_region_header:
+        uint32_t version
         uint64_t owner, ceiling, fingerprint, slot_bytes, capacity
         char *kind
         char *layout

@@ -10,12 +10,14 @@ from posix.unistd cimport close
 
 from mantra.errors import LayoutMismatch, RegionError
 
-_PREFIX = "mantra."
+PREFIX = f"{MANTRA_REGION_DIRECTORY.decode()}/mantra."     # a region's path without its name
+FORMAT = MANTRA_REGION_VERSION                              # of the headers that this program reads
 _created = {}   # name -> pid that created it: what leaving the interpreter must not leave behind
 
 
 class RegionInfo(NamedTuple):
-    """What the header of a region says. Sizes in bytes of payload; `layout` as a person reads it."""
+    """What the header of a region says. Sizes in bytes of payload; `layout` as a person reads it. Where `format` is not
+    this program's FORMAT, only the owner is to be trusted."""
 
     name: str
     kind: str
@@ -27,6 +29,7 @@ class RegionInfo(NamedTuple):
     slot_bytes: int
     capacity: int
     layout: str
+    format: int
 
 
 cdef class Region:
@@ -151,6 +154,12 @@ cdef class Region:
         return [_info(name, &header) for name in _names(prefix) if _look(name, &header)]
 
     @staticmethod
+    def foreign(prefix: str = "") -> builtins.list[str]:
+        """Names of files that are called as regions are and are none, or may not be read."""
+        cdef mantra_region_header header
+        return [name for name in _names(prefix) if not _look(name, &header)]
+
+    @staticmethod
     def remove_stale(prefix: str) -> builtins.list[str]:
         """Remove regions whose owner is dead; returns their names."""
         return [name for name in _names(prefix) if mantra_region_bury(_path(name)) == 1]
@@ -193,12 +202,12 @@ cdef class Shared:
 
 
 cdef bytes _path(name):
-    return os.fsencode(f"{MANTRA_REGION_DIRECTORY.decode()}/{_PREFIX}{name}")
+    return os.fsencode(PREFIX + name)
 
 
 def _names(prefix):
-    return sorted(name.removeprefix(_PREFIX) for name in map(os.fsdecode, os.listdir(MANTRA_REGION_DIRECTORY))
-                  if name.startswith(_PREFIX + prefix))
+    folder, first = os.path.split(PREFIX)
+    return sorted(name.removeprefix(first) for name in os.listdir(folder) if name.startswith(first + prefix))
 
 
 cdef bint _look(name, mantra_region_header *header):
@@ -212,7 +221,7 @@ cdef bint _look(name, mantra_region_header *header):
 cdef object _info(str name, const mantra_region_header *header):
     return RegionInfo(name, header.kind.decode(errors="replace"), mantra_region_backed(header), header.ceiling,
                       header.owner >> 42, bool(mantra_process_alive(header.owner)), header.fingerprint,
-                      header.slot_bytes, header.capacity, header.layout.decode(errors="replace"))
+                      header.slot_bytes, header.capacity, header.layout.decode(errors="replace"), header.version)
 
 
 @atexit.register
