@@ -13,7 +13,9 @@ from mantra.core.histogram cimport mantra_histogram_record
 from mantra.core.merge cimport mantra_merge_next
 from mantra.core.messages cimport MANTRA_FROM_SNAPSHOT, MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
 from mantra.core.queue cimport Queue, mantra_consume, mantra_consumer, mantra_consumer_at, mantra_produce, mantra_produced
-from mantra.core.tracking cimport mantra_publisher, mantra_published_cycles, mantra_stamp
+from mantra.core.tracking cimport (
+    mantra_publisher, mantra_published_cycles, mantra_source, mantra_stamp, mantra_tracker, mantra_tracker_idle, mantra_tracker_took,
+)
 from mantra.core.vector cimport mantra_vector_read, mantra_vector_write
 
 from mantra.core.doorbell import SPINS
@@ -59,7 +61,7 @@ cdef bint _older(const mantra_top *top, const mantra_top *held) noexcept nogil:
 
 
 cdef class Hop:
-    """What the hops here have in common: a merge to read, a producer to write, a doorbell to wait at.
+    """What the hops here have in common: a merge to read (and its tracker), a producer to write, a doorbell to wait at.
 
     `unknown` counts messages of instruments or books that this hop was not told of, `published` what it wrote.
     """
@@ -131,13 +133,18 @@ cdef class Hop:
         cdef int handled
         cdef uint32_t source = 0
         cdef int got
+        cdef mantra_tracker *tracker = NULL if self.merge.tracker is None else &self.merge.tracker.tracker
         for handled in range(AT_ONCE):
             got = mantra_merge_next(&self.merge.merge, raw, &source)
             if got == 0:
+                if tracker is not NULL:
+                    mantra_tracker_idle(tracker)
                 return handled
             if got < 0:
                 self.catch_up()
             else:
+                if tracker is not NULL:
+                    mantra_tracker_took(tracker, <mantra_source *>&self.merge.merge.sources[source].consumer, raw)
                 self.hear(raw)
                 self.take(raw, True)
         return AT_ONCE

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from mantra.core.doorbell cimport Doorbell
 from mantra.core.messages cimport Format
 from mantra.core.queue cimport mantra_consumer
+from mantra.core.tracking cimport Tracker
 
 cdef extern from "mantra/merge.h" nogil:
     ctypedef struct mantra_merge_source:
@@ -23,4 +24,5 @@ cdef class Merge:
     cdef readonly Format format
     cdef readonly list queues
     cdef readonly Doorbell bell
+    cdef readonly Tracker tracker
     cdef bint raises

@@ -5,6 +5,7 @@ from libc.stdlib cimport calloc, free
 from mantra.core.doorbell cimport wait_until
 from mantra.core.messages cimport SCRATCH
 from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at
+from mantra.core.tracking cimport Tracker, mantra_source, mantra_tracker_idle, mantra_tracker_rest, mantra_tracker_took
 
 from mantra.errors import Lapped
 
@@ -12,15 +13,16 @@ from mantra.errors import Lapped
 cdef class Merge:
     """Reads `queues` (at least one, all of one message) as one. Iterating gives (source, message) of what waits.
 
-    `start`, `on_lap` and `doorbell` as for Queue.consumer; `start` may also be a list, one for each queue.
+    `start`, `on_lap`, `doorbell` and `tracker` as for Queue.consumer; `start` may also be a list, one for each queue.
     """
 
     def __init__(self, queues: Iterable[Queue], start: str | int | list[str | int] = "newest", *,
-                 on_lap: Literal["raise", "count"] = "raise", Doorbell doorbell=None):
+                 on_lap: Literal["raise", "count"] = "raise", Doorbell doorbell=None,
+                 Tracker tracker=None):
         cdef uint64_t[SCRATCH] scratch
         cdef Queue queue
         cdef uint32_t i
-        self.queues, self.bell, self.raises = list(queues), doorbell, on_lap == "raise"
+        self.queues, self.bell, self.tracker, self.raises = list(queues), doorbell, tracker, on_lap == "raise"
         if not self.queues:
             raise ValueError("a merge needs at least one queue")
         if on_lap not in ("raise", "count"):
@@ -53,10 +55,17 @@ cdef class Merge:
             if self.raises and self.lost != before:
                 raise Lapped(self.lost - before)
             got = mantra_merge_next(&self.merge, raw, &source)
+        if self.tracker is not None:
+            if got:
+                mantra_tracker_took(&self.tracker.tracker, <mantra_source *>&self.merge.sources[source].consumer, raw)
+            else:
+                mantra_tracker_idle(&self.tracker.tracker)
         return (source, self.format.load(raw)) if got else None
 
     def wait(self, timeout: float | None = None) -> bool:
         """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
+        if self.tracker is not None:
+            mantra_tracker_rest(&self.tracker.tracker)
         return wait_until(self.bell, mantra_merge_ready, &self.merge, timeout)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
