@@ -59,7 +59,7 @@ def test_without_a_ring_origins_are_passed_on_and_nothing_is_recorded():
     clock, queue, producer, _, _ = desk()
     tracker = Tracker(clock, 1)
     producer.produce(published(START - 5, 5))
-    list(Merge([queue], tracker=tracker))
+    assert len(list(Merge([queue], "oldest", tracker=tracker))) == 1
     assert (tracker.origin, tracker.timings) == (START - 5, None)
 
 
