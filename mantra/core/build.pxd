@@ -1,0 +1,1 @@
+"""build: what the compiler says of itself."""
