@@ -34,6 +34,7 @@ cdef extern from "mantra/region.h" nogil:
     int mantra_region_peek(const char *path, int access, mantra_region_header *header)
     int mantra_region_bury(const char *path)
     bint mantra_process_alive(uint64_t identity)
+    uint64_t mantra_process_identity(uint32_t pid)
     uint64_t mantra_process_self()
 
 

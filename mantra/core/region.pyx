@@ -201,6 +201,11 @@ cdef class Shared:
         self.close()
 
 
+def process_identity(pid: int | None = None) -> int:
+    """pid << 42 | start of this process, or of `pid`; 0: it is dead. A pid alone may be somebody else's by now."""
+    return mantra_process_identity(os.getpid() if pid is None else pid)
+
+
 cdef bytes _path(name):
     return os.fsencode(PREFIX + name)
 

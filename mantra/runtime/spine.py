@@ -10,9 +10,14 @@ process of the same user attaches by name, reads, and leaves without the run not
     <run>.world, <run>.latest.world             an aggregator's queue and newest values, slot = instrument's slot
     <run>.book.V.S                              book of venue V's symbol S
     <run>.latency.W.A                           histogram of W ("socket_to_top") measured by A
+    <run>.actors                                who is at work: slot = number = publisher id
+    <run>.timings.A                             ring of what actor A consumed, and how long that took
+    <run>.timer.A.N  .counter.A.N  .gauge.A.N   meters of A's own
 """
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +33,11 @@ from mantra.core.doorbell import Doorbell
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import Ledger
 from mantra.core.merge import Merge
-from mantra.core.messages import InstrumentRow
+from mantra.core.messages import DTYPES, ActorRow, ActorState, InstrumentRow
+from mantra.core.meter import Counter, Gauge, Timer
 from mantra.core.queue import Consumer, Queue
-from mantra.core.region import Region
+from mantra.core.region import Region, process_identity
+from mantra.core.tracking import Tracker
 from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, RegionError
 
@@ -39,7 +46,9 @@ MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queu
 CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048}
 MOST_INSTRUMENTS = 8_192
 MOST_BOOKS = 8_192
-MOST_FEEDS = 512
+MOST_FEEDS = 512        # their numbers are those of their ledger rows; other actors' follow
+MOST_ACTORS = 1_024
+TIMINGS, MANY_TIMINGS, MANY = 4_096, 1_024, 16      # records of an actor's ring; of one that comes after so many others
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ class Spine:
         self._regions: dict[str, Any] = {}
         self._instruments: list[RunInstrument] = []
         self._books = 0
+        self._next_actor = itertools.count(MOST_FEEDS)
+        self.actor = "user" if owner else f"user-{os.getpid()}"     # whose meters are made here
         try:
             if owner:
                 self.clock = clock or Clock()
@@ -78,12 +89,14 @@ class Spine:
                 self.ledger = self._make("ledger", lambda name: Ledger.create(name, MOST_FEEDS))
                 self.instrument_rows = self.vector("instruments", "instrument", MOST_INSTRUMENTS)
                 self.tops = self.vector("latest.tops", "top", MOST_BOOKS)
+                self.actor_rows = self.vector("actors", "actor", MOST_ACTORS)
             else:
                 self.clock = Clock.open(f"{run}.clock")
                 self.doorbell = self._make("doorbell", Doorbell.open)
                 self.ledger = self._make("ledger", Ledger.open)
                 self.instrument_rows = self.vector("instruments", "instrument")
                 self.tops = self.vector("latest.tops", "top")
+                self.actor_rows = self.vector("actors", "actor")
         except BaseException:
             self.close()
             raise
@@ -211,6 +224,74 @@ class Spine:
         return {name.removeprefix("latency."): self.histogram(name.removeprefix("latency."))
                 for name in self.names("latency.")}
 
+    # Actors and their time -------------------------------------------------------------------------------------
+
+    def add_actor(self, name: str, kind: str, number: int | None = None, *, core: int = -1) -> int:
+        """Enter an actor: its number (a feed's: its ledger row's), the publisher of its messages."""
+        if number is None:
+            number = next(self._next_actor)
+        if number >= MOST_ACTORS:
+            raise ConfigurationError(f"a run has at most {MOST_ACTORS - MOST_FEEDS} actors beside its feeds")
+        self.actor_rows.write(number, ActorRow(
+            number=number, name=name.encode()[:48], kind=kind.encode()[:16], identity=process_identity(), core=core,
+            state=ActorState.STARTING, started_utc_ns=self.clock.utc_ns()))
+        return number
+
+    def change_actor(self, number: int, **fields: Any) -> None:
+        """Tell more of an actor: `state`, `restarts`, `failures`, `identity`, ... (fields of ActorRow)."""
+        row = self.actor_rows.read(number)
+        told = {name: getattr(row, name) for name in DTYPES["actor"].names or ()}
+        self.actor_rows.write(number, ActorRow(**told | fields))
+
+    def actors(self) -> list[ActorRow]:
+        """Everybody at work, by number."""
+        return [row for number in range(MOST_ACTORS) if (row := self.actor_rows.read(number)) is not None]
+
+    def tracker(self, name: str, number: int) -> Tracker:
+        """What actor `number` gives to all that it reads and writes with; its timings go to "timings.`name`"."""
+        name = f"timings.{name}"
+        if self.owner:
+            capacity = TIMINGS if len(self.names("timings.")) < MANY else MANY_TIMINGS
+            return Tracker(self.clock, number, self.queue(name, "timing", capacity))
+        return Tracker(self.clock, number, Queue.open(f"{self.run}.{name}", write=True))
+
+    def timer(self, name: str) -> Timer:
+        """A timer of one's own: `with timer: ...`, or `timer.record(ns)`."""
+        return Timer(self.clock, self._make(self._meter("timer", name), Histogram.create))
+
+    def counter(self, name: str) -> Counter:
+        """A counter of one's own: `counter.add()`."""
+        return self._make(self._meter("counter", name), Counter.create)
+
+    def gauge(self, name: str) -> Gauge:
+        """A gauge of one's own: `gauge.set(1.5)`."""
+        return self._make(self._meter("gauge", name), Gauge.create)
+
+    def _meter(self, kind: str, name: str) -> str:
+        return f"{kind}.{self.actor}.{safe_name(name)}"
+
+    def timers(self) -> dict[tuple[str, str], Histogram]:
+        """Every timer's histogram by (actor, name), whichever process keeps it."""
+        return self._meters("timer", Histogram.open)
+
+    def counters(self) -> dict[tuple[str, str], int]:
+        return {key: counter.value for key, counter in self._meters("counter", Counter.open).items()}
+
+    def gauges(self) -> dict[tuple[str, str], float]:
+        return {key: gauge.value for key, gauge in self._meters("gauge", Gauge.open).items()}
+
+    def _meters(self, kind: str, open: Callable[[str], T]) -> dict[tuple[str, str], T]:
+        found, names = {}, list(self._regions)
+        if self.run is not None:
+            names = [info.name.removeprefix(f"{self.run}.") for info in Region.list(f"{self.run}.{kind}.")]
+        for full in names:
+            if full.startswith(f"{kind}."):
+                _, actor_and_name = full.split(".", 1)
+                actor, _, name = actor_and_name.rpartition(".")
+                with contextlib.suppress(RegionError):      # gone since
+                    found[actor, name] = self._regions.get(full) or open(f"{self.run}.{full}")
+        return found
+
     # Reading ---------------------------------------------------------------------------------------------------
 
     def read(self, family: str, timeout: float | None = None, *,
@@ -277,6 +358,8 @@ class Spine:
         for region in reversed(list(self._regions.values())):
             region.close()
         self._regions.clear()
+        if self.owner and self.run is not None:
+            Region.remove_stale(f"{self.run}.")     # meters of processes that were killed
 
     def __enter__(self) -> Spine:
         return self

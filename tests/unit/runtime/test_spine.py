@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from mantra.core.messages import Top, Update, World
+from mantra.core.messages import ActorState, Top, Update, World
 from mantra.core.region import Region
 from mantra.errors import ConfigurationError
 from mantra.runtime import spine as room
@@ -139,3 +139,54 @@ def test_any_symbol_can_be_part_of_a_name(spine, symbol):
 def test_attaching_to_nothing_says_what_there_is(spine):
     with pytest.raises(ConfigurationError, match=f"no run 'nobody'; running: .*{spine.run}"):
         Spine.attach("nobody")
+
+
+def test_actors_are_entered_told_of_and_seen_from_outside(spine):
+    feed, other = spine.add_actor("binance.0", "listener", 0), spine.add_actor("world", "bbo", core=1)
+    assert (feed, other, spine.add_actor("more", "bbo")) == (0, room.MOST_FEEDS, room.MOST_FEEDS + 1)
+    spine.change_actor(other, state=ActorState.RUNNING, restarts=2)
+    with Spine.attach(spine.run) as outside:
+        rows = {row.name: row for row in outside.actors()}
+    assert list(rows) == ["binance.0", "world", "more"]
+    world = rows["world"]
+    assert (world.number, world.kind, world.pid, world.core, world.restarts) == (other, "bbo", os.getpid(), 1, 2)
+    assert (world.state, rows["more"].state) == (ActorState.RUNNING, ActorState.STARTING)
+    assert abs(world.started_utc_ns - spine.clock.utc_ns()) < 60 * 10**9
+
+
+def test_rings_of_timings_are_smaller_where_there_are_many(spine):
+    rings = [spine.tracker(f"f.{number}", number).timings for number in range(room.MANY + 1)]
+    assert {ring.capacity for ring in rings[:-1]} == {room.TIMINGS}
+    assert rings[-1].capacity == room.MANY_TIMINGS
+
+
+def test_a_process_that_attached_records_in_the_ring_that_the_owner_made(spine):
+    spine.tracker("tape", 600).close()
+    done = python(f"from mantra.runtime.spine import Spine; Spine.attach({spine.run!r}).tracker('tape', 600)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_meters_of_all_processes_are_read_by_all(spine):
+    with spine.timer("fit") as timer:
+        timer.record(5)
+    spine.counter("fills").add(3)
+    spine.counter("fills").add()
+    spine.gauge("posi.tion").set(-1.5)
+    code = (f"from mantra.runtime.spine import Spine\nwith Spine.attach({spine.run!r}) as spine:\n"
+            "    spine.actor = 'quoter.1'\n    spine.counter('fills').add(9)\n"
+            "    print(spine.counters(), spine.gauges(), {key: timer.count for key, timer in spine.timers().items()})")
+    done = python(code)
+    assert done.stdout.strip() == str((
+        {("quoter.1", "fills"): 9, ("user", "fills"): 4}, {("user", "posi_2e_tion"): -1.5}, {("user", "fit"): 2},
+    )).replace("}, {", "} {")[1:-1], done.stderr
+    assert spine.counters() == {("user", "fills"): 4}       # the other process took its own along
+
+
+def test_meters_of_a_private_run_are_read_there():
+    with Spine.private() as spine:
+        spine.gauge("level").set(2.0)
+        assert (spine.gauges(), spine.counters(), spine.timers()) == ({("user", "level"): 2.0}, {}, {})
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
