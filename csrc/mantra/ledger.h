@@ -10,54 +10,62 @@
 
 #include "mantra/base.h"
 
-/* COUNT(name): only ever grows. GAUGE(name): the latest value. */
-#define MANTRA_LEDGER_COUNTERS(COUNT, GAUGE)                                                    \
-    COUNT(frames)            /* WebSocket frames received, control frames among them */         \
-    COUNT(messages)          /* venue messages decoded */                                       \
-    COUNT(updates)           /* level updates published */                                      \
-    COUNT(trades)            /* trades published */                                             \
-    COUNT(tops)              /* tops published */                                               \
-    COUNT(bytes)             /* payload received */                                             \
-    COUNT(control)           /* messages handed to the subscriber */                            \
-    COUNT(malformed)         /* refused: not what the venue documents */                        \
-    COUNT(gaps)              /* sequence numbers that never came: a resync each */              \
-    COUNT(trade_gaps)        /* trade ids that never came */                                    \
-    COUNT(resyncs)           /* books taken anew from a snapshot */                             \
-    COUNT(reconnects)        /* connections made after the first */                             \
-    COUNT(checksums_ok)                                                                         \
-    COUNT(checksums_failed)                                                                     \
-    COUNT(unknown_deletes)   /* removals of levels that the book did not have */                \
-    COUNT(unpriced)          /* levels of price 0 or less, left out */                          \
-    COUNT(crosses)           /* messages that left a book crossed */                            \
-    COUNT(finer)             /* numbers finer than the scale, or overflowing it */              \
-    COUNT(unknown_symbols)   /* messages for symbols this feed does not have */                 \
-    COUNT(old_dropped)       /* diffs older than the book's image, as the venue says to drop */ \
-    COUNT(buffered)          /* diffs kept while waiting for a snapshot */                      \
-    COUNT(overflowed)        /* diffs that this buffer had no room for */                       \
-    COUNT(unchanged)         /* images whose first levels had not changed */                    \
-    COUNT(protocol_errors)   /* frames that break RFC 6455: the connection ends */              \
-    COUNT(full)              /* levels that a book at its ceiling refused */                    \
-    COUNT(lapped)            /* messages overwritten before this reader came to them */         \
-    COUNT(connects)          /* connections made */                                             \
-    COUNT(refused)           /* connections or subscriptions that the venue refused */          \
-    COUNT(down_ns)           /* time without a connection */                                    \
-    GAUGE(last_receive_utc_ns)                                                                  \
-    GAUGE(state)             /* MANTRA_FEED_..., since: */                                      \
-    GAUGE(state_since_utc_ns)
+/* COUNT(name, what it counts): only ever grows. GAUGE(name, what it says): the latest value. */
+#define MANTRA_LEDGER_COUNTERS(COUNT, GAUGE)                                                                           \
+    COUNT(frames, "WebSocket frames received, control frames among them")                                              \
+    COUNT(messages, "venue messages decoded")                                                                          \
+    COUNT(updates, "level updates published")                                                                          \
+    COUNT(trades, "trades published")                                                                                  \
+    COUNT(tops, "tops published")                                                                                      \
+    COUNT(bytes, "payload received")                                                                                   \
+    COUNT(control, "messages handed to the subscriber")                                                                \
+    COUNT(malformed, "refused: not what the venue documents")                                                          \
+    COUNT(gaps, "sequence numbers that never came: a resync each")                                                     \
+    COUNT(trade_gaps, "trade ids that never came")                                                                     \
+    COUNT(resyncs, "books taken anew from a snapshot")                                                                 \
+    COUNT(reconnects, "connections made after the first")                                                              \
+    COUNT(checksums_ok, "checksums that agreed")                                                                       \
+    COUNT(checksums_failed, "checksums that did not: the book is taken anew")                                          \
+    COUNT(unknown_deletes, "removals of levels that the book did not have")                                            \
+    COUNT(unpriced, "levels of price 0 or less, left out")                                                             \
+    COUNT(crosses, "messages that left a book crossed")                                                                \
+    COUNT(finer, "numbers finer than the scale, or overflowing it")                                                    \
+    COUNT(unknown_symbols, "messages for symbols this feed does not have")                                             \
+    COUNT(old_dropped, "diffs older than the book's image, as the venue says to drop")                                 \
+    COUNT(buffered, "diffs kept while waiting for a snapshot")                                                         \
+    COUNT(overflowed, "diffs that this buffer had no room for")                                                        \
+    COUNT(unchanged, "images whose first levels had not changed")                                                      \
+    COUNT(protocol_errors, "frames that break RFC 6455: the connection ends")                                          \
+    COUNT(full, "levels that a book at its ceiling refused")                                                           \
+    COUNT(lapped, "messages overwritten before this reader came to them")                                              \
+    COUNT(connects, "connections made")                                                                                \
+    COUNT(refused, "connections or subscriptions that the venue refused")                                              \
+    COUNT(down_ns, "time without a connection")                                                                        \
+    GAUGE(last_receive_utc_ns, "when the last bytes arrived")                                                          \
+    GAUGE(state, "what the connection is doing: MANTRA_FEED_...")                                                      \
+    GAUGE(state_since_utc_ns, "since when it does")
 
 enum {
-#define MANTRA_COUNT_ENUM(name) MANTRA_COUNT_##name,
+#define MANTRA_COUNT_ENUM(name, text) MANTRA_COUNT_##name,
     MANTRA_LEDGER_COUNTERS(MANTRA_COUNT_ENUM, MANTRA_COUNT_ENUM)
     MANTRA_COUNTERS
 };
 
-/* The counters' names in their order; NULL past the last. */
+/* The counters' names in their order, and what they say; NULL past the last. */
 static inline const char *
 mantra_counter_name(uint32_t counter)
 {
-#define MANTRA_COUNT_TEXT(name) #name,
-    static const char *const names[] = {MANTRA_LEDGER_COUNTERS(MANTRA_COUNT_TEXT, MANTRA_COUNT_TEXT)};
+#define MANTRA_COUNT_NAME(name, text) #name,
+    static const char *const names[] = {MANTRA_LEDGER_COUNTERS(MANTRA_COUNT_NAME, MANTRA_COUNT_NAME)};
     return counter < MANTRA_COUNTERS ? names[counter] : NULL;
+}
+
+static inline const char *
+mantra_counter_text(uint32_t counter)
+{
+#define MANTRA_COUNT_TEXT(name, text) text,
+    static const char *const texts[] = {MANTRA_LEDGER_COUNTERS(MANTRA_COUNT_TEXT, MANTRA_COUNT_TEXT)};
+    return counter < MANTRA_COUNTERS ? texts[counter] : NULL;
 }
 
 /* What a feed's connection is doing. Whether its books can be trusted is another question: see messages.h. */

@@ -18,6 +18,7 @@ cdef extern from "mantra/ledger.h" nogil:
 
     size_t mantra_ledger_bytes(uint64_t rows)
     const char *mantra_counter_name(uint32_t counter)
+    const char *mantra_counter_text(uint32_t counter)
     void mantra_ledger_add(mantra_ledger_row *row, uint32_t counter, uint64_t n)
     void mantra_ledger_set(mantra_ledger_row *row, uint32_t counter, uint64_t value)
     uint64_t mantra_ledger_get(const mantra_ledger_row *row, uint32_t counter)

@@ -9,6 +9,7 @@ from mantra.core.region cimport Region
 from mantra.errors import RegionError
 
 COUNTERS = tuple(mantra_counter_name(i).decode() for i in range(MANTRA_COUNTERS))
+MEANINGS = {name: mantra_counter_text(i).decode() for i, name in enumerate(COUNTERS)}
 _LAYOUT = " ".join(COUNTERS)
 _FINGERPRINT = int.from_bytes(hashlib.blake2b(_LAYOUT.encode(), digest_size=8).digest(), "little")
 cdef dict INDEX = {name: i for i, name in enumerate(COUNTERS)}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import threading
 import time
@@ -26,11 +25,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from mantra.core.ticks import text
-from mantra.errors import ConfigurationError, UnknownSymbol
+from mantra.errors import UnknownSymbol
 from mantra.runtime.options import Parser
+from mantra.runtime.serving import bind, serve
 from mantra.runtime.spine import Spine
 from mantra.service import mantra_pb2, orderbook_pb2
-from mantra.service.service import DEPTH, VIEWS, Fanout, Pace, Service, Topic, View, Views, run_service
+from mantra.service.service import DEPTH, VIEWS, Fanout, Pace, Service, Topic, View, Views
 from mantra.venues import NAMES
 
 DEFAULT = "127.0.0.1:50051"
@@ -126,30 +126,10 @@ class GrpcService(Service):
             await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(healthy, self._server)
         reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
-        address = self._bind()
+        # gRPC says that it failed, the socket says why.
+        address = bind(self._listen, self._move, "gRPC", self._server.add_insecure_port)
         await self._server.start()
         return address
-
-    def _bind(self) -> str:
-        host, port = endpoint(self._listen)
-        why = ""
-        for candidate in (port, *range(port + 1, min(port + 20, 65536)), 0) if self._move else (port,):
-            try:
-                # gRPC says that it failed, the socket says why.
-                family, kind, protocol, _, target = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
-                with socket.socket(family, kind, protocol) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(target)
-                numeric = f"[{target[0]}]" if family == socket.AF_INET6 else str(target[0])
-                address = f"{numeric}:{self._server.add_insecure_port(f'{numeric}:{candidate}')}"
-            except (OSError, RuntimeError) as error:
-                why = getattr(error, "strerror", None) or "it is taken"
-                continue
-            if candidate != port:
-                print(f"mantra: port {port} is taken; gRPC moves on to {address}", file=sys.stderr)
-            return address
-        raise ConfigurationError(f"cannot listen on {self._listen} ({why}): "
-                                 "choose another address with --listen HOST:PORT")
 
     async def _stop(self) -> None:
         self._closing = True
@@ -215,14 +195,6 @@ def _ring(topic: Topic) -> None:
         bell.set()
 
 
-def endpoint(listen: str) -> tuple[str, int]:
-    """HOST:PORT or [IPV6]:PORT in its parts."""
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ConfigurationError(f"{listen!r} is not HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="python -m mantra.service.grpc_server", description="Serve a run's world views over gRPC.")
@@ -238,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--rate is above 0 and at most 1000, --streams at least 1")
     service = GrpcService(options.listen or DEFAULT, move=options.move or not options.listen, rate=options.rate,
                           streams=options.streams)
-    return run_service(service, options.run, options.ready_fd)
+    return serve(service, options.run, options.ready_fd)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,14 @@ client can take it. States in between are never queued anywhere, so there is no 
 from __future__ import annotations
 
 import math
-import os
 import pkgutil
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
-from mantra.core.region import Region
-from mantra.errors import ConfigurationError, MantraError, UnknownSymbol
+from mantra.errors import ConfigurationError, UnknownSymbol
 from mantra.runtime.actor import Actor
-from mantra.runtime.child import follow_parent
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.venues import NAMES
 
@@ -35,7 +30,7 @@ _SMALLEST_PAUSE = 0.001             # between two looks at a busy run: what boun
 
 
 class Service(Actor):
-    """One way to serve a run's views to subscribers; `run_service` makes a process of it.
+    """One way to serve a run's views to subscribers; `mantra.runtime.serving.serve` makes a process of it.
 
     A kind's `setup` makes `fanout`, listens, and leaves where in `address` (ConfigurationError if that cannot be had);
     its `teardown` says goodbye to the subscribers within half a second.
@@ -241,44 +236,6 @@ class Fanout:
     def topics(self) -> list[Topic]:
         with self._lock:
             return list(self._topics.values())
-
-
-def run_service(service: Service, run: str | None, ready_fd: int | None = None) -> int:
-    """Serve a run until SIGTERM, Ctrl-C or its end; returns the exit code.
-
-    `ready_fd`, of the program that started this one, gets the address as one line once it is served; without it
-    standard error does. A parent that spawned this gets "! " and why there will be none instead.
-    """
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    spawned = follow_parent()
-    try:
-        with Spine.attach(run) as spine:
-            try:
-                service.setup(spine)
-                if ready_fd is None:
-                    print(f"mantra: serving {spine.run} on {service.address}", file=sys.stderr, flush=True)
-                else:
-                    os.write(ready_fd, f"{service.address}\n".encode())
-                    os.close(ready_fd)
-                    ready_fd = None
-                check = 0.0
-                while not stopping.is_set():
-                    service.step(spine)
-                    if (now := time.monotonic()) >= check:
-                        check = now + 0.5
-                        if not any(info.owner_alive for info in Region.list(f"{spine.run}.doorbell")):
-                            break
-            finally:
-                service.teardown(spine)
-    except MantraError as error:
-        if spawned and ready_fd is not None:
-            os.write(ready_fd, f"! {error}\n".encode())     # our parent will say it
-        else:
-            print(f"mantra: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
 
 
 def _letters(text: str) -> str:

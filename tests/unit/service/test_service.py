@@ -8,9 +8,10 @@ from fractions import Fraction
 import pytest
 
 from mantra.errors import ConfigurationError
+from mantra.runtime.serving import endpoint
 from mantra.runtime.spine import RunInstrument
 from mantra.service import mantra_pb2, orderbook_pb2
-from mantra.service.grpc_server import GrpcService, endpoint, summary, world
+from mantra.service.grpc_server import GrpcService, summary, world
 from mantra.service.service import Fanout, Pace, Topic, View, build
 
 BTC = RunInstrument(slot=0, id=7, name="BTC-USD", generation=0, price_decimals=2, size_decimals=8)
