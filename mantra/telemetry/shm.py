@@ -24,6 +24,7 @@ from mantra.core.clock import Clock
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import FeedState, Ledger
 from mantra.core.messages import DTYPES, Message
+from mantra.core.meter import Counter, Gauge
 from mantra.core.queue import Queue
 from mantra.core.region import FORMAT, PREFIX, Region, RegionInfo
 from mantra.core.vector import Vector
@@ -137,8 +138,13 @@ def _page(told: Told, limit: int) -> Iterator[Told]:
            "error_ns": clock.error_ns}
 
 
+def _meter(told: Told, limit: int) -> Iterator[Told]:
+    yield {"value": (Counter if told["kind"] == "counter" else Gauge).open(told["name"]).value}
+
+
 CONTENTS: Mapping[str, Callable[[Told, int], Iterator[Told]]] = {
-    "queue": _messages, "vector": _slots, "book": _ladder, "ledger": _feeds, "histogram": _percentiles, "clock": _page}
+    "queue": _messages, "vector": _slots, "book": _ladder, "ledger": _feeds, "histogram": _percentiles, "clock": _page,
+    "counter": _meter, "gauge": _meter}
 
 
 def _face(told: Told) -> Callable[[Message], Told]:

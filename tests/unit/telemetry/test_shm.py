@@ -50,8 +50,7 @@ def test_a_runs_regions_are_listed_with_owner_and_where_queues_stand(name, capsy
         code, told = said(capsys, "list", f"{name}.")
         by_name = {region["name"]: region for region in told["regions"]}
         assert code == 0
-        assert set(by_name) == {f"{name}.{what}" for what in (
-            "clock", "doorbell", "ledger", "instruments", "latest.tops", "updates.a")}
+        assert set(by_name) == {info.name for info in Region.list(f"{name}.")}
         assert by_name[f"{name}.updates.a"].items() >= {
             "kind": "queue", "message": "update", "capacity": 64, "slot_bytes": 64, "owner": os.getpid(), "alive": True,
             "produced": 70, "producing": True, "note": ""}.items()
@@ -89,10 +88,17 @@ def test_every_other_kind_shows_what_it_holds(name, capsys):
     with Spine.create(name) as spine:
         spine.ledger.row("binance.0", 0).add("messages", 3)
         spine.histogram("socket_to_top.binance.0").record(500)
+        spine.counter("fills").add(3)
+        spine.gauge("position").set(-1.5)
+        spine.add_actor("desk", "user")
         book, _ = spine.make_book("binance", 0, "ETHBTC", 1)
         assert isinstance(book, Book)
         holds = {what: said(capsys, "inspect", f"{name}.{what}")[1]["holds"][0] for what in (
-            "ledger", "latency.socket_to_top.binance.0", "book.binance.ETHBTC", "clock")}
+            "ledger", "latency.socket_to_top.binance.0", "book.binance.ETHBTC", "clock", "counter.user.fills",
+            "gauge.user.position", "actors")}
+        assert holds["counter.user.fills"] == {"value": 3}
+        assert holds["gauge.user.position"] == {"value": -1.5}
+        assert "desk" in holds["actors"]["text"]
         assert holds["ledger"].items() >= {"feed": "binance.0", "messages": 3, "state": "off"}.items()
         assert holds["latency.socket_to_top.binance.0"]["p50_ns"] == 500
         assert holds["book.binance.ETHBTC"]["bids"] == []
