@@ -14,6 +14,7 @@
 #include "mantra/ledger.h"
 #include "mantra/queue.h"
 #include "mantra/top.h"
+#include "mantra/tracking.h"
 #include "mantra/transport.h"
 #include "mantra/vector.h"
 
@@ -88,6 +89,7 @@ typedef struct mantra_feed {
     mantra_doorbell *doorbell;
     mantra_ledger_row *ledger;
     mantra_histogram *socket_to_top;   /* NULL: not measured */
+    mantra_tracker *tracker;           /* NULL: messages are not timed */
     uint8_t *held;
     size_t held_size, held_capacity;
     uint32_t index;                    /* among the feeds of a poller */
@@ -105,6 +107,7 @@ typedef struct mantra_feed {
     /* running */
     uint64_t origin;                   /* of the bytes being read */
     uint64_t split_origin;             /* of the first bytes of a message that is not complete yet; 0: none */
+    uint64_t begun, published_at;      /* the message at work: since when; when it was published. 0: not told, not yet */
     uint64_t heard, next_heartbeat;
     bool stale, replaying;
     const uint8_t *text;
@@ -142,6 +145,27 @@ mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue
     mantra_produce_end(feed->tops, queued);
     MANTRA_COUNT(feed, tops, 1);
     mantra_doorbell_hurry(feed->doorbell);
+}
+
+/* Before and after each message, where they are timed: one record each, from stamps taken anyway where it was published.
+ * Its wait is behind other messages of the same bytes. The time from a split message's first bytes to its last is the wire's
+ * (the delta of `published`), and what follows the publishing of a top, queueing the updates, the next one's wait. */
+static inline void
+mantra_feed_timing(mantra_feed *feed)
+{
+    if (!feed->begun)
+        feed->begun = mantra_clock_cycles(feed->clock);
+    feed->published_at = 0;
+}
+
+static inline void
+mantra_feed_timed(mantra_feed *feed, uint64_t origin)
+{
+    const uint64_t done = feed->published_at ? feed->published_at : mantra_clock_cycles(feed->clock);
+    const uint64_t wire = feed->origin > origin ? feed->origin - origin : 0;
+    mantra_tracker_record(feed->tracker, origin, mantra_pack_published(wire, feed->publisher), feed->begun, done,
+                          mantra_ledger_get(feed->ledger, MANTRA_COUNT_messages) - 1, MANTRA_SOCKET, 1);
+    feed->begun = done;
 }
 
 /* One update; `published` as mantra_pack_published() makes it. */

@@ -53,7 +53,7 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         changes[changed++] = (mantra_change){.kind = MANTRA_TRUST};
     mantra_feed_describe(feed, book, decoder->venue_time_ns, changed);
     mantra_book_end(&book->book);
-    const uint64_t now = mantra_clock_cycles(feed->clock);
+    const uint64_t now = feed->published_at = mantra_clock_cycles(feed->clock);
     if (best < MANTRA_DEPTH || retrusted) {
         mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
         if (feed->socket_to_top && !feed->replaying)
@@ -103,7 +103,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     mantra_feed_judge(feed, book, origin);
     mantra_feed_describe(feed, book, decoder->venue_time_ns, reset);
     mantra_book_end(&book->book);
-    const uint64_t now = mantra_clock_cycles(feed->clock);
+    const uint64_t now = feed->published_at = mantra_clock_cycles(feed->clock);
     mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
     if (reset) {
         const int64_t generation = (int64_t)MANTRA_BOOK_GET(&book->book, generation);
@@ -199,9 +199,10 @@ static inline void
 mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
     const mantra_decoder *decoder = &feed->decoder;
+    feed->published_at = mantra_clock_cycles(feed->clock);
     mantra_trade trade = {
         .origin = origin,
-        .published = mantra_pack_published(mantra_clock_cycles(feed->clock) - origin, feed->publisher),
+        .published = mantra_pack_published(feed->published_at - origin, feed->publisher),
         .instrument = book->instrument,
         .venue = feed->venue,
         .trust = feed->live_trust,
@@ -263,6 +264,8 @@ mantra_feed_unpriced(mantra_feed *feed)
 static inline int
 mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
 {
+    if (feed->tracker)
+        mantra_feed_timing(feed);
     MANTRA_COUNT(feed, messages, 1);
     feed->decoder.book = UINT32_MAX;
     const int kind = feed->decode(&feed->decoder, text, size);
@@ -329,6 +332,8 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
             for (uint32_t i = 0; i < feed->book_count; i++)
                 mantra_feed_suspect(feed, &feed->books[i], MANTRA_REASON_MALFORMED, origin);
     }
+    if (feed->tracker)
+        mantra_feed_timed(feed, origin);
     return kind;
 }
 

@@ -93,6 +93,7 @@ mantra_feed_frames(mantra_feed *feed)
         }
     }
     mantra_doorbell_ring(feed->doorbell); /* once for all of them */
+    feed->begun = 0;
     return event;
 }
 
@@ -118,7 +119,7 @@ mantra_feed_service(mantra_feed *feed)
             feed->split_origin = 0;
         else if (!feed->split_origin)
             feed->split_origin = feed->origin;
-        feed->origin = feed->heard = origin;
+        feed->origin = feed->heard = feed->begun = origin;
         mantra_frames_received(&feed->frames, (size_t)got);
         MANTRA_COUNT(feed, bytes, (uint64_t)got);
         mantra_ledger_set(feed->ledger, MANTRA_COUNT_last_receive_utc_ns,

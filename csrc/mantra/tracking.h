@@ -47,16 +47,36 @@ typedef struct mantra_tracker {
     mantra_producer *timings; /* of "timing"; NULL: origins are passed on and nothing is recorded */
     uint64_t origin;          /* of what is produced next; 0: it begins here */
     uint16_t actor;
-    bool working;             /* on `open`, which lacks its `busy` */
-    uint64_t open[sizeof(mantra_timing) / 8];
+    bool working;             /* on what the rest tells of */
+    uint16_t queue;
+    uint32_t count;
+    uint64_t tracking[2], consumed, position;
 } mantra_tracker;
 
-enum { /* words of a mantra_timing: put together in registers (see mantra_word) */
-    MANTRA_TIMING_CONSUMED = offsetof(mantra_timing, consumed) / 8,
-    MANTRA_TIMING_BUSY = offsetof(mantra_timing, busy) / 8,
-    MANTRA_TIMING_POSITION = offsetof(mantra_timing, position) / 8,
-    MANTRA_TIMING_WHO = offsetof(mantra_timing, queue) / 8,
-};
+/* Small fields are put together in a register: see mantra_word. */
+static inline void
+mantra_tracker_record(mantra_tracker *tracker, uint64_t origin, uint64_t published, uint64_t consumed, uint64_t done,
+                      uint64_t position, uint16_t queue, uint32_t count)
+{
+    const uint64_t record[sizeof(mantra_timing) / 8] = {
+        [offsetof(mantra_timing, origin) / 8] = origin,
+        [offsetof(mantra_timing, published) / 8] = published,
+        [offsetof(mantra_timing, consumed) / 8] = consumed,
+        [offsetof(mantra_timing, busy) / 8] = done - consumed,
+        [offsetof(mantra_timing, position) / 8] = position,
+        [offsetof(mantra_timing, queue) / 8] = queue | (uint64_t)tracker->actor << 16 | (uint64_t)count << 32,
+    };
+    mantra_produce(tracker->timings, record);
+}
+
+static inline void
+mantra_tracker_done(mantra_tracker *tracker, uint64_t now)
+{
+    if (tracker->working)
+        mantra_tracker_record(tracker, tracker->tracking[0], tracker->tracking[1], tracker->consumed, now, tracker->position,
+                              tracker->queue, tracker->count);
+    tracker->working = false;
+}
 
 /* `count` messages were consumed at once; this is the first of them, with tracking: who waited longest tells of all. */
 static inline void
@@ -68,15 +88,12 @@ mantra_tracker_consumed_many(mantra_tracker *tracker, const void *message, uint1
     if (tracker->timings == NULL)
         return;
     const uint64_t now = mantra_clock_cycles(tracker->clock);
-    uint64_t *open = tracker->open;
-    if (tracker->working) {
-        open[MANTRA_TIMING_BUSY] = now - open[MANTRA_TIMING_CONSUMED];
-        mantra_produce(tracker->timings, open);
-    }
-    memcpy(open, tracking, sizeof tracking);
-    open[MANTRA_TIMING_CONSUMED] = now;
-    open[MANTRA_TIMING_POSITION] = position;
-    open[MANTRA_TIMING_WHO] = queue | (uint64_t)tracker->actor << 16 | (uint64_t)count << 32;
+    mantra_tracker_done(tracker, now);
+    memcpy(tracker->tracking, tracking, sizeof tracking);
+    tracker->consumed = now;
+    tracker->position = position;
+    tracker->queue = queue;
+    tracker->count = count;
     tracker->working = true;
 }
 
@@ -98,11 +115,8 @@ mantra_tracker_took(mantra_tracker *tracker, const mantra_consumer *consumer, co
 static inline void
 mantra_tracker_idle(mantra_tracker *tracker)
 {
-    if (tracker->working) {
-        tracker->open[MANTRA_TIMING_BUSY] = mantra_clock_cycles(tracker->clock) - tracker->open[MANTRA_TIMING_CONSUMED];
-        mantra_produce(tracker->timings, tracker->open);
-        tracker->working = false;
-    }
+    if (tracker->working)
+        mantra_tracker_done(tracker, mantra_clock_cycles(tracker->clock));
 }
 
 /* A wait, or the end of a step: what is produced next comes of nothing consumed before. */

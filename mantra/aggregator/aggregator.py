@@ -12,12 +12,12 @@ from mantra.core.aggregate import Hop, WorldMerger
 from mantra.core.merge import Merge
 from mantra.core.messages import Trust
 from mantra.core.queue import Producer
+from mantra.core.tracking import Tracker
 from mantra.errors import ConfigurationError
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import Spine
 
 IDLE_NS = 3600 * 10**9       # a hop stays compiled this long; `wake` ends it at once
-PUBLISHER = 0xFFFF           # of views; connections are numbered from 0
 
 
 class HopActor(Actor):
@@ -32,6 +32,7 @@ class HopActor(Actor):
         self._output = output
         self._hop: Hop | None = None
         self._producer: Producer | None = None
+        self._tracker: Tracker | None = None
 
     @abstractmethod
     def hop(self, spine: Spine, merge: Merge, producer: Producer) -> Hop:
@@ -41,8 +42,10 @@ class HopActor(Actor):
         queues = [queue for family in self.reads for queue in spine.queues(family, self.message)]
         if not queues:
             raise ConfigurationError(f"{self.name} reads {', '.join(self.reads)}: there is no such queue")
-        self._producer = spine.queue(self._output, self.writing).producer(PUBLISHER)
-        self._hop = self.hop(spine, Merge(queues, doorbell=spine.doorbell), self._producer)
+        number = spine.add_actor(self.name, type(self).__name__.lower())
+        self._tracker = spine.tracker(self.name, number)
+        self._producer = spine.queue(self._output, self.writing).producer(number)
+        self._hop = self.hop(spine, Merge(queues, doorbell=spine.doorbell, tracker=self._tracker), self._producer)
 
     def step(self, spine: Spine) -> int:
         assert self._hop is not None
@@ -56,6 +59,8 @@ class HopActor(Actor):
         self._hop = None
         if self._producer is not None:
             self._producer.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from mantra.core.histogram cimport mantra_histogram
 from mantra.core.ledger cimport mantra_ledger_row
 from mantra.core.poller cimport mantra_poller
 from mantra.core.queue cimport mantra_producer
+from mantra.core.tracking cimport mantra_tracker
 from mantra.core.transport cimport Transport, mantra_transport
 from mantra.core.vector cimport mantra_vector
 
@@ -42,6 +43,7 @@ cdef extern from "mantra/receive.h" nogil:
         mantra_doorbell *doorbell
         mantra_ledger_row *ledger
         mantra_histogram *socket_to_top
+        mantra_tracker *tracker
         uint8_t *held
         size_t held_size, held_capacity
         uint32_t index
@@ -54,7 +56,7 @@ cdef extern from "mantra/receive.h" nogil:
         uint8_t heartbeat_opcode
         uint16_t heartbeat_size
         uint8_t *heartbeat
-        uint64_t heard
+        uint64_t heard, begun
         const uint8_t *text
         size_t text_size
         uint16_t close_code

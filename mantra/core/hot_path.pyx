@@ -20,6 +20,7 @@ from mantra.core.ledger cimport Row
 from mantra.core.queue cimport Producer
 from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove
 from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
+from mantra.core.tracking cimport Tracker
 from mantra.core.transport cimport Transport, mantra_transport_enter, mantra_transport_leave
 from mantra.core.vector cimport Vector
 
@@ -70,7 +71,7 @@ cdef class Feed:
     def __cinit__(self, str name not None, *, int venue, str decoder not None, str scheme not None, int live_trust,
                   int publisher, Clock clock not None, Doorbell doorbell not None, Row ledger not None,
                   Producer updates not None, Producer trades not None, Producer tops not None,
-                  Vector latest_tops not None, Histogram socket_to_top=None, int depth=0, bint dense_trades=False,
+                  Vector latest_tops not None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0, bint dense_trades=False,
                   int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
                   double cross_seconds=1.0, int snapshot_levels=0, bint looks_twice=False):
         cdef mantra_feed *feed = &self.feed
@@ -80,7 +81,7 @@ cdef class Feed:
         self.name = name
         self.clock = clock
         self.books_ = []
-        self.kept = [doorbell, ledger, updates, trades, tops, latest_tops, socket_to_top]
+        self.kept = [doorbell, ledger, updates, trades, tops, latest_tops, socket_to_top, tracker]
         self.most_books = most_books
         feed.clock = clock.clock
         if decoder == "binance":
@@ -96,6 +97,7 @@ cdef class Feed:
         feed.doorbell = doorbell.doorbell
         feed.ledger = ledger.row
         feed.socket_to_top = NULL if socket_to_top is None else socket_to_top.histogram
+        feed.tracker = NULL if tracker is None or tracker.tracker.timings is NULL else &tracker.tracker
         feed.publisher = publisher
         feed.venue = venue
         feed.scheme = SCHEMES[scheme]
@@ -308,6 +310,7 @@ cdef class Feed:
         """One venue message, as received. Returns its kind (decode.h)."""
         cdef size_t size = len(text)
         self.given = text + bytes(MANTRA_PADDING)
+        self.feed.begun = 0
         cdef int kind = mantra_feed_message(&self.feed, self.given, size, mantra_clock_cycles(self.feed.clock))
         mantra_doorbell_ring(self.feed.doorbell)
         return kind
@@ -321,7 +324,7 @@ cdef class Feed:
         if stop >= <size_t>offsets.shape[0] or start > stop or offsets[stop] > <uint64_t>texts.shape[0]:
             raise IndexError(f"messages {start}:{stop} of {offsets.shape[0] - 1}")
         with nogil:
-            began = mantra_clock_cycles(self.feed.clock)
+            self.feed.begun = began = mantra_clock_cycles(self.feed.clock)
             for i in range(start, stop):
                 mantra_feed_message(&self.feed, <const char *>&texts[offsets[i]],
                                     offsets[i + 1] - offsets[i] - MANTRA_PADDING, began)

@@ -83,6 +83,7 @@ def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
     venue = plan.venue
     feed = bare_feed(spine, plan.name, venue, plan.mode, publisher, depth=plan.depth, most_books=len(plan.wanted),
                      snapshot_levels=plan.snapshot_levels, looks_twice=plan.mode == "book",
+                     tracker=spine.tracker(plan.name, publisher),
                      socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
     for wanted in plan.wanted:
         book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
@@ -121,6 +122,7 @@ class Connection:
     def setup(self, spine: Spine, publisher: int) -> None:
         self._spine = spine
         self.clock = spine.clock
+        spine.add_actor(self.name, "feed", publisher)
         self.feed = make_feed(self.plan, spine, publisher)
         self.feed.end(Reason.DISCONNECTED)      # a venue that never answers is down for everybody, not absent
         self.row = spine.ledger.row(self.plan.name, self.plan.venue.id)

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from mantra import venues
+from mantra.core.clock import Clock
 from mantra.core.hot_path import Feed, Splice
-from mantra.core.messages import Kind, Reason, Side, Trust
+from mantra.core.messages import SOCKET, Kind, Reason, Side, Trust
 from mantra.errors import ConfigurationError
 from mantra.runtime.spine import Spine
 
@@ -16,9 +17,9 @@ class Bench:
     """One feed with one or two books, and readers of what it publishes."""
 
     def __init__(self, venue_name="binance", *, symbols=("ETHBTC",), mode="book", held_bytes=1 << 20, depth=10,
-                 **options):
+                 clock=None, timed=False, **options):
         venue = venues.get(venue_name)
-        self.spine = Spine.private()
+        self.spine = Spine.private(clock=clock)
         self.row = self.spine.ledger.row("feed", venue.id)
         queues = {name: self.spine.queue(f"{name}.feed", message)
                   for name, message in (("updates", "update"), ("trades", "trade"), ("tops", "top"))}
@@ -28,7 +29,8 @@ class Bench:
                          doorbell=self.spine.doorbell, ledger=self.row, updates=queues["updates"].producer(),
                          trades=queues["trades"].producer(), tops=queues["tops"].producer(),
                          latest_tops=self.spine.tops, depth=depth if mode == "top" else 0,
-                         dense_trades=venue.dense_trade_ids, held_bytes=held_bytes, **options)
+                         dense_trades=venue.dense_trade_ids, held_bytes=held_bytes,
+                         tracker=self.spine.tracker("feed", 7) if timed else None, **options)
         self.books = []
         for number, symbol in enumerate(symbols):
             book, slot = self.spine.make_book(venue_name, venue.id, symbol, 10 + number)
@@ -513,3 +515,31 @@ def test_a_venue_that_counts_its_trades_anew_after_a_connection_is_believed():
     bench.send(**trade, t=7)
     bench.send(**trade, t=8)
     assert [one.trade_id for one in bench.drain()[1]] == [7, 8]
+
+
+def test_every_message_is_timed_whatever_became_of_it():
+    bench = Bench(timed=True, clock=Clock.virtual(1_000))
+    records = bench.spine.queue("timings.feed", "timing").consumer("oldest")
+    bench.live(10)
+    bench.diff(11, 11, [("1.0", "7")])
+    bench.send(e="trade", E=1, s="ETHBTC", t=1, p="1.0", q="1", T=1, m=True, M=True)
+    bench.spine.clock.advance(5)
+    bench.diff(3, 4)                # old
+    bench.feed.message(b"nonsense")
+    found = list(records)
+    assert [record.position for record in found] == list(range(bench.row["messages"])) == [0, 1, 2, 3, 4]
+    assert {(record.queue, record.actor, record.publisher, record.count) for record in found} == {(SOCKET, 7, 7, 1)}
+    assert [(record.origin, record.consumed, record.busy) for record in found] == (
+        [(1000, 1000, 0)] * 3 + [(1005, 1005, 0)] * 2)
+
+
+def test_a_feed_is_timed_up_to_its_published_tops():
+    bench = Bench(timed=True)
+    records = bench.spine.queue("timings.feed", "timing").consumer()
+    bench.live(10)
+    list(records)
+    bench.diff(11, 11, [("1.0", "7")])
+    (top,), (record,) = bench.drain()[2], records
+    assert record.origin == top.origin
+    assert record.consumed + record.busy == top.published_cycles
+    assert record.consumed >= record.origin
