@@ -23,6 +23,13 @@
 #include "mantra/clock.h"
 
 #define MANTRA_PARK_NS INT64_C(1000000)
+#define MANTRA_ALWAYS UINT32_MAX
+
+/* How to wait: look so often with a pause after each look, then so often giving the CPU away; then park.
+ * MANTRA_ALWAYS of either: until the timeout. */
+typedef struct mantra_idle {
+    uint32_t spins, yields;
+} mantra_idle;
 
 typedef struct mantra_doorbell {
     _Atomic uint32_t word, armed;
@@ -74,21 +81,27 @@ mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)
     syscall(SYS_futex, &bell->word, FUTEX_WAIT, seen, &timeout, NULL, 0);
 }
 
-/* Wait until ready(what) or timeout_ns: spin `spins` times, yield a few, then park (without a bell: short sleeps). */
+/* Wait until ready(what) or timeout_ns, idling as told; to park without a bell is to take short sleeps. */
 static inline bool
-mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, uint32_t spins, int64_t timeout_ns)
+mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, mantra_idle idle, int64_t timeout_ns)
 {
-    for (uint32_t i = 0; i < spins; i++) {
-        if (ready(what))
-            return true;
-        MANTRA_PAUSE();
-    }
-    for (int i = 0; i < 4; i++) {
-        if (ready(what))
-            return true;
-        sched_yield();
-    }
+    if (ready(what))
+        return true;
     const int64_t deadline = mantra_monotonic_ns() + timeout_ns;
+    for (uint32_t i = 1; i <= idle.spins; i++) {
+        MANTRA_PAUSE();
+        if (ready(what))
+            return true;
+        if (idle.spins == MANTRA_ALWAYS && i % 256 == 0 && mantra_monotonic_ns() >= deadline)
+            return false;
+    }
+    for (uint32_t i = 1; i <= idle.yields; i++) {
+        sched_yield();
+        if (ready(what))
+            return true;
+        if (idle.yields == MANTRA_ALWAYS && i % 16 == 0 && mantra_monotonic_ns() >= deadline)
+            return false;
+    }
     for (int64_t left = timeout_ns;; left = deadline - mantra_monotonic_ns()) {
         uint32_t seen = bell ? mantra_doorbell_seen(bell) : 0;
         if (ready(what))

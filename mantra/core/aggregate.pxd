@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from mantra.core.book cimport mantra_book
 from mantra.core.clock cimport Clock
 from mantra.core.decode cimport mantra_symbol, mantra_symbols
-from mantra.core.doorbell cimport Doorbell
+from mantra.core.doorbell cimport Doorbell, mantra_idle
 from mantra.core.histogram cimport Histogram
 from mantra.core.merge cimport Merge, mantra_merge
 from mantra.core.messages cimport mantra_top, mantra_world
@@ -40,7 +40,7 @@ cdef class Hop:
     cdef mantra_symbols rows         # of instruments, or books, by their numbers; at most half full
     cdef mantra_symbol *row_slots
     cdef uint64_t[1024] publishers   # bit p: publisher p was heard on the queues read here
-    cdef uint32_t spins
+    cdef mantra_idle idle
     cdef readonly uint64_t unknown, published
     cdef int make_rows(self, uint32_t capacity) except -1
     cdef uint64_t run(self, int64_t budget_ns) noexcept nogil

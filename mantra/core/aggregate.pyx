@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free
 from mantra.core.book cimport Book, mantra_top_read
 from mantra.core.clock cimport mantra_clock_cycles, mantra_clock_ns, mantra_monotonic_ns
 from mantra.core.decode cimport mantra_symbols_add, mantra_symbols_find, mantra_symbols_init
-from mantra.core.doorbell cimport mantra_doorbell_ring, mantra_doorbell_until
+from mantra.core.doorbell cimport ADAPTED, mantra_doorbell_ring, mantra_doorbell_until
 from mantra.core.histogram cimport mantra_histogram_record
 from mantra.core.merge cimport mantra_merge_next
 from mantra.core.messages cimport MANTRA_FROM_SNAPSHOT, MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
@@ -17,8 +17,6 @@ from mantra.core.tracking cimport (
     mantra_publisher, mantra_published_cycles, mantra_source, mantra_stamp, mantra_tracker, mantra_tracker_idle, mantra_tracker_took,
 )
 from mantra.core.vector cimport mantra_vector_read, mantra_vector_write
-
-from mantra.core.doorbell import SPINS
 
 cdef extern from *:
     """
@@ -75,7 +73,7 @@ cdef class Hop:
             raise ValueError(f"a vector of {tops.format.name} is not one of tops")
         self.merge, self.output, self.clock, self.bell, self.tops = merge, output, clock, doorbell, tops
         self.waiting.merge = &merge.merge
-        self.spins = SPINS
+        self.idle = ADAPTED if doorbell is None else doorbell.idle
         for queue in merge.queues:      # who writes there? The last message tells.
             if mantra_produced(&queue.queue) > 0:
                 last = mantra_consumer_at(&queue.queue, mantra_produced(&queue.queue) - 1, raw)
@@ -125,7 +123,7 @@ cdef class Hop:
                 return handled
             if drained == AT_ONCE:
                 continue
-            mantra_doorbell_until(NULL if self.bell is None else self.bell.doorbell, waiting_ready, &self.waiting, self.spins,
+            mantra_doorbell_until(NULL if self.bell is None else self.bell.doorbell, waiting_ready, &self.waiting, self.idle,
                                   pause if pause < left else left)
 
     cdef uint64_t drain(self) noexcept nogil:

@@ -6,14 +6,23 @@ from mantra.core.region cimport Shared
 cdef extern from "mantra/doorbell.h" nogil:
     ctypedef struct mantra_doorbell:
         pass
+    const uint32_t MANTRA_ALWAYS
+    ctypedef struct mantra_idle:
+        uint32_t spins, yields
     ctypedef bint (*mantra_ready)(const void *what) noexcept nogil
     void mantra_doorbell_ring(mantra_doorbell *bell)
     uint32_t mantra_doorbell_seen(mantra_doorbell *bell)
     void mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)
-    bint mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, uint32_t spins, int64_t timeout_ns)
+    bint mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, mantra_idle idle,
+                               int64_t timeout_ns)
 
 
 cdef class Doorbell(Shared):
     cdef mantra_doorbell *doorbell
+    cdef mantra_idle idle
+    cdef readonly str idling
+    cdef int idle_by(self, str strategy) except -1
+
+cdef mantra_idle ADAPTED
 
 cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1

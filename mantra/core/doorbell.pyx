@@ -1,4 +1,5 @@
 """doorbell: sleep until something was published, or 1 ms; producers pay a fence while nobody sleeps."""
+import os
 import time
 
 cimport cython
@@ -6,20 +7,10 @@ from cpython.exc cimport PyErr_CheckSignals
 
 from mantra.core.region cimport Region
 
-cdef extern from *:
-    """
-    /* Spinning helps only where the producer can run meanwhile: never on one CPU, briefly on a few. */
-    #include <unistd.h>
-    static uint32_t mantra_doorbell_spins(void)
-    {
-        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        return cpus < 2 ? 0 : cpus < 4 ? 200 : 2000;
-    }
-    """
-    uint32_t mantra_doorbell_spins() nogil
-
-cdef uint32_t _SPINS = mantra_doorbell_spins()
-SPINS = _SPINS
+# Spinning helps only where the producer can run meanwhile: never on one CPU, briefly on a few.
+_CPUS = len(os.sched_getaffinity(0))
+cdef mantra_idle ADAPTED = mantra_idle(0 if _CPUS < 2 else 200 if _CPUS < 4 else 2000, 4)
+IDLING = ("spin", "yield", "park", "adapt")
 
 
 @cython.no_gc
@@ -28,6 +19,24 @@ cdef class Doorbell(Shared):
 
     def __cinit__(self, Region region):
         self.doorbell = <mantra_doorbell *>region.payload()
+        self.idle_by("adapt")
+
+    def to_idle(self, strategy: str) -> Doorbell:
+        """The same bell for one who waits in his own way, by one of IDLING; "adapt", the default, to the CPUs there are.
+
+        "spin" and "yield" never sleep: for who has a core to himself. What a waiter does is in `idling`, in words."""
+        cdef Doorbell bell = Doorbell(self.region)
+        bell.idle_by(strategy)
+        return bell
+
+    cdef int idle_by(self, str strategy) except -1:
+        if strategy not in IDLING:
+            raise ValueError(f"no way to idle is called {strategy!r}: there are {', '.join(IDLING)}")
+        self.idle = ADAPTED if strategy == "adapt" else mantra_idle(
+            MANTRA_ALWAYS if strategy == "spin" else 0, MANTRA_ALWAYS if strategy == "yield" else 0)
+        self.idling = strategy if strategy != "adapt" else (
+            f"adapt to {_CPUS} CPUs: {ADAPTED.spins} spins, {ADAPTED.yields} yields, then park")
+        return 0
 
     @staticmethod
     def create(name: str | None = None) -> Doorbell:
@@ -58,6 +67,7 @@ cdef class Doorbell(Shared):
 cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1:
     """ready(what) within `timeout` seconds (None: for ever)? No GIL while waiting; signals are handled every 50 ms."""
     cdef mantra_doorbell *doorbell = NULL if bell is None else bell.doorbell
+    cdef mantra_idle idle = ADAPTED if bell is None else bell.idle
     cdef int64_t slice_ns
     cdef bint is_ready
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -65,7 +75,7 @@ cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object
         left = 0.05 if deadline is None else deadline - time.monotonic()
         slice_ns = int(min(max(left, 0.0), 0.05) * 1e9)
         with nogil:
-            is_ready = mantra_doorbell_until(doorbell, ready, what, _SPINS, slice_ns)
+            is_ready = mantra_doorbell_until(doorbell, ready, what, idle, slice_ns)
         if is_ready or left <= 0:
             return is_ready
         PyErr_CheckSignals()

@@ -1,5 +1,5 @@
 """merge: many queues of one message, read as one (csrc/mantra/merge.h)."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from mantra.core.doorbell cimport Doorbell
 from mantra.core.messages cimport Format
@@ -26,3 +26,5 @@ cdef class Merge:
     cdef readonly Doorbell bell
     cdef readonly Tracker tracker
     cdef bint raises
+    cdef uint64_t told
+    cdef int take(self, void *raw, uint32_t *source) except -2

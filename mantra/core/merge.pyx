@@ -1,17 +1,22 @@
 """merge: many queues of one message read as one, the earliest published of what waits first, batches kept whole."""
+import numpy
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
 from mantra.core.doorbell cimport wait_until
 from mantra.core.messages cimport SCRATCH
-from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at
-from mantra.core.tracking cimport Tracker, mantra_source, mantra_tracker_idle, mantra_tracker_rest, mantra_tracker_took
+from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at, mantra_queue_more
+from mantra.core.tracking cimport (
+    Tracker, mantra_source, mantra_tracker_consumed_many, mantra_tracker_idle, mantra_tracker_rest, mantra_tracker_took,
+)
 
 from mantra.errors import Lapped
 
 
 cdef class Merge:
-    """Reads `queues` (at least one, all of one message) as one. Iterating gives (source, message) of what waits.
+    """Reads `queues` (at least one, all of one message) as one. Iterating gives the messages that wait, then stops.
 
     `start`, `on_lap`, `doorbell` and `tracker` as for Queue.consumer; `start` may also be a list, one for each queue.
     """
@@ -45,22 +50,64 @@ cdef class Merge:
     def __dealloc__(self):
         free(self.merge.sources)
 
+    cdef int take(self, void *raw, uint32_t *source) except -2:
+        """One message to `raw`: 1, or 0 when nothing waits; raises Lapped as asked."""
+        cdef int got = mantra_merge_next(&self.merge, raw, source)
+        while got < 0:
+            self.tell()
+            got = mantra_merge_next(&self.merge, raw, source)
+        if self.tracker is not None:
+            if got:
+                mantra_tracker_took(&self.tracker.tracker, <mantra_source *>&self.merge.sources[source[0]].consumer, raw)
+            else:
+                mantra_tracker_idle(&self.tracker.tracker)
+        return got
+
+    def tell(self) -> None:
+        """Raise Lapped, if that was asked for, with what was lost since the last time."""
+        cdef uint64_t lost = self.lost - self.told if self.raises else 0
+        if lost:
+            self.told += lost
+            raise Lapped(lost)
+
     def read(self) -> tuple[int, Any] | None:
         """(source, message), source being the index of its queue, or None when nothing waits. Lapped: read on to go on."""
         cdef uint64_t[SCRATCH] raw
         cdef uint32_t source = 0
-        cdef uint64_t before = self.lost if self.raises else 0
-        cdef int got = mantra_merge_next(&self.merge, raw, &source)
-        while got < 0:
-            if self.raises and self.lost != before:
-                raise Lapped(self.lost - before)
-            got = mantra_merge_next(&self.merge, raw, &source)
+        return (source, self.format.load(raw)) if self.take(raw, &source) else None
+
+    def batch(self, limit: int = 1024) -> NDArray[numpy.void]:
+        """What waits, up to `limit` messages, as a structured array (copied). Laps: as Consumer.batch tells them."""
+        cdef size_t size = self.format.message_bytes, room = limit, count = 0
+        cdef uint32_t source = 0
+        cdef int got = 1
+        cdef Py_buffer view
+        cdef char *raw
+        self.tell()
+        out = numpy.empty(limit, self.format.dtype)
+        PyObject_GetBuffer(out, &view, PyBUF_WRITABLE)
+        raw = <char *>view.buf
+        with nogil:
+            while count < room and got:
+                got = mantra_merge_next(&self.merge, raw + count * size, &source)
+                if got > 0:
+                    count += 1
+                    continue
+                # A lap: no end will come of the batch that was being read.
+                while got < 0 and count and mantra_queue_more(&self.merge.sources[source].consumer.queue,
+                                                              raw + (count - 1) * size):
+                    count -= 1
+                if got < 0 and self.raises:
+                    break
         if self.tracker is not None:
-            if got:
-                mantra_tracker_took(&self.tracker.tracker, <mantra_source *>&self.merge.sources[source].consumer, raw)
+            if count:
+                mantra_tracker_consumed_many(&self.tracker.tracker, raw, 0, 0, count)
             else:
                 mantra_tracker_idle(&self.tracker.tracker)
-        return (source, self.format.load(raw)) if got else None
+        PyBuffer_Release(&view)
+        if not count:
+            self.tell()
+        return out[:count]
 
     def wait(self, timeout: float | None = None) -> bool:
         """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
@@ -68,14 +115,15 @@ cdef class Merge:
             mantra_tracker_rest(&self.tracker.tracker)
         return wait_until(self.bell, mantra_merge_ready, &self.merge, timeout)
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
+    def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __next__(self) -> tuple[int, Any]:
-        found = self.read()
-        if found is None:
+    def __next__(self) -> Any:
+        cdef uint64_t[SCRATCH] raw
+        cdef uint32_t source
+        if not self.take(raw, &source):
             raise StopIteration
-        return found
+        return self.format.load(raw)
 
     @property
     def lost(self) -> int:

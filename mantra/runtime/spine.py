@@ -17,6 +17,7 @@ process of the same user attaches by name, reads, and leaves without the run not
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import os
 import time
@@ -35,14 +36,14 @@ from mantra.core.ledger import Ledger
 from mantra.core.merge import Merge
 from mantra.core.messages import DTYPES, ActorRow, ActorState, InstrumentRow
 from mantra.core.meter import Counter, Gauge, Timer
-from mantra.core.queue import Consumer, Queue
+from mantra.core.queue import Consumer, Producer, Queue
 from mantra.core.region import Region, process_identity
 from mantra.core.tracking import Tracker
 from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, RegionError
 
 T = TypeVar("T")
-MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queues by family; all others carry worlds
+MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queues by family
 CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048}
 MOST_INSTRUMENTS = 8_192
 MOST_BOOKS = 8_192
@@ -63,6 +64,16 @@ class RunInstrument:
     size_decimals: int
 
 
+def message_of(queue: str) -> str:
+    """What a queue carries, or a family of them, as its name says."""
+    return MESSAGES.get(queue.split(".")[0], "world")
+
+
+def within(queue: str, family: str) -> bool:
+    """Is `queue` of `family`?"""
+    return queue == family or queue.startswith(f"{family}.")
+
+
 def running() -> list[str]:
     """Names of the runs that can be attached to."""
     return sorted(info.name.removesuffix(".clock") for info in Region.list()
@@ -77,9 +88,12 @@ class Spine:
         self.owner = owner
         self._regions: dict[str, Any] = {}
         self._instruments: list[RunInstrument] = []
-        self._books = 0
+        self._slots = itertools.count()
         self._next_actor = itertools.count(MOST_FEEDS)
         self.actor = "user" if owner else f"user-{os.getpid()}"     # whose meters are made here
+        self.number: int | None = None
+        self._tracker: Tracker | None = None
+        self._producers: list[Producer] = []
         try:
             if owner:
                 self.clock = clock or Clock()
@@ -138,11 +152,15 @@ class Spine:
 
     # What a run is made of -------------------------------------------------------------------------------------
 
-    def queue(self, name: str, message: str, capacity: int | None = None) -> Queue:
-        """The queue `name` ("tops.binance-0", "world"); made when this process owns the run and it is not there."""
-        if self.owner:
-            return self._make(name, lambda full: Queue.create(full, message, capacity or CAPACITY[message]))
-        return self._make(name, Queue.open)
+    def queue(self, name: str, message: str | None = None, capacity: int | None = None) -> Queue:
+        """The queue `name` ("tops.binance-0", "world"), made when this process owns the run and it is not there.
+        ConfigurationError when it carries another message; None: whatever it carries, or as its name says."""
+        made = message or message_of(name)
+        queue = self._make(name, Queue.open if not self.owner else lambda full: Queue.create(
+            full, made, capacity or CAPACITY.get(made, 2_048)))
+        if message not in (None, queue.format.name):
+            raise ConfigurationError(f"{name} is a queue of {queue.format.name!r}, not of {message!r}")
+        return queue
 
     def vector(self, name: str, message: str, capacity: int | None = None) -> Vector:
         """The latest-value vector `name`; made when this process owns the run and it is not there."""
@@ -159,12 +177,10 @@ class Spine:
 
     def make_book(self, venue: str, venue_id: int, symbol: str, instrument: int) -> tuple[Book, int]:
         """A new book and its slot in `tops`."""
-        if self._books == MOST_BOOKS:
+        if (slot := next(self._slots)) >= MOST_BOOKS:
             raise ConfigurationError(f"a run holds at most {MOST_BOOKS} books")
         name = f"book.{venue}.{safe_name(symbol)}"
-        book = self._make(name, lambda full: Book.create(full, instrument, venue_id))
-        self._books += 1
-        return book, self._books - 1
+        return self._make(name, lambda full: Book.create(full, instrument, venue_id)), slot
 
     def book(self, venue: str, symbol: str) -> Book:
         """The book of `venue`'s `symbol`, readable while it changes."""
@@ -206,10 +222,14 @@ class Spine:
             return sorted(name for name in self._regions if name.startswith(prefix))
         return sorted(info.name.removeprefix(f"{self.run}.") for info in Region.list(f"{self.run}.{prefix}"))
 
-    def queues(self, family: str, message: str) -> list[Queue]:
+    def queues(self, family: str, message: str | None = None) -> list[Queue]:
         """All queues of a family: "tops" gives "tops.binance-0", ...; a full name gives that one."""
-        names = [name for name in self.names(family) if name == family or name.startswith(f"{family}.")]
-        return [self.queue(name, message) for name in names]
+        return [self.queue(name, message) for name in self.queue_names() if within(name, family)]
+
+    def queue_names(self) -> list[str]:
+        if self.owner:
+            return sorted(name for name, region in self._regions.items() if isinstance(region, Queue))
+        return [info.name.removeprefix(f"{self.run}.") for info in Region.list(f"{self.run}.") if info.kind == "queue"]
 
     def latest(self, output: str) -> Vector:
         """Newest values of an aggregator's output ("world", "liquidity"), slot = the instrument's slot."""
@@ -249,11 +269,13 @@ class Spine:
 
     def tracker(self, name: str, number: int) -> Tracker:
         """What actor `number` gives to all that it reads and writes with; its timings go to "timings.`name`"."""
-        name = f"timings.{name}"
-        if self.owner:
-            capacity = TIMINGS if len(self.names("timings.")) < MANY else MANY_TIMINGS
-            return Tracker(self.clock, number, self.queue(name, "timing", capacity))
-        return Tracker(self.clock, number, Queue.open(f"{self.run}.{name}", write=True))
+        return Tracker(self.clock, number, self.timings(name) if self.owner else
+                       Queue.open(f"{self.run}.timings.{name}", write=True))
+
+    def timings(self, name: str) -> Queue:
+        """The ring of actor `name`'s timings; this process owns the run."""
+        return self.queue(f"timings.{name}", "timing",
+                          TIMINGS if len(self.names("timings.")) < MANY else MANY_TIMINGS)
 
     def timer(self, name: str) -> Timer:
         """A timer of one's own: `with timer: ...`, or `timer.record(ns)`."""
@@ -301,8 +323,7 @@ class Spine:
         When this reader was overtaken: Lapped, or with on_lap="count" it goes on with the oldest there is."""
         merge = Merge(self._family(family), doorbell=self.doorbell, on_lap=on_lap)
         while merge.wait(timeout):
-            for _, message in merge:
-                yield message
+            yield from merge
 
     def batches(self, family: str, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
         """The same as numpy structured arrays (dtypes: mantra.core.messages.DTYPES), each of one queue's waiting
@@ -333,13 +354,51 @@ class Spine:
                 return image, self.queue(f"updates.{feed}", "update").consumer(image.position, doorbell=self.doorbell)
         raise ConfigurationError(f"run {self.run!r}: nothing was heard of {venue} {symbol} yet")
 
+    # For actors ------------------------------------------------------------------------------------------------
+
+    def for_actor(self, name: str, number: int, idle: str = "adapt") -> Spine:
+        """The same run as one actor sees it: its readers wait in its own way (mantra.core.doorbell.IDLING), what it
+        reads and writes is timed, its meters bear its name, and `release` lets go of what it wrote."""
+        view = copy.copy(self)
+        view.actor, view.number, view.doorbell, view._producers = name, number, self.doorbell.to_idle(idle), []
+        return view
+
+    def tracked(self) -> Tracker | None:
+        """What times this actor; None: this is no actor's view."""
+        if self._tracker is None and self.number is not None:
+            self._tracker = self.tracker(self.actor, self.number)
+        return self._tracker
+
+    def reader(self, family: str, *, on_lap: Literal["raise", "count"] = "raise") -> Merge:
+        """The messages of a family of queues from now on: iterate over what waits, take it as an array with `batch`,
+        `wait` for more. Several queues are read as one, in the order in which they were published."""
+        return Merge(self._family(family), on_lap=on_lap, doorbell=self.doorbell, tracker=self.tracked())
+
+    def writer(self, name: str, message: str | None = None) -> Producer:
+        """Become a writer of the queue `name`, ringing the run's doorbell. What the queue carries its topology says, or
+        else `message`, or else its name: tops, updates and trades as ever, all others worlds."""
+        if not self.owner:
+            self._family(name)      # there is none: say so
+        queue = self.queue(name, message)
+        if not self.owner:
+            queue = Queue.open(f"{self.run}.{name}", write=True)
+        self._producers.append(producer := queue.producer(
+            0xFFFF if self.number is None else self.number, doorbell=self.doorbell))
+        return producer
+
+    def release(self) -> None:
+        """Let others write what this view has written."""
+        while self._producers:
+            self._producers.pop().close()
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
+
     def _family(self, family: str) -> list[Queue]:
-        queues = self.queues(family, MESSAGES.get(family.split(".")[0], "world"))
-        if not queues:
-            there = sorted({name.split(".")[0] for name in self.names("") if name.split(".")[0] in (*MESSAGES, "world",
-                                                                                                 "liquidity")})
-            raise ConfigurationError(f"run {self.run!r} has no queue {family!r}; it has {', '.join(there) or 'none'}")
-        return queues
+        if queues := self.queues(family):
+            return queues
+        there = ", ".join(sorted({name.split(".")[0] for name in self.queue_names()})) or "none"
+        raise ConfigurationError(f"run {self.run!r} has no queue {family!r}; it has {there}")
 
     # Life ------------------------------------------------------------------------------------------------------
 

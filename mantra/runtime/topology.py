@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mantra.errors import ConfigurationError
-from mantra.runtime.spine import MESSAGES
+from mantra.runtime.spine import MESSAGES, within
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,11 +46,6 @@ class Node:
     @classmethod
     def listener(cls, name: str, **options: Any) -> Node:
         return cls(name, "listener", (), tuple(f"{family}.{name}" for family in MESSAGES), options)
-
-
-def within(queue: str, family: str) -> bool:
-    """Is `queue` of `family`?"""
-    return queue == family or queue.startswith(f"{family}.")
 
 
 class Topology:

@@ -23,7 +23,7 @@ pass_on(void *place_)
 {
     _Atomic uint64_t *mine = place_, *next = mine == &turn[2] ? &turn[0] : mine + 1;
     for (int round = 0; round < ROUNDS; round++) {
-        CHECK(mantra_doorbell_until(&bell, moved, mine, 0, INT64_C(10000000000)));
+        CHECK(mantra_doorbell_until(&bell, moved, mine, (mantra_idle){0, 4}, INT64_C(10000000000)));
         uint64_t number = atomic_exchange(mine, 0);
         atomic_store_explicit(next, number + 1, memory_order_release);
         mantra_doorbell_ring(&bell);
@@ -44,7 +44,10 @@ main(void)
     CHECK(atomic_load(&turn[0]) == 3 * ROUNDS + 1);
 
     /* Nobody waits: no timeout, no change. An armed bell of a waiter that died is disarmed by the next ring. */
-    CHECK(!mantra_doorbell_until(&bell, moved, &turn[1], 10, 0) && !mantra_doorbell_until(NULL, moved, &turn[1], 10, 1000));
+    const mantra_idle idles[] = {{0, 0}, {10, 4}, {MANTRA_ALWAYS, 0}, {0, MANTRA_ALWAYS}};
+    for (int i = 0; i < 4; i++)
+        CHECK(!mantra_doorbell_until(&bell, moved, &turn[1], idles[i], 0)
+              && !mantra_doorbell_until(NULL, moved, &turn[1], idles[i], 1000));
     uint32_t seen = mantra_doorbell_seen(&bell);
     CHECK(atomic_load(&bell.armed) == 1);
     mantra_doorbell_ring(&bell);

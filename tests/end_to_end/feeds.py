@@ -143,7 +143,7 @@ class Feeds:
         merge = Merge(spine.queues("tops", "top"), doorbell=spine.doorbell)
         while not self._ending.is_set():
             merge.wait(0.1)
-            for _, top in merge:
+            for top in merge:
                 self.tops[venues.NAMES[top.venue]].append(top)
 
     # The judge

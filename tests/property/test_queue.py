@@ -96,7 +96,7 @@ def test_a_merge_equals_the_obvious_order_of_what_waits(batches):
         while more:
             now, more = waiting[source].pop(0)
             expected.append((source, now))
-    assert [(source, update.origin) for source, update in merge] == expected
+    assert [(source, update.origin) for source, update in iter(merge.read, None)] == expected
 
 
 @pytest.mark.parametrize("capacity", [1, 3])

@@ -22,7 +22,7 @@ def test_the_earliest_published_of_what_waits_comes_first():
     one.produce(published_at(30))
     two.produce(published_at(10))
     two.produce(published_at(40))
-    assert [(source, update.origin) for source, update in merge] == [(1, 10), (0, 30), (1, 40)]
+    assert [(source, update.origin) for source, update in iter(merge.read, None)] == [(1, 10), (0, 30), (1, 40)]
     assert merge.positions == [1, 2]
 
 
@@ -34,7 +34,7 @@ def test_a_batch_once_begun_is_read_to_its_end():
     assert merge.read()[0] == 0
     assert merge.read() is None     # its last part is not published yet
     one.produce(published_at(50))
-    assert [source for source, _ in merge] == [0, 1]
+    assert [source for source, _ in iter(merge.read, None)] == [0, 1]
 
 
 def test_a_lap_in_one_queue_is_told_and_the_others_go_on():
@@ -46,7 +46,7 @@ def test_a_lap_in_one_queue_is_told_and_the_others_go_on():
     with pytest.raises(Lapped) as lapped:
         merge.read()
     assert lapped.value.lost == merge.lost == 13
-    assert [update.origin for _, update in merge] == [update.origin for _, update in counting] == [5, *range(23, 30)]
+    assert [update.origin for update in merge] == [update.origin for update in counting] == [5, *range(23, 30)]
     assert counting.lost == 13
 
 
@@ -55,11 +55,31 @@ def test_a_merge_starts_where_each_queue_is_asked_to():
     for cycles in range(4):
         one.produce(published_at(cycles))
         two.produce(published_at(100 + cycles))
-    assert [update.origin for _, update in Merge([first, second], ["oldest", 3])] == [0, 1, 2, 3, 103]
+    assert [update.origin for update in Merge([first, second], ["oldest", 3])] == [0, 1, 2, 3, 103]
     merge = Merge([first, second])
     assert not merge.wait(0)
     two.produce(published_at(7))
     assert merge.wait(0)
+
+
+def test_an_array_holds_what_waits_in_the_order_of_publishing_and_no_half_batch_that_was_lapped():
+    (first, second), (one, two) = queues(2)
+    merge, counting = Merge([first, second]), Merge([first, second], on_lap="count")
+    one.produce(published_at(30))
+    two.produce(published_at(10))
+    assert merge.batch()["origin"].tolist() == counting.batch(limit=9)["origin"].tolist() == [10, 30]
+    assert len(merge.batch()) == 0
+    one.produce(published_at(40))
+    one.produce(published_at(41, more=True))
+    assert counting.batch(limit=1)["origin"].tolist() == [40]
+    assert merge.batch()["origin"].tolist() == [40, 41], "its end may still come"
+    for cycles in range(50, 70):
+        one.produce(published_at(cycles))
+    with pytest.raises(Lapped):
+        merge.batch()
+    assert merge.batch()["origin"].tolist() == counting.batch()["origin"].tolist() == list(range(63, 70))
+    assert merge.lost == 13
+    assert counting.lost == 14
 
 
 def test_a_merge_of_nothing_or_of_different_messages_is_an_error():

@@ -11,7 +11,7 @@ import pytest
 
 from mantra.core.messages import ActorState, Top, Update, World
 from mantra.core.region import Region
-from mantra.errors import ConfigurationError
+from mantra.errors import ConfigurationError, RegionError
 from mantra.runtime import spine as room
 from mantra.runtime.spine import Spine, safe_name
 
@@ -127,6 +127,44 @@ def test_messages_are_read_as_they_come_and_reading_ends_when_nothing_does(spine
         spine.doorbell.ring()
     thread.join()
     assert found == list(range(5))[5 - len(found):]
+
+
+def test_an_actor_reads_families_and_writes_queues_of_any_name(spine):
+    view = spine.for_actor("one", 600)
+    signals = view.writer("signals", message="update")
+    tops = [view.writer(f"tops.{name}") for name in ("a", "b")]
+    spine.timings("two")
+    with Spine.attach(spine.run) as other:
+        for run in (spine, other.for_actor("two", 601)):
+            one, both = run.reader("signals"), run.reader("tops")
+            signals.produce(Update(price=5))
+            for venue, producer in enumerate(tops):
+                producer.produce(Top(venue=venue, origin=10 - venue))
+            assert [update.price for update in one] == [5]
+            assert both.wait(0)
+            assert [top.venue for top in both] == [1, 0], "as published"
+            assert len(both.batch()) == 0
+    assert signals.publisher == 600
+
+
+def test_another_process_writes_what_the_topology_made_for_it(spine):
+    spine.queue("signals", "update")
+    with Spine.attach(spine.run) as other:
+        view = other.for_actor("three", 700)
+        view.writer("signals").produce(Update(price=1))
+        with pytest.raises(RegionError, match="has a producer already"):
+            spine.writer("signals")
+        view.release()
+        spine.writer("signals").produce(Update(price=2))
+        with pytest.raises(ConfigurationError, match="has no queue 'orders'; it has signals"):
+            view.writer("orders")
+    assert [update.price for update in spine.queue("signals").consumer("oldest")] == [1, 2]
+
+
+def test_a_queue_is_not_taken_for_one_of_another_message(spine):
+    spine.queue("signals", "update")
+    with pytest.raises(ConfigurationError, match="signals is a queue of 'update', not of 'world'"):
+        spine.writer("signals", message="world")
 
 
 @pytest.mark.parametrize("symbol", ["ETHBTC", "eth/btc", "币安人生USDT", "a.b", "a_b"])
