@@ -37,7 +37,13 @@ typedef struct mantra_doorbell {
 } mantra_doorbell;
 _Static_assert(sizeof(mantra_doorbell) == MANTRA_CACHE_LINE, "a line of its own");
 
-typedef bool (*mantra_ready)(const void *what);
+/* What somebody waits for: that `ready(what)` holds, or that another thread says enough. */
+typedef bool (*mantra_ready)(void *what);
+typedef struct mantra_waiting {
+    mantra_ready ready;
+    void *what;
+    _Atomic uint32_t woken;
+} mantra_waiting;
 
 /* After publishing, once per batch. A fence and a load when nobody sleeps. */
 static inline void
@@ -81,30 +87,53 @@ mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)
     syscall(SYS_futex, &bell->word, FUTEX_WAIT, seen, &timeout, NULL, 0);
 }
 
-/* Wait until ready(what) or timeout_ns, idling as told; to park without a bell is to take short sleeps. */
-static inline bool
-mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, mantra_idle idle, int64_t timeout_ns)
+/* End a wait, this one or the next; any thread. */
+static inline void
+mantra_doorbell_end(mantra_doorbell *bell, mantra_waiting *waiting)
 {
-    if (ready(what))
+    atomic_store_explicit(&waiting->woken, 1, memory_order_release);
+    if (bell)
+        mantra_doorbell_ring(bell);
+}
+
+/* Was it ended? Once. */
+static inline bool
+mantra_waiting_over(mantra_waiting *waiting)
+{
+    return atomic_load_explicit(&waiting->woken, memory_order_relaxed) &&
+           atomic_exchange_explicit(&waiting->woken, 0, memory_order_acq_rel);
+}
+
+static inline bool
+mantra_waiting_done(mantra_waiting *waiting)
+{
+    return atomic_load_explicit(&waiting->woken, memory_order_acquire) || waiting->ready(waiting->what);
+}
+
+/* Wait until it is ready, ended, or timeout_ns, idling as told; to park without a bell is to take short sleeps. */
+static inline bool
+mantra_doorbell_until(mantra_doorbell *bell, mantra_waiting *waiting, mantra_idle idle, int64_t timeout_ns)
+{
+    if (mantra_waiting_done(waiting))
         return true;
     const int64_t deadline = mantra_monotonic_ns() + timeout_ns;
     for (uint32_t i = 1; i <= idle.spins; i++) {
         MANTRA_PAUSE();
-        if (ready(what))
+        if (mantra_waiting_done(waiting))
             return true;
         if (idle.spins == MANTRA_ALWAYS && i % 256 == 0 && mantra_monotonic_ns() >= deadline)
             return false;
     }
     for (uint32_t i = 1; i <= idle.yields; i++) {
         sched_yield();
-        if (ready(what))
+        if (mantra_waiting_done(waiting))
             return true;
         if (idle.yields == MANTRA_ALWAYS && i % 16 == 0 && mantra_monotonic_ns() >= deadline)
             return false;
     }
     for (int64_t left = timeout_ns;; left = deadline - mantra_monotonic_ns()) {
         uint32_t seen = bell ? mantra_doorbell_seen(bell) : 0;
-        if (ready(what))
+        if (mantra_waiting_done(waiting))
             return true;
         if (left <= 0)
             return false;

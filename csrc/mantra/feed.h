@@ -141,7 +141,7 @@ mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue
     mantra_seqlock *latest = mantra_vector_begin(feed->latest_tops, book->slot);
     mantra_seqlock *queued = mantra_produce_begin(feed->tops);
     mantra_top_store(&book->book, head, latest->words, queued->words);
-    mantra_seqlock_end(latest);
+    mantra_vector_end(latest);
     mantra_produce_end(feed->tops, queued);
     MANTRA_COUNT(feed, tops, 1);
     mantra_doorbell_hurry(feed->doorbell);

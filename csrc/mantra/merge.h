@@ -13,10 +13,6 @@
 #include "mantra/queue.h"
 #include "mantra/tracking.h"
 
-#define MANTRA_MESSAGE_MAX 504 /* the largest message a merge holds: a world view's */
-
-_Static_assert(sizeof(mantra_world) <= MANTRA_MESSAGE_MAX, "every message fits a merge");
-
 typedef struct mantra_merge_source {
     mantra_consumer consumer;
     uint64_t published; /* cycles; of the held message */
@@ -67,7 +63,7 @@ mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
     if (best == NULL) {
         /* In the middle of a batch for long: is there anyone to finish it? Rarely asked, as it reads /proc. */
         if (merge->batch == merge->count || ++merge->empty % 256
-            || mantra_queue_producing(&merge->sources[merge->batch].consumer.queue))
+            || mantra_queue_producers(&merge->sources[merge->batch].consumer.queue))
             return 0;
         *source = merge->batch;
         merge->batch = merge->count;
@@ -83,9 +79,9 @@ mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
 
 /* Is anything waiting in any queue? */
 static inline bool
-mantra_merge_ready(const void *merge_)
+mantra_merge_ready(void *merge_)
 {
-    const mantra_merge *merge = merge_;
+    mantra_merge *merge = merge_;
     for (uint32_t i = 0; i < merge->count; i++)
         if (merge->sources[i].holds || mantra_consumer_ready(&merge->sources[i].consumer))
             return true;

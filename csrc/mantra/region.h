@@ -34,7 +34,7 @@
 #endif
 
 #define MANTRA_REGION_MAGIC UINT64_C(0x6172746e616d) /* "mantra", little endian */
-#define MANTRA_REGION_VERSION 1
+#define MANTRA_REGION_VERSION 2
 #define MANTRA_REGION_DIRECTORY "/dev/shm"
 #define MANTRA_REGION_NAME 128
 #define MANTRA_REGION_ERROR 2048 /* an error shows both sides of a layout */

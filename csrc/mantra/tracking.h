@@ -108,7 +108,7 @@ mantra_tracker_consumed(mantra_tracker *tracker, const void *message, uint16_t q
 static inline void
 mantra_tracker_took(mantra_tracker *tracker, const mantra_consumer *consumer, const void *message)
 {
-    mantra_tracker_consumed(tracker, message, 0, consumer->position - 1);
+    mantra_tracker_consumed(tracker, message, consumer->queue.number, consumer->position - 1);
 }
 
 /* Nothing waits: what was under way is done. Who reads all there is and then acts on it still passes its origin on. */

@@ -4,9 +4,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from mantra.core.book cimport mantra_book
 from mantra.core.clock cimport Clock
 from mantra.core.decode cimport mantra_symbol, mantra_symbols
-from mantra.core.doorbell cimport Doorbell, mantra_idle
+from mantra.core.doorbell cimport Doorbell, mantra_idle, mantra_waiting
 from mantra.core.histogram cimport Histogram
-from mantra.core.merge cimport Merge, mantra_merge
+from mantra.core.merge cimport Merge
 from mantra.core.messages cimport mantra_top, mantra_world
 from mantra.core.queue cimport Producer
 from mantra.core.vector cimport Vector
@@ -21,22 +21,13 @@ cdef extern from "mantra/world.h" nogil:
     uint32_t mantra_world_put(mantra_world_state *state, const mantra_top *top, uint8_t least_trust)
 
 
-cdef extern from *:
-    """
-    #include "mantra/merge.h"
-    typedef struct Waiting { const mantra_merge *merge; uint32_t woken; } Waiting;
-    """
-    ctypedef struct Waiting:   # what a waiting step looks at
-        const mantra_merge *merge
-
-
 cdef class Hop:
     cdef Merge merge
     cdef Producer output
     cdef Clock clock
     cdef Doorbell bell
     cdef Vector tops
-    cdef Waiting waiting
+    cdef mantra_waiting waiting
     cdef mantra_symbols rows         # of instruments, or books, by their numbers; at most half full
     cdef mantra_symbol *row_slots
     cdef uint64_t[1024] publishers   # bit p: publisher p was heard on the queues read here

@@ -8,9 +8,11 @@ from libc.stdlib cimport calloc, free
 from mantra.core.book cimport Book, mantra_top_read
 from mantra.core.clock cimport mantra_clock_cycles, mantra_clock_ns, mantra_monotonic_ns
 from mantra.core.decode cimport mantra_symbols_add, mantra_symbols_find, mantra_symbols_init
-from mantra.core.doorbell cimport ADAPTED, mantra_doorbell_ring, mantra_doorbell_until
+from mantra.core.doorbell cimport (
+    ADAPTED, mantra_doorbell_end, mantra_doorbell_ring, mantra_doorbell_until, mantra_ready, mantra_waiting_over,
+)
 from mantra.core.histogram cimport mantra_histogram_record
-from mantra.core.merge cimport mantra_merge_next
+from mantra.core.merge cimport mantra_merge_next, mantra_merge_ready
 from mantra.core.messages cimport MANTRA_FROM_SNAPSHOT, MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
 from mantra.core.queue cimport Queue, mantra_consume, mantra_consumer, mantra_consumer_at, mantra_produce, mantra_produced
 from mantra.core.tracking cimport (
@@ -25,18 +27,8 @@ cdef extern from *:
     {
         return (uint64_t)MANTRA_BOOK_GET(book, instrument) << 8 | MANTRA_BOOK_GET(book, venue);
     }
-    static void waiting_wake(Waiting *waiting) { __atomic_store_n(&waiting->woken, 1, __ATOMIC_RELEASE); }
-    static int waiting_over(Waiting *waiting) { return __atomic_exchange_n(&waiting->woken, 0, __ATOMIC_ACQ_REL); }
-    static bool waiting_ready(const void *waiting_)
-    {
-        const Waiting *waiting = waiting_;
-        return __atomic_load_n(&waiting->woken, __ATOMIC_ACQUIRE) || mantra_merge_ready(waiting->merge);
-    }
     """
     uint64_t book_key(const mantra_book *book) nogil
-    void waiting_wake(Waiting *waiting) nogil
-    bint waiting_over(Waiting *waiting) nogil
-    bint waiting_ready(const void *waiting) noexcept nogil
 
 cdef enum:
     AT_ONCE = 1024      # messages between two looks at the time, at `wake` and at what is due
@@ -72,7 +64,8 @@ cdef class Hop:
         if tops is not None and tops.format.name != "top":
             raise ValueError(f"a vector of {tops.format.name} is not one of tops")
         self.merge, self.output, self.clock, self.bell, self.tops = merge, output, clock, doorbell, tops
-        self.waiting.merge = &merge.merge
+        self.waiting.ready = <mantra_ready>mantra_merge_ready
+        self.waiting.what = &merge.merge
         self.idle = ADAPTED if doorbell is None else doorbell.idle
         for queue in merge.queues:      # who writes there? The last message tells.
             if mantra_produced(&queue.queue) > 0:
@@ -102,9 +95,7 @@ cdef class Hop:
 
     def wake(self) -> None:
         """Make a waiting `step` return; from any thread."""
-        waiting_wake(&self.waiting)
-        if self.bell is not None:
-            mantra_doorbell_ring(self.bell.doorbell)
+        mantra_doorbell_end(NULL if self.bell is None else self.bell.doorbell, &self.waiting)
 
     @property
     def lost(self) -> int:
@@ -119,11 +110,11 @@ cdef class Hop:
             handled += drained
             pause = self.flush()
             left = deadline - mantra_monotonic_ns()
-            if left <= 0 or waiting_over(&self.waiting):
+            if left <= 0 or mantra_waiting_over(&self.waiting):
                 return handled
             if drained == AT_ONCE:
                 continue
-            mantra_doorbell_until(NULL if self.bell is None else self.bell.doorbell, waiting_ready, &self.waiting, self.idle,
+            mantra_doorbell_until(NULL if self.bell is None else self.bell.doorbell, &self.waiting, self.idle,
                                   pause if pause < left else left)
 
     cdef uint64_t drain(self) noexcept nogil:

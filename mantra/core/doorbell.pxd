@@ -9,12 +9,16 @@ cdef extern from "mantra/doorbell.h" nogil:
     const uint32_t MANTRA_ALWAYS
     ctypedef struct mantra_idle:
         uint32_t spins, yields
-    ctypedef bint (*mantra_ready)(const void *what) noexcept nogil
+    ctypedef bint (*mantra_ready)(void *what) noexcept nogil
+    ctypedef struct mantra_waiting:
+        mantra_ready ready
+        void *what
     void mantra_doorbell_ring(mantra_doorbell *bell)
     uint32_t mantra_doorbell_seen(mantra_doorbell *bell)
     void mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)
-    bint mantra_doorbell_until(mantra_doorbell *bell, mantra_ready ready, const void *what, mantra_idle idle,
-                               int64_t timeout_ns)
+    void mantra_doorbell_end(mantra_doorbell *bell, mantra_waiting *waiting)
+    bint mantra_waiting_over(mantra_waiting *waiting)
+    bint mantra_doorbell_until(mantra_doorbell *bell, mantra_waiting *waiting, mantra_idle idle, int64_t timeout_ns)
 
 
 cdef class Doorbell(Shared):
@@ -25,4 +29,7 @@ cdef class Doorbell(Shared):
 
 cdef mantra_idle ADAPTED
 
-cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1
+cdef class Waiter:
+    cdef mantra_waiting waiting
+    cdef readonly Doorbell bell
+    cdef mantra_doorbell *doorbell(self) noexcept nogil

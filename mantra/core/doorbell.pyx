@@ -64,18 +64,30 @@ cdef class Doorbell(Shared):
             mantra_doorbell_wait(self.doorbell, since, timeout_ns)
 
 
-cdef bint wait_until(Doorbell bell, mantra_ready ready, const void *what, object timeout) except -1:
-    """ready(what) within `timeout` seconds (None: for ever)? No GIL while waiting; signals are handled every 50 ms."""
-    cdef mantra_doorbell *doorbell = NULL if bell is None else bell.doorbell
-    cdef mantra_idle idle = ADAPTED if bell is None else bell.idle
-    cdef int64_t slice_ns
-    cdef bint is_ready
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = 0.05 if deadline is None else deadline - time.monotonic()
-        slice_ns = int(min(max(left, 0.0), 0.05) * 1e9)
-        with nogil:
-            is_ready = mantra_doorbell_until(doorbell, ready, what, idle, slice_ns)
-        if is_ready or left <= 0:
-            return is_ready
-        PyErr_CheckSignals()
+@cython.no_gc
+cdef class Waiter:
+    """Base of what waits for messages: for `waiting.ready`, at `bell`."""
+
+    cdef mantra_doorbell *doorbell(self) noexcept nogil:
+        return NULL if self.bell is None else self.bell.doorbell
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """True as soon as something can be read; False after `timeout` seconds (None: for ever), or when `wake` was called.
+
+        It idles as its doorbell says (spin, yield, park; without one: short sleeps), without the GIL; Ctrl-C works."""
+        cdef mantra_idle idle = ADAPTED if self.bell is None else self.bell.idle
+        cdef int64_t slice_ns
+        cdef bint done
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = 0.05 if deadline is None else deadline - time.monotonic()
+            slice_ns = int(min(max(left, 0.0), 0.05) * 1e9)
+            with nogil:
+                done = mantra_doorbell_until(self.doorbell(), &self.waiting, idle, slice_ns)
+            if done or left <= 0:
+                return not mantra_waiting_over(&self.waiting) and done
+            PyErr_CheckSignals()
+
+    def wake(self) -> None:
+        """End a `wait`, this one or the next; from any thread."""
+        mantra_doorbell_end(self.doorbell(), &self.waiting)

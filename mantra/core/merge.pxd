@@ -1,7 +1,7 @@
 """merge: many queues of one message, read as one (csrc/mantra/merge.h)."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from mantra.core.doorbell cimport Doorbell
+from mantra.core.doorbell cimport Doorbell, Waiter
 from mantra.core.messages cimport Format
 from mantra.core.queue cimport mantra_consumer
 from mantra.core.tracking cimport Tracker
@@ -16,14 +16,13 @@ cdef extern from "mantra/merge.h" nogil:
 
     mantra_merge mantra_merge_of(mantra_merge_source *sources, uint32_t count)
     int mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
-    bint mantra_merge_ready(const void *merge) noexcept
+    bint mantra_merge_ready(void *merge) noexcept
 
 
-cdef class Merge:
+cdef class Merge(Waiter):
     cdef mantra_merge merge
     cdef readonly Format format
     cdef readonly list queues
-    cdef readonly Doorbell bell
     cdef readonly Tracker tracker
     cdef bint raises
     cdef uint64_t told

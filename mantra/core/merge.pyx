@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
-from mantra.core.doorbell cimport wait_until
+from mantra.core.doorbell cimport Waiter, mantra_ready
 from mantra.core.messages cimport SCRATCH
 from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at, mantra_queue_more
 from mantra.core.tracking cimport (
@@ -28,6 +28,8 @@ cdef class Merge:
         cdef Queue queue
         cdef uint32_t i
         self.queues, self.bell, self.tracker, self.raises = list(queues), doorbell, tracker, on_lap == "raise"
+        self.waiting.ready = <mantra_ready>mantra_merge_ready
+        self.waiting.what = &self.merge
         if not self.queues:
             raise ValueError("a merge needs at least one queue")
         if on_lap not in ("raise", "count"):
@@ -110,10 +112,10 @@ cdef class Merge:
         return out[:count]
 
     def wait(self, timeout: float | None = None) -> bool:
-        """True as soon as something can be read; False after `timeout` seconds (None: for ever). No GIL, Ctrl-C works."""
+        """As Waiter.wait; what was consumed last counts as done."""
         if self.tracker is not None:
             mantra_tracker_rest(&self.tracker.tracker)
-        return wait_until(self.bell, mantra_merge_ready, &self.merge, timeout)
+        return Waiter.wait(self, timeout)
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -1,14 +1,21 @@
 """queue: broadcast ring of seqlocked slots (csrc/mantra/queue.h)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from mantra.core.doorbell cimport Doorbell
+from mantra.core.doorbell cimport Doorbell, Waiter
 from mantra.core.messages cimport Format
 from mantra.core.region cimport Shared
 
 cdef extern from "mantra/queue.h" nogil:
     const uint64_t MANTRA_NEWEST, MANTRA_OLDEST
 
+    ctypedef struct mantra_queue_header:
+        uint32_t many
+        uint32_t number
+        uint64_t abandoned, burnt
+
     ctypedef struct mantra_queue:
+        mantra_queue_header *header
+        bint many
         uint64_t mask
         uint32_t slot_bytes, words, flags_offset
 
@@ -19,18 +26,17 @@ cdef extern from "mantra/queue.h" nogil:
 
     ctypedef struct mantra_consumer:
         mantra_queue queue
-        uint64_t position, lost
-        uint8_t joining
+        uint64_t position, lost, holes
 
     size_t mantra_queue_bytes(uint64_t capacity, uint32_t slot_bytes)
     mantra_queue mantra_queue_attach(uint8_t *memory, uint64_t capacity, uint32_t slot_bytes, uint32_t flags_offset)
     uint64_t mantra_produced(const mantra_queue *queue)
     bint mantra_queue_more(const mantra_queue *queue, const void *message)
-    bint mantra_queue_producing(const mantra_queue *queue)
+    uint32_t mantra_queue_producers(const mantra_queue *queue)
     int mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint16_t publisher)
     void mantra_producer_close(mantra_producer *producer)
     void mantra_produce(mantra_producer *producer, const void *message)
-    bint mantra_consumer_ready(const void *consumer) noexcept
+    bint mantra_consumer_ready(void *consumer) noexcept
     mantra_consumer mantra_consumer_at(const mantra_queue *queue, uint64_t position, void *scratch)
     int mantra_consume(mantra_consumer *consumer, void *message)
 
@@ -45,10 +51,9 @@ cdef class Producer:
     cdef Doorbell bell
     cdef bint claimed
 
-cdef class Consumer:
+cdef class Consumer(Waiter):
     cdef mantra_consumer consumer
     cdef readonly Queue queue
-    cdef readonly Doorbell bell
     cdef bint raises, lapped
     cdef uint64_t told
     cdef int take(self, void *raw) except -2

@@ -4,10 +4,16 @@ cimport cython
 from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
 from mantra.core.region cimport Region
 
+from mantra.errors import RegionError
+
 
 @cython.no_gc
 cdef class Vector(Shared):
-    """`capacity` slots that each hold the newest message written there; one writer per slot. Made by `create` or `open`."""
+    """`capacity` slots that each hold the newest message written there. Made by `create` or `open`.
+
+    `kind` "single": a slot has one writer. "many": any thread of any process may write any slot, each through a Vector of its
+    own; a writer waits for one that is in the middle of the same slot.
+    """
 
     def __cinit__(self, Region region):
         cdef uint64_t capacity = region.header().capacity
@@ -15,12 +21,22 @@ cdef class Vector(Shared):
         self.vector = mantra_vector_attach(region.payload(), capacity, self.format.slot_bytes)
 
     @staticmethod
-    def create(name: str | None, message: str | type[Message], capacity: int) -> Vector:
+    def create(name: str | None, message: str | type[Message], capacity: int,
+               kind: Literal["single", "many"] = "single") -> Vector:
         """`message`: "top", Top, ...; name None: private memory. ValueError, RegionError."""
         cdef Format form = format_of(message)
+        cdef Region region
+        if kind not in ("single", "many"):
+            raise ValueError(f"a vector's slots have a 'single' writer or 'many', not {kind!r}")
         if not 0 < capacity < 2**31:
             raise ValueError(f"capacity {capacity} is not 1 to 2^31 - 1")
-        return Vector(slots_made("vector", name, form, capacity, mantra_vector_bytes(capacity, form.slot_bytes)))
+        region = slots_made("vector", name, form, capacity, mantra_vector_bytes(capacity, form.slot_bytes))
+        (<mantra_vector_header *>region.payload()).many = kind == "many"
+        return Vector(region)
+
+    def __dealloc__(self):
+        if self.joined:
+            mantra_vector_leave(&self.vector)
 
     @staticmethod
     def open(name: str, *, write: bool = False) -> Vector:
@@ -37,6 +53,10 @@ cdef class Vector(Shared):
         cdef uint64_t[SCRATCH] raw
         cdef uint32_t at = self.check(slot)
         self.writing()
+        if self.vector.header.many and not self.joined:
+            if mantra_vector_join(&self.vector):
+                raise RegionError(f"vector '{self.name or '(private)'}' has 256 writers already")
+            self.joined = True
         self.format.fill(message, raw)
         mantra_vector_write(&self.vector, at, raw)
 
@@ -46,7 +66,7 @@ cdef class Vector(Shared):
         return self.format.load(raw) if mantra_vector_read(&self.vector, self.check(slot), raw) else None
 
     def version(self, slot: int) -> int:
-        """How many times `slot` was written: changes with every write."""
+        """Of the newest message of `slot`: grows with every write, by one unless a writer was killed; 0: never written."""
         return mantra_vector_version(&self.vector, self.check(slot))
 
     def __len__(self) -> int:

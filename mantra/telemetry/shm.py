@@ -55,7 +55,8 @@ def region(info: RegionInfo) -> Told:
     try:
         if info.kind == "queue":
             queue = Queue.open(info.name)
-            told |= {"produced": queue.produced, "producing": queue.producing}
+            told |= {"produced": queue.produced, "producers": queue.producers, "many": queue.kind == "mpmc",
+                     "abandoned": queue.abandoned, "burnt": queue.burnt}
     except (MantraError, OSError) as error:
         told["note"] = str(error)
     return told
@@ -284,7 +285,7 @@ def _clean(options: argparse.Namespace) -> Said:
 
 
 def _remark(told: Mapping[str, Any]) -> str:
-    return told["note"] or ("" if told.get("producing", True) else "nobody produces")
+    return told["note"] or ("" if told.get("producers", True) else "nobody produces")
 
 
 def _bytes(count: int) -> str:

@@ -12,18 +12,19 @@ static mantra_doorbell bell;
 static _Atomic uint64_t turn[3]; /* one queue each, of one number */
 
 static bool
-moved(const void *turn_)
+moved(void *turn_)
 {
-    return atomic_load_explicit((const _Atomic uint64_t *)turn_, memory_order_acquire) != 0;
+    return atomic_load_explicit((_Atomic uint64_t *)turn_, memory_order_acquire) != 0;
 }
 
 /* Wait for our number, hand it to the next thread, ring. */
 static void *
 pass_on(void *place_)
 {
+    mantra_waiting waiting = {.ready = moved, .what = place_};
     _Atomic uint64_t *mine = place_, *next = mine == &turn[2] ? &turn[0] : mine + 1;
     for (int round = 0; round < ROUNDS; round++) {
-        CHECK(mantra_doorbell_until(&bell, moved, mine, (mantra_idle){0, 4}, INT64_C(10000000000)));
+        CHECK(mantra_doorbell_until(&bell, &waiting, (mantra_idle){0, 4}, INT64_C(10000000000)));
         uint64_t number = atomic_exchange(mine, 0);
         atomic_store_explicit(next, number + 1, memory_order_release);
         mantra_doorbell_ring(&bell);
@@ -44,10 +45,14 @@ main(void)
     CHECK(atomic_load(&turn[0]) == 3 * ROUNDS + 1);
 
     /* Nobody waits: no timeout, no change. An armed bell of a waiter that died is disarmed by the next ring. */
+    mantra_waiting waiting = {.ready = moved, .what = &turn[1]};
     const mantra_idle idles[] = {{0, 0}, {10, 4}, {MANTRA_ALWAYS, 0}, {0, MANTRA_ALWAYS}};
-    for (int i = 0; i < 4; i++)
-        CHECK(!mantra_doorbell_until(&bell, moved, &turn[1], idles[i], 0)
-              && !mantra_doorbell_until(NULL, moved, &turn[1], idles[i], 1000));
+    for (int i = 0; i < 4; i++) {
+        CHECK(!mantra_doorbell_until(&bell, &waiting, idles[i], 0) && !mantra_doorbell_until(NULL, &waiting, idles[i], 1000));
+        mantra_doorbell_end(&bell, &waiting); /* ended: once */
+        CHECK(mantra_doorbell_until(&bell, &waiting, idles[i], INT64_C(10000000000)));
+        CHECK(mantra_waiting_over(&waiting) && !mantra_waiting_over(&waiting));
+    }
     uint32_t seen = mantra_doorbell_seen(&bell);
     CHECK(atomic_load(&bell.armed) == 1);
     mantra_doorbell_ring(&bell);

@@ -104,41 +104,97 @@ stress(uint64_t messages, bool twin)
     return torn[0] + torn[1];
 }
 
-/* Killed at any instruction of a write: whatever it left, consumers see nothing of it and the successor goes on. */
+#define DEAD ((UINT64_C(2) << 42) - 1) /* pid 1, but started at another time */
+
+static mantra_queue
+queue_of_many(uint64_t capacity)
+{
+    mantra_queue ring = queue_of(capacity, 64, 0);
+    ring.header->many = 1;
+    return mantra_queue_attach((uint8_t *)ring.header, capacity, 64, 0);
+}
+
+/* Killed at any instruction of a write: consumers see a whole message or a hole, and the successor goes on behind it. */
 static void
-killed_producers(void)
+killed_producers(bool many)
 {
     for (int stage = 0; stage < 4; stage++) {
-        mantra_queue ring = queue_of(4, 64, 0);
+        mantra_queue ring = many ? queue_of_many(4) : queue_of(4, 64, 0);
+        const bool hole = stage == 1 || stage == 2;
         mantra_producer first, second, third;
         mantra_update message = {.sequence = 0}, seen;
-        mantra_consumer consumer = mantra_consumer_at(&ring, 0, &seen);
+        mantra_consumer consumer = mantra_consumer_at(&ring, 0, &seen), late = consumer;
         CHECK(!mantra_producer_open(&first, &ring, 1));
-        CHECK(mantra_producer_open(&second, &ring, 2) == -1);
+        CHECK(many || mantra_producer_open(&second, &ring, 2) == -1);
         for (; message.sequence < 5; message.sequence++) {
             mantra_produce(&first, &message);
             CHECK(mantra_consume(&consumer, &seen) == 1 && seen.sequence == message.sequence);
         }
         mantra_seqlock *slot = mantra_queue_slot(&ring, 5);
-        uint64_t settled = mantra_queue_lap(&ring, 5) << MANTRA_LAP_SHIFT | 1 << 1;
+        uint64_t settled = mantra_queue_lap(&ring, 5) << MANTRA_LAP_SHIFT | (uint64_t)first.writer << MANTRA_WRITER_SHIFT;
         if (stage >= 1)
             atomic_store(&slot->version, settled | MANTRA_WRITING);
         if (stage >= 2)
             mantra_words_store(slot->words, &message, stage == 2 ? 3 : 7);
         if (stage == 3)
             atomic_store(&slot->version, settled); /* published, not counted */
-        CHECK(mantra_consume(&consumer, &seen) == (stage == 3));
-        atomic_store(&ring.header->producer, (UINT64_C(2) << 42) - 1); /* pid 1, but started at another time: dead */
-        CHECK(!mantra_queue_producing(&ring));
+        for (int i = 0; i < 5000; i++)
+            CHECK(mantra_consume(&consumer, &seen) == (stage == 3 && i == 0)); /* its writer lives: wait */
+        atomic_store(&ring.header->writers.identity[first.writer], DEAD);
+        CHECK(mantra_queue_producers(&ring) == 0);
+        for (int i = 0; hole && i < 5000; i++)
+            CHECK(mantra_consume(&consumer, &seen) == 0); /* its writer is dead: found out without anybody's help */
+        CHECK(consumer.holes == hole);
         CHECK(!mantra_producer_open(&second, &ring, 2));
-        CHECK(second.position == 5 + (stage == 3) && mantra_queue_producing(&ring));
+        CHECK(second.writer == first.writer && mantra_queue_producers(&ring) == 1);
+        CHECK(second.position == 5 + (stage > 0) && atomic_load(&ring.header->abandoned) == hole);
         message.sequence = second.position;
         mantra_produce(&second, &message);
         CHECK(mantra_consume(&consumer, &seen) == 1 && seen.sequence == second.position - 1);
-        CHECK(consumer.lost == 0);
+        CHECK(consumer.lost == 0 && consumer.holes == hole);
+        while (mantra_consume(&late, &seen) != 0) {}
+        CHECK(late.position == consumer.position && late.holes == hole);
         mantra_producer_close(&second);
         CHECK(!mantra_producer_open(&third, &ring, 3));
     }
+}
+
+/* A living producer that stands still inside a write for laps: nobody takes its slot, its positions are burnt, its message
+ * comes when it goes on. When it dies instead, who comes next takes the slot. */
+static void
+stalled_producer(bool dies)
+{
+    mantra_queue ring = queue_of_many(4);
+    mantra_producer slow, quick;
+    mantra_update message = {.sequence = 1000}, seen;
+    mantra_consumer consumer = mantra_consumer_at(&ring, 0, &seen), early = consumer;
+    CHECK(!mantra_producer_open(&slow, &ring, 1) && !mantra_producer_open(&quick, &ring, 2));
+    mantra_seqlock *slot = mantra_produce_begin(&slow); /* position 0 */
+    mantra_words_store(slot->words, &message, 7);
+    for (uint64_t i = 0; i < 9; i++) { /* positions 1 2 3, not 4, 5 6 7, not 8, 9 10 11 */
+        message.sequence = i;
+        mantra_produce(&quick, &message);
+        CHECK(quick.position == 2 + i + i / 3);
+    }
+    CHECK(atomic_load(&ring.header->burnt) == 3 && atomic_load(&ring.header->abandoned) == 0);
+    CHECK(mantra_consume(&early, &seen) == -1);
+    if (dies)
+        atomic_store(&ring.header->writers.identity[slow.writer], DEAD);
+    else
+        mantra_produce_end(&slow, slot); /* at position 12, in the very slot it held */
+    message.sequence = 9;
+    mantra_produce(&quick, &message);
+    uint64_t sum = 0, count = 0;
+    for (int got; (got = mantra_consume(&consumer, &seen)) != 0;)
+        if (got == 1) {
+            count++;
+            sum += seen.sequence;
+        }
+    CHECK(consumer.position == mantra_produced(&ring) && mantra_produced(&ring) == 13 + !dies);
+    CHECK(count + consumer.lost + consumer.holes == consumer.position);
+    CHECK(seen.sequence == 9 && (sum > 1000) == !dies);
+    CHECK(atomic_load(&ring.header->burnt) == 3 && atomic_load(&ring.header->abandoned) == 0);
+    mantra_producer_close(&quick);
 }
 
 /* Whatever is lost, what is read are whole batches, and nothing is lost uncounted. */
@@ -183,7 +239,10 @@ main(void)
     for (int attempt = 0; attempt < 200 && !caught; attempt++)
         caught = stress(20000, true);
     CHECK(caught > 0); /* the test sees torn messages where there are any */
-    killed_producers();
+    killed_producers(false);
+    killed_producers(true);
+    stalled_producer(false);
+    stalled_producer(true);
     for (uint64_t seed = 0; seed < 100; seed++)
         batches_are_whole(seed);
     CHECK(mantra_process_alive(mantra_process_self()) && !mantra_process_alive(0));

@@ -47,6 +47,7 @@ consume(const mantra_queue *queue, bool checked)
         uint64_t position = consumer.position;
         if (checked) {
             got = mantra_consume(&consumer, message);
+            position = consumer.position - 1; /* holes may have been skipped on the way */
         } else {
             const mantra_seqlock *slot = mantra_queue_slot(queue, position);
             got = mantra_consumer_ready(&consumer);
@@ -66,7 +67,7 @@ consume(const mantra_queue *queue, bool checked)
         read++;
     }
     lost = consumer.lost;
-    gaps = checked && read + lost != consumer.position - start;
+    gaps = checked && read + lost + consumer.holes != consumer.position - start;
     printf("%llu %llu %llu %llu\n", (unsigned long long)read, (unsigned long long)lost, (unsigned long long)torn,
            (unsigned long long)gaps);
 }

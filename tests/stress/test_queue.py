@@ -73,7 +73,7 @@ def test_a_killed_producer_leaves_nothing_torn_and_its_successor_goes_on(ring, q
         time.sleep(WALK.random() / 50)
         producer.kill()
         producer.communicate()
-        assert not queue.producing
+        assert queue.producers == 0
         assert queue.produced >= produced
         produced = queue.produced
     queue.producer().close()

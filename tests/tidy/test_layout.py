@@ -74,10 +74,10 @@ def lines_of_code(path: Path) -> int:
     return sum(bool(line.strip()) for line in COMMENTS[language].sub("", path.read_text()).splitlines())
 
 
-def test_the_whole_system_stays_under_fifteen_thousand_lines_of_code() -> None:
+def test_the_whole_system_stays_small() -> None:
     suffixes = (".h", ".c", ".py", ".pyx", ".pxd", ".pyi", ".proto")
     counted = [path for path in committed() if path.suffix in suffixes or path.parent.name == "scripts"]
     counted = [path for path in counted if path.relative_to(ROOT).parts[0] not in ("tests", "bench")
                and "_pb2" not in path.stem]
     total = sum(map(lines_of_code, counted))
-    assert total < 15_000, f"{total} lines of code"
+    assert total < 17_500, f"{total} lines of code"

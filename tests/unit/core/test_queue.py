@@ -1,10 +1,12 @@
 """Queues: every consumer sees every message, or is told how many it missed."""
 import gc
 import os
+import threading
 
 import numpy as np
 import pytest
 
+from mantra.core.doorbell import Doorbell
 from mantra.core.messages import DTYPES, Flag, Kind, Update
 from mantra.core.queue import Queue
 from mantra.errors import Lapped, RegionError
@@ -150,12 +152,12 @@ def test_a_queue_is_read_through_its_name_but_produced_to_only_when_asked():
         queue.producer(5).produce(update(3))
         assert prices(reader.consumer("oldest")) == [3]
         assert (reader.capacity, reader.produced, reader.format.name) == (8, 1, "update")
-        assert repr(reader) == f"<Queue {name}: 8 update, 1 produced>"
+        assert repr(reader) == f"<Queue {name}: spmc, 8 update, 1 produced>"
         with pytest.raises(RegionError, match="opened for reading"):
             reader.producer()
-        assert not reader.producing
+        assert reader.producers == 0
         writer = Queue.open(name, write=True).producer()
-        assert reader.producing
+        assert reader.producers == 1
         writer.produce(update(4))
         assert queue.produced == 2
     for capacity in (0, 1, 3, 12):
@@ -173,3 +175,29 @@ def test_a_consumer_may_wait_for_a_position_that_is_still_to_come():
     for price, more in ((2, True), (3, False), (4, False)):
         producer.produce(update(price, more))
     assert prices(follower) == [2, 3, 4]
+
+
+def test_many_produce_to_one_queue_and_every_consumer_sees_the_same_order():
+    with Queue.create(f"test-many-{os.getpid()}", Update, 512, "mpmc", number=7) as queue:
+        first, second = queue.producer(1), Queue.open(queue.name, write=True).producer(2)
+        early, late = queue.consumer(), queue.consumer("oldest")
+        for price in range(10):
+            (first if price % 3 else second).produce(update(price))
+        assert prices(early) == prices(late) == list(range(10))
+        assert (queue.kind, queue.number, queue.producers, Queue.open(queue.name).number) == ("mpmc", 7, 2, 7)
+        assert (queue.burnt, queue.abandoned, early.holes, queue.produced) == (0, 0, 0, 10)
+        others = [queue.producer() for _ in range(254)]
+        with pytest.raises(RegionError, match="as many producers as it can"):
+            queue.producer()
+        others.pop().close()
+        queue.producer()
+    with pytest.raises(ValueError, match="'spmc' or 'mpmc', not 'many'"):
+        Queue.create(None, "update", 8, "many")
+
+
+def test_a_wait_is_ended_from_another_thread():
+    for bell in (None, Doorbell.create()):
+        consumer = Queue.create(None, "update", 8).consumer(doorbell=bell)
+        threading.Timer(0.05, consumer.wake).start()
+        assert not consumer.wait(30)
+        assert not consumer.wait(0)

@@ -1,5 +1,6 @@
 """Vectors: the newest value of each slot."""
 import os
+import threading
 
 import pytest
 
@@ -52,3 +53,22 @@ def test_a_wrong_slot_message_or_capacity_is_an_error():
     for capacity in (0, -1, 2**31):
         with pytest.raises(ValueError, match="capacity"):
             Vector.create(None, "top", capacity)
+
+
+def test_many_write_the_same_slot_through_vectors_of_their_own():
+    with Vector.create(f"test-many-{os.getpid()}", "top", 2, "many") as vector:
+        def write(first):
+            mine = Vector.open(vector.name, write=True)
+            for n in range(first, 3000, 3):
+                mine.write(0, Top(sequence=n, bid_price=[n] * 10, bid_count=10))
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            top = vector.read(0)
+            assert top is None or top.bids == [(top.sequence, 0)] * 10
+        assert vector.version(0) == 3000
+        assert vector.read(0).sequence in (2997, 2998, 2999)
+    with pytest.raises(ValueError, match="'single' writer or 'many'"):
+        Vector.create(None, "top", 1, "mpmc")

@@ -53,7 +53,7 @@ def test_a_runs_regions_are_listed_with_owner_and_where_queues_stand(name, capsy
         assert set(by_name) == {info.name for info in Region.list(f"{name}.")}
         assert by_name[f"{name}.updates.a"].items() >= {
             "kind": "queue", "message": "update", "capacity": 64, "slot_bytes": 64, "owner": os.getpid(), "alive": True,
-            "produced": 70, "producing": True, "note": ""}.items()
+            "produced": 70, "producers": 1, "many": False, "abandoned": 0, "burnt": 0, "note": ""}.items()
         assert by_name[f"{name}.ledger"]["message"] == ""
         assert 0 <= by_name[f"{name}.clock"]["age_s"] < 60
         assert told["bytes"] == sum(region["size"] for region in told["regions"])
