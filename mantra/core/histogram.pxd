@@ -9,7 +9,9 @@ cdef extern from "mantra/histogram.h" nogil:
 
     ctypedef struct mantra_histogram:
         uint64_t count, sum, max, min
+        uint64_t counts[]
 
+    uint64_t mantra_histogram_value(uint32_t bucket)
     void mantra_histogram_record(mantra_histogram *histogram, uint64_t ns)
     void mantra_histogram_merge(mantra_histogram *into, const mantra_histogram *source)
     void mantra_histogram_subtract(mantra_histogram *later, const mantra_histogram *earlier)

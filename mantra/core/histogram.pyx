@@ -1,5 +1,7 @@
 """histogram: latencies in nanoseconds to three digits, in 128 KiB whatever is recorded."""
 cimport cython
+import numpy
+
 from libc.stdint cimport UINT64_MAX
 
 from mantra.core.region cimport Region
@@ -29,6 +31,29 @@ cdef class Histogram(Shared):
         """Count one value."""
         self.writing()
         mantra_histogram_record(self.histogram, ns)
+
+    def record_many(self, const uint64_t[::1] ns) -> None:
+        """Count every value of `ns`, a contiguous array of uint64, without the GIL. TypeError, ValueError: it is not."""
+        cdef Py_ssize_t i
+        self.writing()
+        with nogil:
+            for i in range(ns.shape[0]):
+                mantra_histogram_record(self.histogram, ns[i])
+
+    def buckets(self) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+        """What was counted, least first: the values (ns, each the middle of its bucket) and how many of each; copies."""
+        cdef uint64_t[::1] values, counts
+        cdef uint64_t n
+        cdef uint32_t i, used = 0
+        both = numpy.empty((2, MANTRA_HISTOGRAM_BUCKETS), numpy.uint64)
+        values, counts = both
+        with nogil:
+            for i in range(MANTRA_HISTOGRAM_BUCKETS):
+                n = self.histogram.counts[i]
+                if n:
+                    values[used], counts[used] = mantra_histogram_value(i), n
+                    used += 1
+        return both[0, :used], both[1, :used]
 
     def percentile(self, double percent) -> int:
         """The value, in ns, that `percent` (0 to 100) of all are not above; 0 when nothing was recorded."""

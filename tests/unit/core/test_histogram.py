@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+import numpy as np
 import pytest
 
 from mantra.core.histogram import Histogram
@@ -36,6 +37,32 @@ def test_histograms_merge_and_what_lay_between_two_copies_is_their_difference() 
     between = histogram.since(earlier)
     assert (between.count, between.min, between.max, between.mean) == (2, 700, 900, 800.0)
     assert (earlier.count, histogram.count) == (1, 3)
+
+
+def test_an_array_is_recorded_as_its_values_one_by_one() -> None:
+    values = np.random.default_rng(7).lognormal(9, 3, 5_000).astype(np.uint64)
+    one_by_one, at_once = Histogram.create(), Histogram.create()
+    for value in values.tolist():
+        one_by_one.record(value)
+    at_once.record_many(values)
+    at_once.record_many(values[:0])
+    assert [array.tolist() for array in at_once.buckets()] == [array.tolist() for array in one_by_one.buckets()]
+    assert (at_once.count, at_once.max, at_once.min, at_once.mean) == \
+        (5_000, one_by_one.max, one_by_one.min, one_by_one.mean)
+    for wrong in (values.astype(np.int64), values[::2], values.reshape(2, -1)):
+        with pytest.raises(ValueError, match=r"uffer|contiguous"):
+            at_once.record_many(wrong)
+
+
+def test_buckets_are_what_was_counted_least_first() -> None:
+    histogram = Histogram.create()
+    assert [array.tolist() for array in histogram.buckets()] == [[], []]
+    for ns in (900, 7, 7, 1 << 30):
+        histogram.record(ns)
+    values, counts = histogram.buckets()
+    assert values[:2].tolist() == [7, 900]
+    assert int(values[2]) == pytest.approx(1 << 30, rel=1 / 1024)
+    assert counts.tolist() == [2, 1, 1]
 
 
 def test_a_percentile_outside_the_hundred_is_refused() -> None:
