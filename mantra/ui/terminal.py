@@ -27,25 +27,32 @@ from rich.text import Text
 import mantra
 from mantra.core import ticks
 from mantra.core.histogram import Histogram
-from mantra.core.ledger import FeedState, Row
 from mantra.core.messages import Reason, Trust
 from mantra.errors import MantraError
 from mantra.runtime import child
 from mantra.runtime.options import Parser
 from mantra.runtime.spine import RunInstrument, Spine
+from mantra.telemetry.collector import Feed, Feeds
+from mantra.telemetry.drawing import (
+    age,
+    amount,
+    bar,
+    cells,
+    duration,
+    feeds,
+    heading,
+    line,
+    spark,
+    troubles,
+    venue_style,
+    wall,
+)
 from mantra.venues import NAMES
 
 LATENCY_WINDOW_S = 10
 SECOND = 1_000_000_000
 
 TRUST_STYLE = ("bold white on red", "black on dark_orange", "bold white on red3", "yellow", "green")
-STATE_STYLE = {FeedState.LIVE: "green", FeedState.SYNCHRONISING: "yellow", FeedState.SUBSCRIBING: "yellow",
-               FeedState.CONNECTING: "yellow", FeedState.WAITING: "dark_orange", FeedState.REFUSED: "bold red",
-               FeedState.OFF: "red"}
-VENUE_STYLE = ("gold3", "spring_green3", "sky_blue2", "dodger_blue2", "medium_purple1")
-# What a feed lost or had to repair; the rest of the ledger is traffic.
-TROUBLES = ("gaps", "trade_gaps", "resyncs", "reconnects", "malformed", "checksums_failed", "crosses", "finer",
-            "unknown_symbols", "overflowed", "protocol_errors", "full", "lapped", "refused", "unknown_deletes")
 
 
 # What is shown ---------------------------------------------------------------------------------------------------
@@ -80,21 +87,6 @@ class Market(NamedTuple):
     mids: tuple[float, ...] = ()        # in ticks, one per refresh, newest last
 
 
-class Feed(NamedTuple):
-    """One connection; rates are per second, of about the last second."""
-
-    name: str
-    venue: int
-    state: int = FeedState.OFF
-    since_ns: int = 0
-    heard_ns: int = 0
-    messages_rate: float = 0.0
-    updates_rate: float = 0.0
-    bytes_rate: float = 0.0
-    troubles: tuple[tuple[str, int], ...] = ()
-    rates: tuple[float, ...] = ()       # messages per second, newest last
-
-
 class Latency(NamedTuple):
     """One path's latencies of the last seconds, in nanoseconds; `highest` of the whole run."""
 
@@ -124,9 +116,7 @@ class Reader:
         self.run = run
         self._histograms: dict[str, Histogram] = {}
         self._listed_ns = 0
-        self._feeds: dict[str, Feed] = {}
-        self._frames: dict[str, int] = {}
-        self._counted: dict[str, tuple[int, dict[str, int]]] = {}       # when, the counters about a second ago
+        self._feeds = Feeds(run.ledger)
         self._mids: dict[int, deque[float]] = {}
         self._latencies: dict[str, deque[tuple[int, Histogram]]] = {}
 
@@ -137,7 +127,7 @@ class Reader:
             self._histograms, self._listed_ns = run.histograms(), now
         return Snapshot(run.run or "private", now,
                         tuple(self._market(one, books.get(one.id, [])) for one in run.instruments()),
-                        tuple(self._feed(row, now) for row in run.ledger.rows()),
+                        self._feeds.read(now),
                         tuple(self._latency(name, histograms, now) for name, histograms in self._paths()))
 
     def _books(self) -> dict[int, list[BookTrust]]:
@@ -156,24 +146,6 @@ class Reader:
             mids.append((bids[0].price + asks[0].price) / 2)
         return Market(instrument.name, instrument.price_decimals, instrument.size_decimals, bids, asks,
                       tuple(sorted(books)), tuple(mids))
-
-    def _feed(self, row: Row, now: int) -> Feed:
-        counts, feed = row.counts(), self._feeds.get(row.name, Feed(row.name, row.venue))
-        at_ns, before = self._counted.setdefault(row.name, (now, counts))
-        seconds = (now - at_ns) / SECOND
-        if seconds >= 1 or (seconds > 0 and not feed.rates):
-            messages, updates, size = (counts[name] - before[name] for name in ("messages", "updates", "bytes"))
-            feed = feed._replace(messages_rate=messages / seconds, updates_rate=updates / seconds,
-                                 bytes_rate=size / seconds, rates=(*feed.rates[-59:], messages / seconds))
-            self._counted[row.name] = now, counts
-        # Heard, too, when a read finds more frames than the one before.
-        heard = now if counts["frames"] > self._frames.get(row.name, counts["frames"]) else feed.heard_ns
-        self._frames[row.name] = counts["frames"]
-        self._feeds[row.name] = feed = feed._replace(
-            state=counts["state"], since_ns=counts["state_since_utc_ns"],
-            heard_ns=max(heard, counts["last_receive_utc_ns"]),
-            troubles=tuple((name, counts[name]) for name in TROUBLES if counts[name]))
-        return feed
 
     def _paths(self) -> Iterator[tuple[str, list[Histogram]]]:
         """Every path, over all who measure it ("socket_to_top"), then each of several ("socket_to_top.binance-0")."""
@@ -212,98 +184,10 @@ def places(values: Iterable[int], decimals: int) -> int:
     return max((len(ticks.text(value, decimals, True).partition(".")[2]) for value in values), default=0)
 
 
-def duration(ns: float) -> str:
-    """Three digits and a unit: 831 ns, 1.24 us, 12.1 ms, 2.50 s."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if ns >= size * 0.9995:
-            value = ns / size
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-    return f"{ns:.0f} ns"
-
-
-def age(ns: int) -> str:
-    """How long, for people: 3s, 4m07s, 2h05m, 3d04h."""
-    seconds = max(ns, 0) // SECOND
-    for unit, size, part, smaller in (("d", 86400, 3600, "h"), ("h", 3600, 60, "m"), ("m", 60, 1, "s")):
-        if seconds >= size:
-            return f"{seconds // size}{unit}{seconds % size // part:02d}{smaller}"
-    return f"{seconds}s"
-
-
-def amount(rate: float) -> str:
-    """A rate in four characters or so: 0, 3.4, 812, 35.0k, 1.2M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if rate >= size * 0.9995:
-            return f"{rate / size:.1f}{unit}"
-    return f"{rate:.0f}" if rate >= 9.95 or rate == 0 else f"{rate:.1f}"
-
-
-def wall(utc_ns: int) -> str:
-    return time.strftime("%H:%M:%S", time.gmtime(utc_ns // SECOND))
-
-
 # Drawing ---------------------------------------------------------------------------------------------------------
-
-EIGHTHS = ("", *"▏▎▍▌▋▊▉")
-SPARKS = "▁▂▃▄▅▆▇█"
-
-
-def bar(fraction: float, width: int, style: str, *, leftwards: bool = False) -> Text:
-    """A bar of `fraction` of `width` cells, to an eighth of a cell; `leftwards` grows from the right edge."""
-    eighths = max(1, round(min(max(fraction, 0.0), 1.0) * width * 8)) if width else 0
-    full, part = divmod(eighths, 8)
-    blank, text = " " * (width - full - (part > 0)), Text(no_wrap=True)
-    if not leftwards:
-        return text.append("█" * full + EIGHTHS[part], style).append(blank)
-    # There are no blocks that fill from the right: invert one that fills from the left.
-    return text.append(blank).append(EIGHTHS[(8 - part) % 8], f"{style} reverse").append("█" * full, style)
-
-
-def spark(values: Sequence[float], width: int) -> str:
-    """The latest `width` values as a line of little bars."""
-    values = values[-width:]
-    if not values:
-        return " " * width
-    low, high = min(values), max(values)
-    steps = (int((value - low) / (high - low) * 7.99) if high > low else 3 for value in values)
-    return "".join(SPARKS[step] for step in steps).rjust(width)
-
-
-def venue_style(venue: int) -> str:
-    return VENUE_STYLE[venue % len(VENUE_STYLE)]
-
 
 def venues_of(mask: int) -> list[int]:
     return [venue for venue in range(mask.bit_length()) if mask >> venue & 1]
-
-
-def line(left: Text | str, right: Text | str, width: int, style: str = "", fill: str = " ") -> Text:
-    """One line, both ends set; the left end gives way when they do not fit."""
-    left, right = Text().append(left), Text().append(right)
-    right.truncate(width)
-    left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis")
-    gap = width - left.cell_len - right.cell_len
-    return Text(no_wrap=True, style=style).append_text(left).append(
-        fill * gap, "grey35" if fill != " " else "").append_text(right)
-
-
-def heading(words: Text, right: Text, width: int) -> Text:
-    """A rule with words in it."""
-    return line(Text("── ", "grey35").append_text(words).append(" "),
-                Text(" ").append_text(right).append(" ──", "grey35"), width, fill="─")
-
-
-def cells(values: Sequence[Text | str], widths: Sequence[int], style: str = "") -> Text:
-    """A table row: a negative width is set right, 0 leaves the column out. What does not fit ends in an ellipsis."""
-    text = Text(no_wrap=True, style=style)
-    for value, width in zip(values, widths, strict=True):
-        if width == 0:
-            continue
-        cell = Text().append(value)
-        cell.truncate(abs(width), overflow="ellipsis")
-        cell.align("right" if width < 0 else "left", abs(width))
-        text.append("  " if text else " ").append_text(cell)
-    return text
 
 
 def title(view: Snapshot, selected: int, width: int) -> Text:
@@ -351,8 +235,8 @@ def world(market: Market, levels: int, width: int) -> list[Text]:
             return [""] * 4
         level, venues = levels[i], venues_of(levels[i].venues) or [0]
         short = names if len(venues) == 1 else max(names // len(venues) - 1, 1)
-        style, price_style = venue_style(venues[0]), "green" if bid else "red"
-        return [Text("+").join(Text(NAMES[venue][:short], venue_style(venue)) for venue in venues),
+        style, price_style = venue_style(NAMES[venues[0]]), "green" if bid else "red"
+        return [Text("+").join(Text(NAMES[venue][:short], venue_style(NAMES[venue])) for venue in venues),
                 Text(sizes[level], "" if names else style), bar(level.size / most, bar_width, style, leftwards=bid),
                 Text(prices[level], f"bold {price_style}" if i == 0 else price_style)]
 
@@ -371,7 +255,7 @@ def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
     """Each venue's book: its trust, why, and since when; as many to a line as fit."""
     rows: list[Text] = []
     for book in market.books:
-        text = Text(no_wrap=True).append(f" {NAMES[book.venue]} ", venue_style(book.venue))
+        text = Text(no_wrap=True).append(f" {NAMES[book.venue]} ", venue_style(NAMES[book.venue]))
         text.append(f" {Trust(book.trust).name.lower()} ", TRUST_STYLE[book.trust])
         if book.reason:
             text.append(f" {Reason(book.reason).name.lower()}", TRUST_STYLE[book.trust].split(" on ")[-1])
@@ -386,38 +270,14 @@ def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
     return rows
 
 
-def feeds(view: Snapshot, room: int, width: int) -> list[Text]:
-    """A row per connection, troubled ones first, and one for those there is no room for."""
-    longest = max([4, *(len(feed.name) for feed in view.feeds)])
-    columns = [(name, size) for name, size, least in (              # the narrowest screen that has the column
-        ("feed", min(longest, 16), 0), ("state", 13, 0), ("since", -6, 72), ("msg/s", -6, 0), ("upd/s", -6, 72),
-        ("B/s", -6, 96), ("heard", -6, 0), ("rate", 16, 110)) if width >= least]
-    used = sum(abs(size) + 2 for _, size in columns)
-    columns.append(("lost, repaired", max(width - used - 1, 0)))
-    names, widths = zip(*columns, strict=True)
-
-    def row(feed: Feed) -> Text:
-        state = FeedState(feed.state)
-        silent = view.utc_ns - feed.heard_ns if feed.heard_ns else None
-        troubles = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in feed.troubles)
-        values: dict[str, Text | str] = {
-            "feed": Text(feed.name, venue_style(feed.venue)),
-            "state": Text(state.name.lower(), STATE_STYLE[state]),
-            "since": Text(age(view.utc_ns - feed.since_ns) if feed.since_ns else "", "grey62"),
-            "msg/s": amount(feed.messages_rate), "upd/s": amount(feed.updates_rate), "B/s": amount(feed.bytes_rate),
-            "heard": Text("-" if silent is None else age(silent), "grey62"),
-            "rate": Text(spark(feed.rates, 16), venue_style(feed.venue)),
-            "lost, repaired": Text(troubles or "nothing", "dark_orange" if troubles else "grey50"),
-        }
-        return cells([values[name] for name in names], widths)
-
-    rows = [cells(names, widths, "grey50")]
+def feed_rows(view: Snapshot, room: int, width: int) -> list[Text]:
+    """As many feeds as there is room for, troubled ones first, and a row for the others."""
     if len(view.feeds) <= room:
-        return rows + [row(feed) for feed in view.feeds]
-    ranked = sorted(view.feeds, key=lambda feed: (feed.state == FeedState.LIVE, -len(feed.troubles)))
+        return feeds(view.feeds, view.utc_ns, width)
+    ranked = sorted(view.feeds, key=lambda feed: (feed.state == "live", -len(troubles(feed))))
     rest = ranked[max(room - 1, 0):]
     rates = amount(sum(feed.messages_rate for feed in rest))
-    return [*rows, *map(row, ranked[:max(room - 1, 0)]),
+    return [*feeds(ranked[:max(room - 1, 0)], view.utc_ns, width),
             Text(f" {len(rest)} more, {rates} msg/s", "grey62", no_wrap=True)]
 
 
@@ -451,12 +311,12 @@ def screen(view: Snapshot, selected: int, width: int, height: int, banner: str =
     spare -= levels
     detail = min(len(view.latencies) - paths, max(spare - 4, 0))
     spare -= detail
-    live = sum(feed.state == FeedState.LIVE for feed in view.feeds)
+    live = sum(feed.state == "live" for feed in view.feeds)
     air = [[Text()] if spare > i else [] for i in range(4)]
     label = Text(market.name, "bold").append(f"  {spark(market.mids, width // 4)}" if width >= 100 else "", "cyan")
     lines = [*top, *air[1], heading(label, spread(market), width), *world(market, levels, width), *air[3], *books,
              *air[0], heading(Text("feeds", "bold"), Text(f"{live} of {len(view.feeds)} live", "grey62"), width),
-             *feeds(view, feed_room, width),
+             *feed_rows(view, feed_room, width),
              *air[2], *latencies(view, paths + detail, width)][:height]
     for text in lines:
         text.truncate(width)

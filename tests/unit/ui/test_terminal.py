@@ -16,23 +16,18 @@ from mantra.core.clock import Clock
 from mantra.core.ledger import FeedState
 from mantra.core.messages import Top, World
 from mantra.runtime.spine import Spine
+from mantra.telemetry.collector import Feed
 from mantra.ui.terminal import (
     BookTrust,
-    Feed,
     Latency,
     Level,
     Market,
     Reader,
     Snapshot,
-    age,
-    amount,
-    bar,
     choose,
-    duration,
     fixed,
     places,
     screen,
-    spark,
     spread,
 )
 
@@ -49,12 +44,12 @@ def market(name: str = "ETH-BTC", bid: int = 6_512_400, ask: int = 6_514_400) ->
 
 
 def snapshot(feeds: int = 2, instruments: int = 2) -> Snapshot:
-    states = [FeedState.LIVE, FeedState.SYNCHRONISING, *[FeedState.LIVE] * feeds]
+    states = ["live", "synchronising", *["live"] * feeds]
     return Snapshot(
         "live", NOW, tuple(market(name) for name in ("ETH-BTC", "BTC-USDT", "SOL-USD")[:instruments]),
-        tuple(Feed(f"{'bitstamp' if i else 'binance'}-{i}", min(i, 1), states[i], NOW - 190 * SECOND, NOW - SECOND // 8,
-                   812.0, 4_100.0, 180_000.0, (("gaps", 2), ("resyncs", 3)) if i == 1 else (), (3.0, 4.0, 5.0))
-              for i in range(feeds)),
+        tuple(Feed(f"{venue}-{i}", venue, states[i], NOW - 190 * SECOND, NOW - SECOND // 8, 812.0, 4_100.0, 180_000.0,
+                   (3.0, 4.0, 5.0), {"gaps": 2, "resyncs": 3} if i == 1 else {})
+              for i in range(feeds) for venue in ["bitstamp" if i else "binance"]),
         (Latency("socket_to_top", 843.0, 1_620, 8_130, 41_200, 12_300_000),
          Latency("socket_to_world", 843.0, 3_410, 15_300, 88_100, 14_300_000),
          Latency("socket_to_top.binance-0", 812.0, 1_600, 8_100, 41_200, 12_300_000)))
@@ -119,26 +114,6 @@ def test_as_many_places_are_shown_as_any_value_needs() -> None:
     assert places([], 8) == 0
 
 
-def test_durations_ages_and_rates_are_short() -> None:
-    assert [duration(ns) for ns in (0, 831, 999.7, 1_240, 12_100_000, 2.5e9)] == [
-        "0 ns", "831 ns", "1.00 µs", "1.24 µs", "12.1 ms", "2.50 s"]
-    assert [age(s * SECOND) for s in (-1, 3, 247, 7_500, 273_600)] == ["0s", "3s", "4m07s", "2h05m", "3d04h"]
-    assert [amount(n) for n in (0, 0.44, 3.44, 812.4, 999.6, 35_000, 1_200_000)] == [
-        "0", "0.4", "3.4", "812", "1.0k", "35.0k", "1.2M"]
-
-
-@given(st.floats(0, 1), st.integers(1, 40), st.booleans())
-def test_bars_fill_their_column_and_show_the_least_amount(fraction: float, width: int, leftwards: bool) -> None:
-    text = bar(fraction, width, "red", leftwards=leftwards).plain
-    assert len(text) == width
-    assert text.strip()
-
-
-def test_sparks_show_the_newest_values() -> None:
-    assert spark([1, 9, 1, 9], 3) == "█▁█"
-    assert spark([], 3) == "   "
-
-
 @pytest.fixture
 def run() -> Iterator[Spine]:
     with Spine.private(clock=Clock.virtual(NOW)) as spine:
@@ -172,7 +147,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     assert view.markets[0].asks == (Level(102, 6, 2), Level(103, 1, 3))
     assert view.markets[0].books == (BookTrust(1, 2, 2, NOW - 5),)
     assert view.markets[0].mids == (101.0,)
-    assert (view.feeds[0].messages_rate, view.feeds[0].troubles) == (150.0, (("gaps", 2),))
+    assert (view.feeds[0].messages_rate, view.feeds[0].counts["gaps"]) == (150.0, 2)
     assert view.feeds[0].heard_ns == view.utc_ns
     assert [(path.name, path.p50, path.highest) for path in view.latencies] == [
         ("socket_to_top", 700, 900), ("socket_to_top.binance-0", 900, 900), ("socket_to_top.bitstamp-0", 700, 700)]
