@@ -12,6 +12,7 @@ DOORS = {
     "client": ("mantra.service.door", "print what a running mantra serves over gRPC"),
     "simulate": ("mantra.simulator.door", "serve the simulated venues on loopback"),
     "ui": ("mantra.ui.terminal", "watch a running mantra in the terminal"),
+    "timekeeper": ("mantra.telemetry.timekeeper", "where a run's microseconds go: actors, queues, feeds, lineage"),
     "doctor": ("mantra.telemetry.doctor", "what of this machine is good and bad for mantra, and what to do"),
     "shm": ("mantra.telemetry.shm", "look at mantra's shared memory, remove what dead runs left"),
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
