@@ -15,6 +15,7 @@ DOORS = {
     "timekeeper": ("mantra.telemetry.timekeeper", "where a run's microseconds go: actors, queues, feeds, lineage"),
     "doctor": ("mantra.telemetry.doctor", "what of this machine is good and bad for mantra, and what to do"),
     "shm": ("mantra.telemetry.shm", "look at mantra's shared memory, remove what dead runs left"),
+    "bench": ("mantra.telemetry.bench", "measure what the core costs on this machine, beside the last run"),
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
 }
 USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(

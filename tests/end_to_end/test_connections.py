@@ -1,4 +1,4 @@
-"""scripts/connections runs and loses nothing (its figures are for a quiet machine, not for a test)."""
+"""bench/connections runs and loses nothing (its figures are for a quiet machine, not for a test)."""
 from __future__ import annotations
 
 import json
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "connections"
+SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "connections"
 
 
 def test_every_message_of_every_case_arrives() -> None:
