@@ -80,25 +80,16 @@ mantra_leading_digits(uint64_t digits, unsigned count)
     return mantra_eight_digits(digits << (64 - 8 * count));
 }
 
-/* A number taken apart: mantissa * 10^exponent, the mantissa without trailing zeros. `wide`: more digits than 64 bits
- * hold, so it fits no scale at all. */
-typedef struct mantra_decimal_parts {
-    uint64_t mantissa;
-    int64_t exponent;
-    bool negative, wide;
-} mantra_decimal_parts;
-
-/* Any number, one character at a time. */
-static inline int
-mantra_decimal_take_apart(const char **at, const char *end, mantra_decimal_parts *parts)
+/* Any number, one character at a time: mantissa * 10^exponent, the mantissa without trailing zeros. */
+MANTRA_COLD int
+mantra_decimal_any(const char **at, const char *end, uint8_t decimals, int64_t *out)
 {
     const char *p = *at, *start;
-    int64_t power = 0, zeros = 0; /* zeros: seen since the last other digit, so perhaps trailing */
-    *parts = (mantra_decimal_parts){0};
-    if (p < end && *p == '-') {
-        parts->negative = true;
-        p++;
-    }
+    uint64_t mantissa = 0;
+    int64_t exponent = 0, zeros = 0; /* zeros: seen since the last other digit, so perhaps trailing */
+    const bool negative = p < end && *p == '-';
+    bool wide = false;               /* more digits than 64 bits hold, so it fits no scale at all */
+    p += negative;
     start = p;
     for (bool fraction = false; p < end; p++) {
         if (*p == '.' && !fraction && p > start) {
@@ -110,53 +101,39 @@ mantra_decimal_take_apart(const char **at, const char *end, mantra_decimal_parts
             break;
         if (!fraction && p == start + 1 && *start == '0')
             return MANTRA_MALFORMED;
-        power -= fraction;
+        exponent -= fraction;
         zeros++;
         if (*p != '0') {
-            for (; zeros && !parts->wide; zeros--)
-                parts->wide = __builtin_mul_overflow(parts->mantissa, 10u, &parts->mantissa);
-            parts->wide |= __builtin_add_overflow(parts->mantissa, (uint64_t)(*p - '0'), &parts->mantissa);
+            for (; zeros && !wide; zeros--)
+                wide = __builtin_mul_overflow(mantissa, 10u, &mantissa);
+            wide |= __builtin_add_overflow(mantissa, (uint64_t)(*p - '0'), &mantissa);
             zeros = 0;
-        } else if (parts->mantissa == 0) {
+        } else if (mantissa == 0) {
             zeros = 0;
         }
     }
     if (p == start)
         return MANTRA_MALFORMED;
-    parts->exponent = power + zeros;
+    exponent += zeros;
     if (p < end && (*p == 'e' || *p == 'E')) {
-        int64_t exponent = 0;
+        int64_t written = 0;
         bool below = ++p < end && *p == '-';
         if (p < end && (*p == '-' || *p == '+'))
             p++;
         for (start = p; p < end && mantra_is_digit(*p); p++)
-            if (exponent < INT64_C(1000000000000)) /* more than any text's length: enough to decide */
-                exponent = exponent * 10 + (*p - '0');
+            if (written < INT64_C(1000000000000)) /* more than any text's length: enough to decide */
+                written = written * 10 + (*p - '0');
         if (p == start)
             return MANTRA_MALFORMED;
-        parts->exponent += below ? -exponent : exponent;
+        exponent += below ? -written : written;
     }
     *at = p;
-    return 0;
-}
-
-MANTRA_COLD int
-mantra_decimal_any(const char **at, const char *end, uint8_t decimals, int64_t *out)
-{
-    mantra_decimal_parts parts;
-    if (mantra_decimal_take_apart(at, end, &parts))
-        return MANTRA_MALFORMED;
-    uint64_t value = parts.mantissa;
-    int64_t shift = parts.exponent + decimals;
-    if (parts.wide)
+    const int64_t shift = exponent + decimals;
+    if (wide || (mantissa != 0 && (shift < 0 || shift > MANTRA_MAX_DECIMALS ||
+                                   __builtin_mul_overflow(mantissa, mantra_powers_of_ten[shift], &mantissa) ||
+                                   mantissa > (uint64_t)INT64_MAX + negative)))
         return MANTRA_FINER;
-    if (value != 0) {
-        if (shift < 0 || shift > MANTRA_MAX_DECIMALS ||
-            __builtin_mul_overflow(value, mantra_powers_of_ten[shift], &value) ||
-            value > (uint64_t)INT64_MAX + parts.negative)
-            return MANTRA_FINER;
-    }
-    *out = (int64_t)(parts.negative ? 0 - value : value);
+    *out = (int64_t)(negative ? 0 - mantissa : mantissa);
     return 0;
 }
 
@@ -224,18 +201,6 @@ mantra_decimal(const char **at, const char *end, uint8_t decimals, int64_t *out)
     *out = negative ? -value : value;
     *at = behind;
     return 0;
-}
-
-/* Decimals that a scale needs to hold this number exactly; MANTRA_MALFORMED, or MANTRA_FINER when no scale can. */
-MANTRA_COLD int
-mantra_decimals_needed(const char **at, const char *end)
-{
-    mantra_decimal_parts parts;
-    if (mantra_decimal_take_apart(at, end, &parts))
-        return MANTRA_MALFORMED;
-    if (parts.mantissa == 0 || parts.exponent >= 0)
-        return parts.wide ? MANTRA_FINER : 0;
-    return parts.wide || parts.exponent < -MANTRA_MAX_DECIMALS ? MANTRA_FINER : (int)-parts.exponent;
 }
 
 /* Read a whole number without sign, fraction or exponent (ids, times). 0, MANTRA_MALFORMED (also past 2^64 - 1). */

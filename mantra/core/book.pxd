@@ -40,7 +40,6 @@ cdef extern from "mantra/book.h" nogil:
     int mantra_book_room(mantra_book *book, size_t levels)
     int mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
     int mantra_book_load(mantra_book *book, const mantra_change *changes, size_t count)
-    void mantra_book_clear(mantra_book *book)
     void mantra_book_rename(mantra_book *book, uint32_t instrument)
     int mantra_book_copy(const mantra_book *book, mantra_book_image *out, uint32_t attempts)
 

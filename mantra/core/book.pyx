@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 cimport cython
-from libc.stdlib cimport free, malloc
 from libc.string cimport strlen
 
 from mantra.core.region cimport Region, mantra_region, mantra_region_grow
@@ -92,88 +91,44 @@ cdef class Book(Shared):
         return (f"<Book {self.name or '(private)'}: instrument {image.instrument}, venue {image.venue}, "
                 f"{image.bid_count} bids, {image.ask_count} asks>")
 
-    # ---- writing: each call is one message to readers
+    def write(self, *changes: tuple[int, int, int], bint whole=False, stamp: tuple[int, int, int] | None = None,
+              judge: tuple[int, int, int] | None = None, instrument: int | None = None) -> list[int]:
+        """One message to readers, as a feed writes it: levels (side, price, size) set, of size 0 removed, or with `whole`
+        all replaced by these, in any order. Per change its level's rank, 0 the best, or SAME, or ABSENT (not there).
 
-    def apply(self, uint8_t side, int64_t price, int64_t size) -> int:
-        """Set one level (size 0 removes it). Returns its rank, 0 the best, or SAME, or ABSENT (nothing to remove).
-
+        `stamp`: (sequence, venue_time_ns, position); `judge`: (trust, reason, trust_since_ns); `instrument`: another id.
         RegionError: the ceiling is reached, or memory is short; the book is as it was.
         """
         self.writing()
-        cdef int rank = MANTRA_BOOK_FULL
-        _check(side, size)
-        if mantra_book_room(&self.book, 1) == 0 or size == 0:
-            mantra_book_begin(&self.book)
-            rank = mantra_book_apply(&self.book, side, price, size)
+        cdef size_t i, count = len(changes)
+        cdef bytearray memory = bytearray((count + 1) * sizeof(mantra_change))
+        cdef mantra_change *rows = <mantra_change *><char *>memory
+        cdef list ranks = []
+        for i, (side, price, size) in enumerate(changes):
+            if side not in (BID, ASK) or size < 0:
+                raise ValueError(f"side {side}, size {size}: sides are 1 (bid) and 2 (ask), sizes are lots from 0 on")
+            rows[i].kind, rows[i].price, rows[i].size = side, price, size
+        cdef int failed = 0 if whole else mantra_book_room(&self.book, sum(size > 0 for _, _, size in changes))
+        mantra_book_begin(&self.book)
+        try:
+            if whole:
+                failed = mantra_book_load(&self.book, rows, count)
+            elif not failed:
+                ranks = [mantra_book_apply(&self.book, rows[i].kind, rows[i].price, rows[i].size) for i in range(count)]
+            if not failed:
+                if stamp is not None:
+                    mantra_book_stamp(&self.book, stamp[0], stamp[1], stamp[2])
+                if judge is not None:
+                    mantra_book_judge(&self.book, judge[0], judge[1], judge[2])
+                if instrument is not None:
+                    mantra_book_rename(&self.book, instrument)
+        finally:
             mantra_book_end(&self.book)
-        if rank == MANTRA_BOOK_FULL:
-            raise self._full()
-        return rank
-
-    def apply_many(self, const int64_t[:, ::1] changes not None) -> int:
-        """Apply rows of side, price, size as one message; returns how many changed a level. RegionError as `apply`."""
-        self.writing()
-        cdef Py_ssize_t i, count = changes.shape[0], changed = 0
-        cdef int room
-        _check_rows(changes)
-        with nogil:
-            room = mantra_book_room(&self.book, count)
-            if room == 0:
-                mantra_book_begin(&self.book)
-                for i in range(count):
-                    changed += mantra_book_apply(&self.book, <uint8_t>changes[i, 0], changes[i, 1], changes[i, 2]) >= 0
-                mantra_book_end(&self.book)
-        if room != 0:
-            raise self._full()
-        return changed
-
-    def load(self, const int64_t[:, ::1] changes not None) -> None:
-        """Replace all levels by rows of side, price, size, in any order. RegionError as `apply`."""
-        self.writing()
-        cdef Py_ssize_t i, count = changes.shape[0]
-        cdef int failed
-        _check_rows(changes)
-        cdef mantra_change *rows = <mantra_change *>malloc((count + 1) * sizeof(mantra_change))
-        if rows is NULL:
-            raise MemoryError
-        with nogil:
-            for i in range(count):
-                rows[i].kind, rows[i].price, rows[i].size = <uint8_t>changes[i, 0], changes[i, 1], changes[i, 2]
-            mantra_book_begin(&self.book)
-            failed = mantra_book_load(&self.book, rows, count)
-            mantra_book_end(&self.book)
-            free(rows)
         if failed:
-            raise self._full()
-
-    def stamp(self, uint64_t sequence, int64_t venue_time_ns, uint64_t position) -> None:
-        """Say which venue message the book now contains, and which of the feed's updates it does not."""
-        self.writing()
-        mantra_book_begin(&self.book)
-        mantra_book_stamp(&self.book, sequence, venue_time_ns, position)
-        mantra_book_end(&self.book)
-
-    def judge(self, uint8_t trust, uint8_t reason, int64_t since_ns) -> None:
-        """Say how far the book can be trusted, why not further, and since when (UTC ns)."""
-        self.writing()
-        mantra_book_begin(&self.book)
-        mantra_book_judge(&self.book, trust, reason, since_ns)
-        mantra_book_end(&self.book)
-
-    def restart(self, uint32_t instrument) -> None:
-        """Empty, for another scale generation of the instrument, which is another instrument."""
-        self.writing()
-        mantra_book_begin(&self.book)
-        mantra_book_clear(&self.book)
-        mantra_book_rename(&self.book, instrument)
-        mantra_book_end(&self.book)
-
-    def _full(self):
-        image = self.image(0)
-        return RegionError(f"book '{self.name or '(private)'}' has {image.bid_count} bids and {image.ask_count} asks "
-                           f"and no room for more: its ceiling is {image.ceiling} levels a side, or memory is short")
-
-    # ---- reading
+            image = self.image(0)
+            raise RegionError(f"book '{self.name or '(private)'}' has {image.bid_count} bids and {image.ask_count} asks "
+                              f"and no room for more: its ceiling is {image.ceiling} levels a side, or memory is short")
+        return ranks
 
     cdef tuple _copy(self, object n, mantra_book_image *image):
         """(bids, asks), cut to `n` levels (None: all), with the state that belongs to them in `image`."""
@@ -225,20 +180,3 @@ cdef class Book(Shared):
             better = levels[:-1, 0] > levels[1:, 0] if side == "bids" else levels[:-1, 0] < levels[1:, 0]
             if len(levels) != count or not better.all() or not (levels[:, 1] > 0).all():
                 raise AssertionError(f"{side} of {self!r} are not sorted, hold an empty level or are not {count}")
-
-
-cdef int _check(int64_t side, int64_t size) except -1:
-    if side != BID and side != ASK:
-        raise ValueError(f"side {side}: 1 is bid, 2 is ask")
-    if size < 0:
-        raise ValueError(f"a size of {size} lots")
-    return 0
-
-
-cdef int _check_rows(const int64_t[:, ::1] changes) except -1:
-    cdef Py_ssize_t i
-    if changes.shape[1] != 3:
-        raise ValueError(f"rows of {changes.shape[1]} columns: side, price, size are expected")
-    for i in range(changes.shape[0]):
-        _check(changes[i, 0], changes[i, 2])
-    return 0

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t
 
 
 cdef extern from "mantra/ticks.h" nogil:
@@ -8,6 +8,4 @@ cdef extern from "mantra/ticks.h" nogil:
         uint8_t price_decimals, size_decimals
 
     int mantra_decimal(const char **at, const char *end, uint8_t decimals, int64_t *out)
-    int mantra_decimals_needed(const char **at, const char *end)
-    int mantra_integer(const char **at, const char *end, uint64_t *out)
     size_t mantra_decimal_text(char *out, int64_t value, uint8_t decimals)

@@ -35,6 +35,27 @@ main(void)
         }
     }
 
+    static const struct {
+        const char *text;
+        size_t size; /* of what is read; 0: no whole number */
+        uint64_t value;
+    } numbers[] = {
+        {"0", 1, 0}, {"7,", 1, 7}, {"12345678", 8, 12345678}, {"123456789012345", 15, UINT64_C(123456789012345)},
+        {"1641343691580748\"", 16, UINT64_C(1641343691580748)}, {"18446744073709551615", 20, UINT64_MAX},
+        {"1.0", 1, 1}, {"1e3", 1, 1}, {"1 ", 1, 1}, {"", 0, 0}, {"-1", 0, 0}, {"+1", 0, 0}, {"01", 0, 0},
+        {"18446744073709551616", 0, 0}, {"99999999999999999999999", 0, 0},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char padded[32 + MANTRA_PADDING] = "";
+        const char *at = padded;
+        uint64_t value = 0;
+        const size_t size = strlen(numbers[i].text);
+        memcpy(padded, numbers[i].text, size);
+        const int status = mantra_integer(&at, padded + size, &value);
+        CHECK(status == (numbers[i].size ? 0 : MANTRA_MALFORMED));
+        CHECK((size_t)(at - padded) == numbers[i].size && value == numbers[i].value);
+    }
+
     static mantra_symbol slots[1024];
     mantra_symbols symbols;
     char name[MANTRA_SYMBOL_BYTES + 2] = "";

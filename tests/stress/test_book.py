@@ -29,7 +29,7 @@ with Book.create(sys.argv[1], 1, 0, start=1) as book:
     for n in itertools.count(1):
         size = np.where(price <= 100 + n % 100, n, 0)
         rows[:199, 2] = rows[199:, 2] = size
-        book.apply_many(rows)
+        book.write(*rows.tolist())
         if n == 1:
             print("writing", flush=True)
 """
@@ -89,7 +89,7 @@ def test_reader_that_does_not_look_at_the_version_is_caught(written: str) -> Non
 def test_book_whose_writer_died_inside_a_message_is_an_error_and_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book_module, "PATIENCE_S", 0.05)
     with Book.create(f"test-dead-book-{os.getpid()}", 1, 0) as book:
-        book.apply(BID, 1, 1)
+        book.write((BID, 1, 1))
         with open(Path("/dev/shm", f"mantra.{book.name}"), "r+b") as file:
             file.seek(REGION_HEADER)
             file.write((2**40 + 1).to_bytes(8, "little"))   # odd: what a writer killed here leaves

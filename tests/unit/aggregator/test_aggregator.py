@@ -60,7 +60,7 @@ def test_conflated_tops_come_from_tops_or_from_updates(reads: str) -> None:
         actor = Conflate("calm", (reads + ".one",), "tops.calm", interval_ms=50)
         actor.setup(spine)
         consumer = spine.queue("tops.calm", "top").consumer("oldest")
-        book.apply(1, 100, 5)
+        book.write((1, 100, 5))
         tops.produce(top_of([(100, 5)], [], instrument=7))
         updates.produce(Update(instrument=7, kind=1, price=100, size=5))
         once(actor, spine)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mantra.core.aggregate import Conflator, WorldMerger
@@ -183,8 +182,7 @@ def test_tops_conflated_from_updates_are_what_the_books_became() -> None:
     conflator.step()
     assert consumer.read().bids == []           # the state it begins with
     clock.advance(100 * MS)
-    book.load(np.array([(BID, 10, 1), (BID, 9, 2), (ASK, 11, 3)], np.int64))
-    book.stamp(77, 5, 2)
+    book.write((BID, 10, 1), (BID, 9, 2), (ASK, 11, 3), stamp=(77, 5, 2))
     for kind, price in ((BID, 10), (ASK, 11)):
         producer.produce(Update(instrument=1, venue=0, kind=kind, price=price, origin=clock.cycles() - 9))
     producer.produce(Update(instrument=8, venue=0, kind=BID))
@@ -193,7 +191,7 @@ def test_tops_conflated_from_updates_are_what_the_books_became() -> None:
     assert (made.bids, made.asks, made.sequence) == ([(10, 1), (9, 2)], [(11, 3)], 77)
     assert (made.origin, made.publisher) == (clock.cycles() - 9, 5)
     assert (consumer.read(), conflator.unknown) == (None, 1)
-    book.restart(2)                             # another scale: another instrument, the same book
+    book.write(whole=True, instrument=2)                        # another scale: another instrument, the same book
     producer.produce(Update(instrument=2, venue=0, kind=0))
     clock.advance(100 * MS)
     conflator.step()

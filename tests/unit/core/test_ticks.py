@@ -1,7 +1,7 @@
 """ticks: what decimal text becomes, at the edges."""
 import pytest
 
-from mantra.core.ticks import decimals_needed, integer, text, ticks
+from mantra.core.ticks import text, ticks
 
 
 @pytest.mark.parametrize(("number", "decimals", "expected"), [
@@ -39,8 +39,6 @@ def test_decimal_text_becomes_exact_ticks(number, decimals, expected):
 def test_what_is_no_json_number_is_refused(number):
     with pytest.raises(ValueError, match="not a decimal"):
         ticks(number, 8)
-    with pytest.raises(ValueError, match="not a decimal"):
-        decimals_needed(number)
 
 
 @pytest.mark.parametrize(("number", "decimals"), [
@@ -63,33 +61,7 @@ def test_ticks_are_written_as_plain_decimals(value, decimals, expected, trimmed)
     assert text(value, decimals, trim=True) == trimmed
 
 
-@pytest.mark.parametrize(("number", "needed"), [
-    ("1.500", 1), ("0.00000638", 8), ("100", 0), ("1e2", 0), ("1e-5", 5), ("0.000", 0), ("1.25e1", 1), ("12000e-2", 0),
-])
-def test_the_decimals_a_number_needs_ignore_trailing_zeros(number, needed):
-    assert decimals_needed(number) == needed
-
-
-@pytest.mark.parametrize("number", ["1e-19", "0.0000000000000000001", "123456789012345678901234567890"])
-def test_no_scale_holds_more_than_64_bits(number):
-    with pytest.raises(OverflowError):
-        decimals_needed(number)
-
-
 @pytest.mark.parametrize("decimals", [-1, 19, 300])
 def test_a_scale_past_64_bits_is_refused(decimals):
     with pytest.raises(ValueError, match="decimals"):
         ticks("1", decimals)
-
-
-@pytest.mark.parametrize("number", ["0", "7", "1641343691580748", "12345678", "123456789012345",
-                                    "18446744073709551615"])
-def test_whole_numbers_are_read_to_64_bits(number):
-    assert integer(number) == int(number)
-
-
-@pytest.mark.parametrize("number", ["", "-1", "+1", "01", "1.0", "1e3", "18446744073709551616",
-                                    "99999999999999999999999", "1 "])
-def test_what_is_no_whole_number_is_refused(number):
-    with pytest.raises(ValueError, match="not an unsigned"):
-        integer(number)

@@ -18,11 +18,8 @@ class Bench:
         self.book = Book.create(None, 1, 0)
         self.updates = Queue.create(None, "update", 64)
         self.producer = self.updates.producer()
-        for price in (99, 98, 97):
-            self.book.apply(Kind.BID, price, 5)
-        for price in (101, 102, 103):
-            self.book.apply(Kind.ASK, price, 5)
-        self.book.stamp(10, 0, 0)
+        self.book.write(*((Kind.BID, price, 5) for price in (99, 98, 97)),
+                        *((Kind.ASK, price, 5) for price in (101, 102, 103)), stamp=(10, 0, 0))
         self.look = SecondLook(self.book, self.updates, self.read)
 
     @staticmethod
@@ -36,8 +33,7 @@ class Bench:
 
     def change(self, side, price, size, sequence, instrument=1):
         if instrument == 1:
-            self.book.apply(side, price, size)
-            self.book.stamp(sequence, 0, self.producer.position + 1)
+            self.book.write((side, price, size), stamp=(sequence, 0, self.producer.position + 1))
         self.producer.produce(Update(instrument=instrument, kind=side, price=price, size=size, sequence=sequence))
 
     def at(self, last, bids=(99, 98, 97), asks=(101, 102, 103), **sizes):

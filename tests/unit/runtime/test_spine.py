@@ -107,7 +107,7 @@ def test_instruments_have_slots_in_the_order_they_came(spine):
 
 def test_books_are_opened_by_venue_and_symbol_and_missing_ones_named(spine):
     book, slot = spine.make_book("binance", 0, "ETHBTC", 1)
-    book.apply(1, 10, 5)
+    book.write((1, 10, 5))
     assert slot == 0
     with Spine.attach(spine.run) as other:
         assert other.book("binance", "ETHBTC").bids().tolist() == [[10, 5]]
