@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
+from os import PathLike, fspath
 from typing import Any
 from urllib.parse import urlsplit
 
-from mantra.core.transport import Transport
+from mantra.core.transport import TLSContext, Transport
 from mantra.errors import ConfigurationError
 
 
@@ -27,6 +29,34 @@ class Client(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the connection, or the attempt at one. Any thread, any time, more than once."""
+
+
+class Address:
+    """Where to connect: `url` of scheme `plain`, or over TLS `plain` + "s"; ConfigurationError for any other. `ca_file`
+    replaces the default trust store, `timeout` (s) bounds connecting and each wait."""
+
+    def __init__(self, url: str, plain: str, ca_file: str | PathLike[str] | None, timeout: float) -> None:
+        self.url, self.parts, self.timeout = url, urlsplit(url), timeout
+        self.ca_file = None if ca_file is None else fspath(ca_file)
+        self.secure = self.parts.scheme != plain
+        if self.parts.scheme not in (plain, f"{plain}s") or not self.parts.hostname:
+            raise ConfigurationError(f"{url}: not an address of the form {plain}://host:port/path or {plain}s://...")
+        try:
+            self.port = self.parts.port or (443 if self.secure else 80)
+        except ValueError:
+            raise ConfigurationError(f"{url}: the port is not a number from 0 to 65535") from None
+
+    def open(self, transport: Transport) -> None:
+        """Connect `transport`; see `Transport.open`."""
+        tls = tls_context(self.ca_file) if self.secure else None
+        transport.open(self.parts.hostname or "", self.port, tls=tls, timeout=self.timeout)
+        transport.settimeout(self.timeout)
+
+
+@lru_cache(maxsize=16)
+def tls_context(ca_file: str | None) -> TLSContext:
+    """One context per trust store: reading a system's store takes some 10 ms."""
+    return TLSContext(ca_file)
 
 
 SCHEMES: dict[str, Callable[..., Client]] = {}

@@ -5,17 +5,14 @@ import contextlib
 import struct
 import threading
 import time
-from collections.abc import Mapping
-from functools import lru_cache
-from os import PathLike, fspath
-from urllib.parse import urlsplit
+from os import PathLike
 
 import websocket
 
-from mantra.client.client import SCHEMES, Client
+from mantra.client.client import SCHEMES, Address, Client
 from mantra.core.frame import CLOSE, frame_bytes
-from mantra.core.transport import TLSContext, Transport
-from mantra.errors import Closed, ConfigurationError, ConnectError
+from mantra.core.transport import Transport
+from mantra.errors import Closed, ConnectError
 
 REFUSALS = {
     403: "the venue forbids it (often a blocked address or region); use another route, or --endpoints of another site",
@@ -25,43 +22,15 @@ REFUSALS = {
 }
 
 
-@lru_cache(maxsize=16)
-def tls_context(ca_file: str | None) -> TLSContext:
-    """One context per trust store: reading a system's store takes some 10 ms."""
-    return TLSContext(ca_file)
-
-
 class WebSocketClient(Client):
     """A WebSocket at `url` (ws:// or wss://), given to the caller right behind the server's handshake.
 
-    `ca_file` replaces the default trust store; `timeout` (s) bounds all of connecting; `proxy`: see `Transport.open`.
-    No extension is offered, so no frame is compressed.
+    `timeout` (s) bounds all of connecting. No extension is offered, so no frame is compressed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        ca_file: str | PathLike[str] | None = None,
-        timeout: float = 10.0,
-        proxy: str | None = None,
-    ) -> None:
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            raise ConfigurationError(f"{url}: the port is not a number from 0 to 65535") from None
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise ConfigurationError(f"{url}: not a WebSocket address (ws://host:port/path or wss://...)")
+    def __init__(self, url: str, *, ca_file: str | PathLike[str] | None = None, timeout: float = 10.0) -> None:
         self.url = url
-        self.host = parts.hostname
-        self.port = port or (443 if parts.scheme == "wss" else 80)
-        self.secure = parts.scheme == "wss"
-        self.headers = dict(headers or {})
-        self.ca_file = None if ca_file is None else fspath(ca_file)
-        self.timeout = timeout
-        self.proxy = proxy
+        self._address = Address(url, "ws", ca_file, timeout)
         self._transport = Transport()
         self._begun = threading.Lock()
 
@@ -70,11 +39,9 @@ class WebSocketClient(Client):
         if not self._begun.acquire(blocking=False):
             raise RuntimeError("a client connects once")
         transport = self._transport
-        transport.deadline = time.monotonic() + self.timeout
+        transport.deadline = time.monotonic() + self._address.timeout
         try:
-            tls = tls_context(self.ca_file) if self.secure else None
-            transport.open(self.host, self.port, tls=tls, proxy=self.proxy, timeout=self.timeout)
-            transport.settimeout(self.timeout)
+            self._address.open(transport)
             self._shake_hands(transport)
         except BaseException:
             transport.close()
@@ -86,12 +53,12 @@ class WebSocketClient(Client):
     def _shake_hands(self, transport: Transport) -> None:
         socket = websocket.WebSocket()
         try:
-            socket.connect(self.url, socket=transport, header=self.headers, redirect_limit=0, suppress_origin=True)
+            socket.connect(self.url, socket=transport, redirect_limit=0, suppress_origin=True)
         except websocket.WebSocketBadStatusException as error:
             why = REFUSALS.get(error.status_code, "")
             raise ConnectError(f"{self.url}: HTTP {error.status_code}{': ' if why else ''}{why}") from None
         except websocket.WebSocketTimeoutException:
-            raise ConnectError(f"{self.url}: no WebSocket handshake within {self.timeout:g} s") from None
+            raise ConnectError(f"{self.url}: no WebSocket handshake within {self._address.timeout:g} s") from None
         except websocket.WebSocketConnectionClosedException:
             raise ConnectError(f"{self.url}: the server closed the connection during the handshake") from None
         except (OSError, ValueError, IndexError, websocket.WebSocketException) as error:

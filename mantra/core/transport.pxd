@@ -20,8 +20,6 @@ cdef extern from "mantra/transport.h" nogil:
         char *reason
 
     ptrdiff_t mantra_transport_fail(mantra_transport *transport, int error, const char *reason)
-    ptrdiff_t mantra_plain_read(mantra_transport *transport, void *to, size_t room) noexcept
-    ptrdiff_t mantra_plain_write(mantra_transport *transport, const void *data, size_t size) noexcept
     int mantra_transport_init(mantra_transport *transport)
     void mantra_transport_wake(mantra_transport *transport)
     void mantra_transport_end(mantra_transport *transport)
@@ -64,7 +62,7 @@ cdef class Transport:
     cdef mantra_transport transport
     cdef mantra_tls tls
     cdef TLSContext context             # outlives the session
-    cdef object python_tls, incoming, outgoing
+    cdef object python_tls
     cdef object timeout
     cdef readonly str peer
     cdef public object deadline
@@ -74,8 +72,4 @@ cdef class Transport:
     cdef int wait_for(self, short events, int64_t deadline_ns) except -1
     cdef ptrdiff_t receive(self, void *to, size_t room) except -1
     cdef release(self)
-    cdef ptrdiff_t python_fill(self) except? -2
-    cdef ptrdiff_t python_read(self, void *to, size_t room) except? -2
-    cdef ptrdiff_t python_write(self, const void *data, size_t size) except? -2
     cdef ptrdiff_t python_handshake(self) except? -2
-    cdef bint python_flush(self) except -1

@@ -14,9 +14,10 @@ import urllib.request
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
+from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.string cimport memcpy
+from cpython.memoryview cimport PyMemoryView_FromMemory
 
 from mantra.errors import Closed, ConfigurationError, ConnectError
 
@@ -228,8 +229,10 @@ cdef class Transport:
         cdef ptrdiff_t outcome
         self.context = context
         if context.context == NULL:
-            self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            self.python_tls = context.python_context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+            plain = socket.socket(fileno=os.dup(self.transport.fd))    # it closes what it is given
+            plain.setblocking(False)
+            self.python_tls = context.python_context.wrap_socket(
+                plain, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False)
             self.transport.session = <void *>self
             self.transport.read = python_read
             self.transport.write = python_write
@@ -407,14 +410,13 @@ cdef class Transport:
 
     cdef release(self):
         """Close for good. The wake descriptor stays until the object goes: another thread may be about to use it."""
-        if self.python_tls is not None and self.transport.fd >= 0 and not self.transport.failed:
+        if self.python_tls is not None:
             try:
                 self.python_tls.unwrap()
             except (OSError, ValueError):
                 pass        # the peer's own close_notify is not waited for
-            goodbye = self.outgoing.read()
-            mantra_plain_write(&self.transport, <const char *>goodbye, len(goodbye))
-        self.python_tls = None
+            self.python_tls.close()
+            self.python_tls = None
         mantra_tls_close(&self.transport, &self.tls)
         fd, self.transport.fd = self.transport.fd, -1       # first: os.close lets other threads run, and `end` them
         if fd >= 0:
@@ -422,81 +424,40 @@ cdef class Transport:
 
     # Python's ssl, where no libssl was found: the same calls, taking the GIL for each.
 
-    cdef ptrdiff_t python_fill(self) except? -2:
-        """Give it what has arrived; how many bytes, 0 when the peer closed, MANTRA_AGAIN, MANTRA_FAILED."""
-        cdef char chunk[16384]
-        cdef ptrdiff_t got = mantra_plain_read(&self.transport, chunk, sizeof(chunk))
-        if got > 0:
-            self.incoming.write(chunk[:got])
-        elif got == 0:
-            self.incoming.write_eof()
-        return got
-
-    cdef ptrdiff_t python_read(self, void *to, size_t room) except? -2:
-        cdef ptrdiff_t got
-        if self.python_tls is None:
-            return mantra_transport_fail(&self.transport, errno.EBADF, NULL)
-        while True:
-            try:
-                data = self.python_tls.read(room)
-                memcpy(to, <const char *><bytes>data, len(data))
-                self.transport.more = self.python_tls.pending() > 0 or self.incoming.pending > 0
-                return len(data)
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLZeroReturnError:
-                return 0
-            self.python_flush()
-            got = self.python_fill()
-            if got < 0:
-                return got
-
-    cdef ptrdiff_t python_write(self, const void *data, size_t size) except? -2:
-        if self.python_tls is None:
-            return mantra_transport_fail(&self.transport, errno.EBADF, NULL)
-        self.python_tls.write((<const char *>data)[:size])
-        return size if self.python_flush() else MANTRA_FAILED
-
     cdef ptrdiff_t python_handshake(self) except? -2:
-        cdef ptrdiff_t got
-        while True:
-            try:
-                self.python_tls.do_handshake()
-                return 1 if self.python_flush() else MANTRA_FAILED
-            except ssl.SSLWantReadError:
-                if not self.python_flush():
-                    return MANTRA_FAILED
-            except ssl.SSLCertVerificationError as error:
-                raise ConnectError(f"{self.peer}: certificate refused: {error.verify_message}") from None
-            got = self.python_fill()
-            if got < 0:
-                return got
-
-    cdef bint python_flush(self) except -1:
-        """Send what Python's ssl has written; waits as `send` does."""
-        cdef ptrdiff_t sent
-        data = self.outgoing.read()
-        if not data:
-            return True
-        self.transport.write = mantra_plain_write
-        self.transport.write_events = select.POLLOUT
         try:
-            sent = mantra_transport_send(&self.transport, <const char *><bytes>data, len(data))
-        finally:
-            self.transport.write = python_write
-        return sent >= 0
+            self.python_tls.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectError(f"{self.peer}: certificate refused: {error.verify_message}") from None
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+            self.transport.read_events = wanted(want)
+            return MANTRA_AGAIN
+        return 1
+
+
+cdef short wanted(want):
+    return select.POLLIN if isinstance(want, ssl.SSLWantReadError) else select.POLLOUT
 
 
 cdef ptrdiff_t python_read(mantra_transport *transport, void *to, size_t room) noexcept with gil:
     try:
-        return (<Transport>transport.session).python_read(to, room)
+        session = (<Transport>transport.session).python_tls
+        got = session.recv_into(PyMemoryView_FromMemory(<char *>to, room, PyBUF_WRITE))
+        transport.more = session.pending() > 0
+        return got
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+        transport.read_events = wanted(want)
+        return MANTRA_AGAIN
     except Exception as error:
         return mantra_transport_fail(transport, errno.EPROTO, str(error).encode())
 
 
 cdef ptrdiff_t python_write(mantra_transport *transport, const void *data, size_t size) noexcept with gil:
     try:
-        return (<Transport>transport.session).python_write(data, size)
+        return (<Transport>transport.session).python_tls.send(PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ))
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
+        transport.write_events = wanted(want)
+        return MANTRA_AGAIN
     except Exception as error:
         return mantra_transport_fail(transport, errno.EPROTO, str(error).encode())
 

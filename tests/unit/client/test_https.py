@@ -112,5 +112,5 @@ def test_what_cannot_be_reached_or_is_no_address_is_said() -> None:
     for url in ("ws://x", "http://", "http://x:99999"):
         with pytest.raises(ConfigurationError):
             Rest(url)
-    with pytest.raises(ConfigurationError, match="certificates"):
+    with pytest.raises(ConfigurationError, match="no such certificate file"):
         Rest("https://127.0.0.1:1", ca_file="missing.pem").get("/")
