@@ -4,12 +4,21 @@
  *    "channel":"diff_order_book_ethusd","event":"data"}
  *
  * The market, and with it the scale of every number, stands behind the data. So the message's tail is peeked at for a
- * channel, the data is read with what it promises, and when the forward reading fails or meets another channel
- * the message is read again without promise. The peek can cost time, never truth. */
+ * channel, and the venue's own spelling is read with what that promises. Anything else is checked whole first, members
+ * noted where they stand, then taken from there. The peek can cost time, never truth. */
 #ifndef MANTRA_DECODE_BITSTAMP_H
 #define MANTRA_DECODE_BITSTAMP_H
 
 #include "mantra/levels.h"
+
+/* Members that some kind of message needs; all others are only checked. */
+#define MANTRA_BITSTAMP_MEMBERS(X)                                                                                   \
+    X(data) X(channel) X(event) X(microtimestamp) X(bids) X(asks) X(id) X(type) X(price_str) X(amount_str)
+enum {
+#define MANTRA_BITSTAMP_ENUM(name) MANTRA_BITSTAMP_##name,
+    MANTRA_BITSTAMP_MEMBERS(MANTRA_BITSTAMP_ENUM) MANTRA_BITSTAMP_COUNT
+};
+static const mantra_span mantra_bitstamp_names[] = {MANTRA_BITSTAMP_MEMBERS(MANTRA_JSON_NAME)};
 
 /* What a channel carries, as the kind that a message of it becomes; the market's book (-1: not ours). */
 typedef struct mantra_bitstamp_channel {
@@ -58,159 +67,66 @@ mantra_bitstamp_peek(const char *text, size_t size)
     return name;
 }
 
-/* {"timestamp","microtimestamp","bids","asks"}: a diff, an image or a snapshot of decoder->book. */
+/* {"timestamp","microtimestamp","bids","asks"}: a diff or an image of decoder->book; a snapshot as a diff. */
 static inline int
-mantra_bitstamp_book(mantra_decoder *decoder, mantra_json *json, int kind, mantra_image *image)
+mantra_bitstamp_book(mantra_decoder *decoder, const char *const *at, const char *end, int kind)
 {
-    bool timed = false;
-    mantra_span key;
-    decoder->change_count = decoder->unpriced = 0;
-    *image = (mantra_image){0};
-    int more = mantra_json_enter(json, '{');
-    for (; more > 0; more = mantra_json_next(json, '{')) {
-        int status = mantra_json_key(json, &key);
-        if (status || key.escaped)
-            return MANTRA_MALFORMED;
-        if (MANTRA_SPAN_IS(key, "bids") || MANTRA_SPAN_IS(key, "asks")) {
-            unsigned side = key.text[0] == 'a';
-            if (kind == MANTRA_IMAGE) {
-                status = mantra_image_side(decoder, json, image, side);
-            } else if (image->start[side]) {
-                status = MANTRA_MALFORMED;
-            } else {
-                image->start[side] = json->at;
-                status = mantra_json_levels(decoder, json, side ? MANTRA_ASK : MANTRA_BID, 0, &image->text[side]);
-            }
-        } else if (MANTRA_SPAN_IS(key, "microtimestamp")) {
-            status = timed || mantra_json_integer(json, &decoder->last) ||
-                             decoder->last > INT64_MAX / 1000 ? MANTRA_MALFORMED : 0;
-            timed = true;
-        } else {
-            status = mantra_json_skip(json);
-        }
-        if (status)
-            return status;
-    }
-    if (more < 0 || !timed || !image->start[0] || !image->start[1])
+    if (mantra_json_integer_at(at[MANTRA_BITSTAMP_microtimestamp], end, &decoder->last) ||
+        decoder->last > INT64_MAX / 1000)
         return MANTRA_MALFORMED;
     decoder->first = decoder->last;
     decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
-    return 0;
+    return mantra_json_sides(decoder, &at[MANTRA_BITSTAMP_bids], end, kind);
 }
 
 /* {"id","type","price_str","amount_str","microtimestamp",...}; the floats beside them are never read. */
 static inline int
-mantra_bitstamp_trade(mantra_decoder *decoder, mantra_json *json)
+mantra_bitstamp_trade(mantra_decoder *decoder, const char *const *at, const char *end)
 {
-    const mantra_scale scale = decoder->scales[decoder->book];
     mantra_print *trade = decoder->trades;
-    unsigned seen = 0;
-    uint64_t number;
-    mantra_span key;
+    uint64_t type, time;
     if (decoder->trade_capacity < 1)
         return MANTRA_TOO_MANY;
-    int more = mantra_json_enter(json, '{');
-    for (; more > 0; more = mantra_json_next(json, '{')) {
-        int status = mantra_json_key(json, &key);
-        unsigned field = 0;
-        if (status || key.escaped)
-            return MANTRA_MALFORMED;
-        if (MANTRA_SPAN_IS(key, "id")) {
-            field = 1;
-            status = mantra_json_integer(json, &trade->trade_id);
-        } else if (MANTRA_SPAN_IS(key, "type")) {
-            field = 2;
-            status = mantra_json_integer(json, &number) || number > 1 ? MANTRA_MALFORMED : 0;
-            trade->side = status || number ? MANTRA_SELL : MANTRA_BUY;
-        } else if (MANTRA_SPAN_IS(key, "price_str")) {
-            field = 4;
-            status = mantra_json_decimal(json, scale.price_decimals, &trade->price);
-        } else if (MANTRA_SPAN_IS(key, "amount_str")) {
-            field = 8;
-            status = mantra_json_decimal(json, scale.size_decimals, &trade->size);
-        } else if (MANTRA_SPAN_IS(key, "microtimestamp")) {
-            field = 16;
-            status = mantra_json_integer(json, &number) || number > INT64_MAX / 1000 ? MANTRA_MALFORMED : 0;
-            trade->venue_time_ns = status ? 0 : (int64_t)(number * 1000);
-        } else {
-            status = mantra_json_skip(json);
-        }
-        if (status)
-            return status;
-        if (seen & field)
-            return MANTRA_MALFORMED;
-        seen |= field;
-    }
-    if (more < 0 || seen != 31 || trade->price <= 0 || trade->size < 0)
+    if (mantra_json_integer_at(at[MANTRA_BITSTAMP_id], end, &trade->trade_id) ||
+        mantra_json_integer_at(at[MANTRA_BITSTAMP_type], end, &type) || type > 1 ||
+        mantra_json_integer_at(at[MANTRA_BITSTAMP_microtimestamp], end, &time) || time > INT64_MAX / 1000 ||
+        !at[MANTRA_BITSTAMP_price_str] || !at[MANTRA_BITSTAMP_amount_str])
         return MANTRA_MALFORMED;
-    decoder->trade_count = 1;
-    decoder->first = decoder->last = trade->trade_id;
-    decoder->venue_time_ns = trade->venue_time_ns;
-    return 0;
+    trade->side = type ? MANTRA_SELL : MANTRA_BUY;
+    trade->venue_time_ns = (int64_t)(time * 1000);
+    return mantra_json_trade(decoder, at[MANTRA_BITSTAMP_price_str], at[MANTRA_BITSTAMP_amount_str], end);
 }
 
-static inline int
-mantra_bitstamp_data(mantra_decoder *decoder, mantra_json *json, mantra_bitstamp_channel channel, mantra_image *image)
-{
-    decoder->book = (uint32_t)channel.book;
-    return channel.kind == MANTRA_TRADES ? mantra_bitstamp_trade(decoder, json)
-                                         : mantra_bitstamp_book(decoder, json, channel.kind, image);
-}
-
-/* One message; `peeked` is what its channel is expected to be, or nothing. A broken promise is an error here. */
+/* Any message, its members in any order. */
 MANTRA_COLD int
-mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size, mantra_span peeked)
+mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size)
 {
-    mantra_json json = {text, text + size};
-    mantra_span key, event = {0}, name = {0};
-    mantra_bitstamp_channel channel = {MANTRA_IGNORED, -1};
-    mantra_image image;
-    const char *data = NULL;
-    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
-    if (peeked.text)
-        channel = mantra_bitstamp_read_channel(decoder, peeked);
-    bool promised = channel.book >= 0;
-    int more = mantra_json_enter(&json, '{');
-    for (; more > 0; more = mantra_json_next(&json, '{')) {
-        int status = mantra_json_key(&json, &key);
-        if (status || key.escaped)
-            return MANTRA_MALFORMED;
-        if (MANTRA_SPAN_IS(key, "data")) {
-            if (data)
-                return MANTRA_MALFORMED;
-            data = json.at;
-            status = promised ? mantra_bitstamp_data(decoder, &json, channel, &image) : mantra_json_skip(&json);
-        } else if (MANTRA_SPAN_IS(key, "channel")) {
-            status = name.text || mantra_json_string(&json, &name) || name.escaped ? MANTRA_MALFORMED : 0;
-        } else if (MANTRA_SPAN_IS(key, "event")) {
-            status = event.text || mantra_json_string(&json, &event) || event.escaped ? MANTRA_MALFORMED : 0;
-        } else {
-            status = mantra_json_skip(&json);
-        }
-        if (status)
-            return status;
-    }
-    if (more < 0 || mantra_json_finish(&json) || !event.text)
+    const char *at[MANTRA_BITSTAMP_COUNT] = {0}, *const end = text + size;
+    mantra_json json = {text, end};
+    mantra_decoder_begin(decoder);
+    if (mantra_json_members(&json, mantra_bitstamp_names, at, MANTRA_BITSTAMP_COUNT, MANTRA_BITSTAMP_COUNT) ||
+        mantra_json_finish(&json))
         return MANTRA_MALFORMED;
+    const mantra_span event = mantra_json_text_at(at[MANTRA_BITSTAMP_event], end);
+    const mantra_span name = mantra_json_text_at(at[MANTRA_BITSTAMP_channel], end);
     if (MANTRA_SPAN_STARTS(event, "bts:"))
         return MANTRA_SPAN_IS(event, "bts:heartbeat") ? MANTRA_IGNORED : MANTRA_CONTROL;
-    if (!name.text || !data || (promised && name.text != peeked.text))
+    if (!event.text || !name.text || event.escaped || name.escaped || !at[MANTRA_BITSTAMP_data])
         return MANTRA_MALFORMED;
-    if (!promised)
-        channel = mantra_bitstamp_read_channel(decoder, name);
+    const mantra_bitstamp_channel channel = mantra_bitstamp_read_channel(decoder, name);
     if (channel.kind == MANTRA_IGNORED)
         return MANTRA_IGNORED;
     if (channel.kind == MANTRA_TRADES ? !MANTRA_SPAN_IS(event, "trade") : !MANTRA_SPAN_IS(event, "data"))
         return MANTRA_MALFORMED;
     if (channel.book < 0)
         return MANTRA_UNKNOWN;
-    if (!promised) {
-        json = (mantra_json){data, text + size};
-        int status = mantra_bitstamp_data(decoder, &json, channel, &image);
-        if (status)
-            return status;
-    }
-    return channel.kind == MANTRA_IMAGE ? mantra_image_finish(decoder, text + size, &image) : channel.kind;
+    decoder->book = (uint32_t)channel.book;
+    json = (mantra_json){at[MANTRA_BITSTAMP_data], end};
+    memset(at, 0, sizeof at);
+    if (mantra_json_members(&json, mantra_bitstamp_names, at, MANTRA_BITSTAMP_COUNT, MANTRA_BITSTAMP_COUNT))
+        return MANTRA_MALFORMED;
+    return channel.kind == MANTRA_TRADES ? mantra_bitstamp_trade(decoder, at, end)
+                                         : mantra_bitstamp_book(decoder, at, end, channel.kind);
 }
 
 /* A book message byte for byte as the venue spells it, up to the tail that was peeked at. 0: not so, or an error. */
@@ -228,10 +144,10 @@ mantra_bitstamp_usual(mantra_decoder *decoder, const char *text, size_t size, ma
         mantra_integer(&json.at, json.end, &decoder->last) || !MANTRA_JSON_EXPECT(&json, "\",\"bids\":") ||
         decoder->last > INT64_MAX / 1000)
         return 0;
+    mantra_decoder_begin(decoder);
     decoder->book = (uint32_t)channel.book;
     decoder->first = decoder->last;
     decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
-    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     for (unsigned side = 0; side < 2 && status == 0; side++) {
         if (side == 1 && !MANTRA_JSON_EXPECT(&json, ",\"asks\":"))
             return 0;
@@ -249,26 +165,22 @@ static inline int
 mantra_decode_bitstamp(mantra_decoder *decoder, const char *text, size_t size)
 {
     const mantra_span peeked = mantra_bitstamp_peek(text, size);
-    int status = peeked.text ? mantra_bitstamp_usual(decoder, text, size, peeked) : 0;
-    if (MANTRA_LIKELY(status > 0))
-        return status;
-    status = mantra_bitstamp_message(decoder, text, size, peeked);
-    if (status < 0 && peeked.text) /* perhaps only for what the peek promised */
-        status = mantra_bitstamp_message(decoder, text, size, (mantra_span){0});
-    return mantra_verdict(status, text, size);
+    const int status = peeked.text ? mantra_bitstamp_usual(decoder, text, size, peeked) : 0;
+    return MANTRA_LIKELY(status > 0) ? status : mantra_bitstamp_message(decoder, text, size);
 }
 
 /* The answer of /api/v2/order_book/<market>/?group=1, for decoder->book: MANTRA_IMAGE, or an error. */
 static inline int
 mantra_decode_bitstamp_snapshot(mantra_decoder *decoder, const char *text, size_t size)
 {
+    const char *at[MANTRA_BITSTAMP_COUNT] = {0};
     mantra_json json = {text, text + size};
-    mantra_image image;
-    decoder->trade_count = 0;
-    int status = mantra_bitstamp_book(decoder, &json, MANTRA_DIFF, &image); /* as a diff: all levels, none remembered */
-    if (status == 0)
-        status = mantra_json_finish(&json) ? MANTRA_MALFORMED : MANTRA_IMAGE;
-    return mantra_verdict(status, text, size);
+    mantra_decoder_begin(decoder);
+    if (mantra_json_members(&json, mantra_bitstamp_names, at, MANTRA_BITSTAMP_COUNT, MANTRA_BITSTAMP_COUNT) ||
+        mantra_json_finish(&json))
+        return MANTRA_MALFORMED;
+    const int kind = mantra_bitstamp_book(decoder, at, text + size, MANTRA_DIFF); /* all levels, none remembered */
+    return kind == MANTRA_DIFF ? MANTRA_IMAGE : kind;
 }
 
 #endif

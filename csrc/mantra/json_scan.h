@@ -389,12 +389,51 @@ mantra_json_finish(mantra_json *json)
     return json->at == json->end ? 0 : MANTRA_MALFORMED;
 }
 
-/* Is this text one well-formed document? */
-static inline bool
-mantra_json_valid(const char *text, size_t size)
+/* The object here, all of it checked: notes where the values of those members stand that have one of `count` names; in
+ * what name number `wrapper` holds (`count`: none) as well. A name that comes twice or in disguise is malformed: which is
+ * meant? `values` are NULL before, and stay so for who is not there. */
+MANTRA_COLD int
+mantra_json_members(mantra_json *json, const mantra_span *names, const char **values, unsigned count, unsigned wrapper)
 {
-    mantra_json json = {text, text + size};
-    return mantra_json_skip(&json) == 0 && mantra_json_finish(&json) == 0;
+    mantra_span key;
+    int more = mantra_json_enter(json, '{');
+    for (; more > 0; more = mantra_json_next(json, '{')) {
+        unsigned i = 0;
+        if (mantra_json_key(json, &key) || key.escaped)
+            return MANTRA_MALFORMED;
+        while (i < count && !(names[i].size == key.size && names[i].text[0] == key.text[0] &&
+                              memcmp(names[i].text, key.text, key.size) == 0))
+            i++;
+        if (i < count) {
+            if (values[i])
+                return MANTRA_MALFORMED;
+            mantra_json_space(json);
+            values[i] = json->at;
+        }
+        const bool within = i < count && i == wrapper && *json->at == '{';
+        if (within ? mantra_json_members(json, names, values, count, count) : mantra_json_skip(json))
+            return MANTRA_MALFORMED;
+    }
+    return more;
+}
+#define MANTRA_JSON_NAME(name) {.text = #name, .size = sizeof #name - 1},
+
+/* Values that were noted: a string (no text: it is none), a whole number. */
+static inline mantra_span
+mantra_json_text_at(const char *value, const char *end)
+{
+    mantra_span text = {0};
+    mantra_json json = {value, end};
+    return value && mantra_json_string(&json, &text) == 0 ? text : (mantra_span){0};
+}
+
+static inline int
+mantra_json_integer_at(const char *value, const char *end, uint64_t *out)
+{
+    mantra_json json = {value, end};
+    if (!value || mantra_json_integer(&json, out) || *json.at == '.' || (*json.at | 0x20) == 'e')
+        return MANTRA_MALFORMED;
+    return 0;
 }
 
 #endif

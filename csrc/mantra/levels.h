@@ -179,7 +179,7 @@ mantra_json_levels(mantra_decoder *decoder, mantra_json *json, uint8_t kind, uin
 
 /* One side of an image while its message is read: 0 bids, 1 asks. */
 typedef struct mantra_image {
-    const char *start[2]; /* where the array stands; NULL: not seen */
+    const char *start[2]; /* where the array stands */
     mantra_span text[2];
     bool same[2];         /* as in the last image, so not read yet */
 } mantra_image;
@@ -188,8 +188,6 @@ typedef struct mantra_image {
 static inline int
 mantra_image_side(mantra_decoder *decoder, mantra_json *json, mantra_image *image, unsigned side)
 {
-    if (image->start[side])
-        return MANTRA_MALFORMED; /* the key came twice */
     if (mantra_json_peek(json) != '[')
         return MANTRA_MALFORMED;
     image->start[side] = json->at;
@@ -251,11 +249,50 @@ mantra_find_symbol(const mantra_symbols *symbols, mantra_span symbol)
     return symbol.size > sizeof plain ? -1 : mantra_symbols_find(symbols, plain, mantra_json_unescape(symbol, plain));
 }
 
-/* A finer number or too many levels end reading early; for that to be the verdict the rest must be well-formed. */
+/* Both sides of a book message, from where they stand (bids, asks): `kind` is MANTRA_DIFF, or MANTRA_IMAGE, which may
+ * turn out to be MANTRA_UNCHANGED. Returns the kind or an error. */
 static inline int
-mantra_verdict(int status, const char *text, size_t size)
+mantra_json_sides(mantra_decoder *decoder, const char *const at[2], const char *end, int kind)
 {
-    return status < MANTRA_MALFORMED && !mantra_json_valid(text, size) ? MANTRA_MALFORMED : status;
+    mantra_image image = {0};
+    for (unsigned side = 0; side < 2; side++) {
+        mantra_json json = {at[side], end};
+        if (!at[side])
+            return MANTRA_MALFORMED;
+        const uint8_t level = side ? MANTRA_ASK : MANTRA_BID;
+        const int status = kind == MANTRA_IMAGE ? mantra_image_side(decoder, &json, &image, side)
+                                                : mantra_json_levels(decoder, &json, level, 0, &image.text[side]);
+        if (status)
+            return status;
+    }
+    return kind == MANTRA_IMAGE ? mantra_image_finish(decoder, end, &image) : kind;
+}
+
+/* One trade of decoder->book whose id, side and time are known, from where its price and size stand. */
+static inline int
+mantra_json_trade(mantra_decoder *decoder, const char *price_at, const char *size_at, const char *end)
+{
+    const mantra_scale scale = decoder->scales[decoder->book];
+    mantra_print *trade = decoder->trades;
+    mantra_json price = {price_at, end}, size = {size_at, end};
+    int status = mantra_json_decimal(&price, scale.price_decimals, &trade->price);
+    if (status == 0)
+        status = mantra_json_decimal(&size, scale.size_decimals, &trade->size);
+    if (status)
+        return status;
+    if (trade->price <= 0 || trade->size < 0)
+        return MANTRA_MALFORMED;
+    decoder->first = decoder->last = trade->trade_id;
+    decoder->venue_time_ns = trade->venue_time_ns;
+    decoder->trade_count = 1;
+    return MANTRA_TRADES;
+}
+
+static inline void
+mantra_decoder_begin(mantra_decoder *decoder)
+{
+    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
+    decoder->venue_time_ns = 0;
 }
 
 /* Venue time in microseconds, or milliseconds when it is too small for that before the year 5138 (or after 1973). */

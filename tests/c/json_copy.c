@@ -77,5 +77,6 @@ json_copy(const char *text, size_t size, char *out, char *scratch)
 int
 json_valid(const char *text, size_t size)
 {
-    return mantra_json_valid(text, size);
+    mantra_json json = {text, text + size};
+    return mantra_json_skip(&json) == 0 && mantra_json_finish(&json) == 0;
 }
