@@ -27,7 +27,8 @@
  * A writer settles by compare-and-swap too. It fails when its slot was burnt, a whole lap after it was claimed: the writer
  * gives up the slot as a hole and produces its message again, further on. So versions only grow, whatever a slot's words
  * hold is settled by who wrote it or never, every consumer meets the same messages in the same order, and positions used
- * = messages + abandoned + burnt (that counts both the position skipped and the stalled writer's own).
+ *  = messages + abandoned + burnt (that counts both the position skipped and the stalled writer's own; who is killed
+ * between making a hole and counting it leaves it uncounted here: consumers count what they skip themselves).
  * Consumers wait for a living writer until it settles or until the ring has come round to it, whichever is first.
  *
  * A producer killed anywhere leaves at most one slot that is being written. `position` is a hint where to begin to look,

@@ -124,8 +124,8 @@ mantra_vector_claim(mantra_vector *vector, uint32_t slot)
             continue;
         }
         const uint64_t claim = look.next << MANTRA_NUMBER_SHIFT | (uint64_t)vector->writer << MANTRA_WRITER_SHIFT;
-        /* Acquire: the words that the copy held must not land on top of ours. */
-        if (atomic_compare_exchange_strong_explicit(&copy->version, &look.held, claim | MANTRA_WRITING, memory_order_acquire,
+        /* Acquire: the words that the copy held must not land on top of ours. Release: as in mantra_vector_begin. */
+        if (atomic_compare_exchange_strong_explicit(&copy->version, &look.held, claim | MANTRA_WRITING, memory_order_acq_rel,
                                                     memory_order_relaxed))
             return copy;
     }
@@ -141,7 +141,8 @@ mantra_vector_begin(mantra_vector *vector, uint32_t slot)
     } else {
         const uint64_t next = mantra_vector_look_at(vector, slot).next;
         copy = mantra_vector_copy(vector, slot, next);
-        atomic_store_explicit(&copy->version, next << MANTRA_NUMBER_SHIFT | MANTRA_WRITING, memory_order_relaxed);
+        /* Release: who sees this write begun sees the one before settled, or it might find no value at all. */
+        atomic_store_explicit(&copy->version, next << MANTRA_NUMBER_SHIFT | MANTRA_WRITING, memory_order_release);
     }
     atomic_thread_fence(memory_order_release);
     return copy;
