@@ -466,6 +466,38 @@ mantra_consume(mantra_consumer *consumer, void *message)
     }
 }
 
+static inline __attribute__((always_inline)) size_t
+mantra_consume_run_of(mantra_consumer *consumer, uint8_t *messages, size_t room, const uint32_t words)
+{
+    const mantra_queue queue = consumer->queue;
+    const uint64_t from = consumer->position;
+    uint64_t position = from;
+    for (; position < from + room; position++, messages += 8 * words) {
+        const mantra_seqlock *slot = mantra_queue_slot(&queue, position);
+        const uint64_t version = atomic_load_explicit(&slot->version, memory_order_acquire);
+        if (version >> MANTRA_LAP_SHIFT != mantra_queue_lap(&queue, position) || !mantra_version_settled(version))
+            break;
+        mantra_words_load(slot->words, messages, words);
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&slot->version, memory_order_relaxed) != version)
+            break;
+    }
+    consumer->position = position;
+    consumer->stuck = 0;
+    return (size_t)(position - from);
+}
+
+/* As many messages as wait, up to `room`, one behind the other, while nothing is unusual: less than mantra_consume takes
+ * for each. When there is room left, mantra_consume says why. */
+static inline size_t
+mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
+{
+    if (MANTRA_UNLIKELY(consumer->joining))
+        return 0;
+    return consumer->queue.words == 7 ? mantra_consume_run_of(consumer, messages, room, 7)
+                                      : mantra_consume_run_of(consumer, messages, room, consumer->queue.words);
+}
+
 #define MANTRA_NEWEST UINT64_MAX       /* only what comes next */
 #define MANTRA_OLDEST (UINT64_MAX - 1) /* what the ring still holds */
 

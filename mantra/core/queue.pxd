@@ -39,6 +39,7 @@ cdef extern from "mantra/queue.h" nogil:
     bint mantra_consumer_ready(void *consumer) noexcept
     mantra_consumer mantra_consumer_at(const mantra_queue *queue, uint64_t position, void *scratch)
     int mantra_consume(mantra_consumer *consumer, void *message)
+    size_t mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
 
 
 cdef class Queue(Shared):

@@ -208,6 +208,9 @@ cdef class Consumer:
             raw = <char *>view.buf
             with nogil:
                 while count < room:
+                    count += mantra_consume_run(&self.consumer, raw + count * size, room - count)
+                    if count == room:
+                        break
                     got = mantra_consume(&self.consumer, raw + count * size)
                     if got == 0:
                         break
