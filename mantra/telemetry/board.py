@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rich.text import Text
@@ -88,57 +89,41 @@ def counted(n: int) -> Text | str:
     return Text(f"{n:,}" if n < 100_000 else amount(n), BAD) if n else Text("0", "grey50")
 
 
+def column(name: str, width: int, of: str, show: Callable[[Any], Text | str] = str, style: str = "",
+           least: int = 0) -> Column:
+    """Of a row's attribute, shown by `show`."""
+    key = attrgetter(of)
+    return Column(name, width, least, lambda row: Text(style=style).append(show(key(row))), key)
+
+
 def times(of: str, style: str, leasts: Sequence[int]) -> list[Column]:
-    """Columns for p50 ... max of the distribution that a row has as `of`."""
-    def column(percent: str, least: int) -> Column:
-        def key(row: Any) -> int:
-            return int(getattr(getattr(row, of), percent))
-
-        def show(row: Any) -> Text | str:
-            return Text(duration(key(row)), style) if getattr(row, of).count else Text("-", "grey50")
-
-        return Column(f"{of} {percent}", -7, least, show, key)
-
-    return [column(*both) for both in zip(("p50", "p90", "p99", "p999", "max"), leasts, strict=True)]
-
-
-def text_column(name: str, width: int, key: Callable[[Any], str], style: str = "", least: int = 0) -> Column:
-    return Column(name, width, least, lambda row: Text(key(row), style), key)
-
-
-def rate_column(name: str, key: Callable[[Any], float], least: int = 0) -> Column:
-    return Column(name, -6, least, lambda row: amount(key(row)), key)
-
-
-def count_column(name: str, key: Callable[[Any], int], least: int = 0) -> Column:
-    return Column(name, -6, least, lambda row: counted(key(row)), key)
+    """p50 ... max of a row's distribution."""
+    return [column(f"{of} {percent}", -7, f"{of}.{percent}",
+                   lambda ns: Text(duration(ns)) if ns else Text("-", "grey50"), style, least)
+            for percent, least in zip(("p50", "p90", "p99", "p999", "max"), leasts, strict=True)]
 
 
 ACTORS = (
-    text_column("actor", 14, lambda row: row.name, "bold"),
-    Column("state", 10, 0, lambda row: Text(row.state, STATE_STYLE[row.state]), lambda row: row.state),
-    rate_column("msg/s", lambda row: row.rate),
-    Column("busy", -6, 0, lambda row: f"{row.busy_share:.1%}", lambda row: row.busy_share),
-    count_column("lag", lambda row: row.lag), count_column("lost", lambda row: row.overruns),
+    column("actor", 14, "name", style="bold"),
+    column("state", 10, "state", lambda state: Text(state, STATE_STYLE[state])),
+    column("msg/s", -6, "rate", amount), column("busy", -6, "busy_share", "{:.1%}".format),
+    column("lag", -6, "lag", counted), column("lost", -6, "overruns", counted),
     *times("latency", WAITED, (0, 152, 0, 152, 120)), *times("processing", WORKED, (0, 152, 0, 152, 120)))
 QUEUES = (
-    text_column("queue", 22, lambda row: row.name), text_column("message", 8, lambda row: row.message, "grey62", 80),
-    text_column("kind", 5, lambda row: row.kind, "grey62", 120),
-    Column("capacity", -8, 110, lambda row: Text(f"{row.capacity:,}", "grey62"), lambda row: row.capacity),
-    Column("produced", -13, 0, lambda row: f"{row.produced:,}", lambda row: row.produced),
-    rate_column("msg/s", lambda row: row.rate),
-    Column("writers", -7, 100, lambda row: str(row.producers), lambda row: row.producers),
-    count_column("lag", lambda row: max([0, *(reader.lag for reader in row.readers)])),
-    count_column("lost", lambda row: row.overruns),
-    Column("read by", 0, 0, lambda row: ", ".join(reader.actor for reader in row.readers) or Text("nobody", "grey50"),
-           lambda row: len(row.readers)))
-LATENCIES = (text_column("of the run", 34, lambda row: row.name.replace("_", " ").replace(".", "  ", 1)),
-             Column("count", -11, 0, lambda row: f"{row.value.count:,}", lambda row: row.value.count),
-             *times("value", "", (0, 80, 0, 90, 0)))
-METERS = (text_column("meter", 34, lambda row: row.name),
-          Column("value", -16, 0, lambda row: f"{row.value.value:,.6g}", lambda row: row.value.value),
-          rate_column("per s", lambda row: row.value.rate))
-FEEDS = (Column("feed", 0, 0, lambda row: "", lambda row: row.name),)       # drawn by drawing.feeds
+    column("queue", 22, "name"), column("message", 8, "message", style="grey62", least=80),
+    column("kind", 5, "kind", style="grey62", least=120),
+    column("capacity", -8, "capacity", "{:,}".format, "grey62", 110),
+    column("produced", -13, "produced", "{:,}".format), column("msg/s", -6, "rate", amount),
+    column("writers", -7, "producers", least=100),
+    column("lag", -6, "lag", counted),
+    column("lost", -6, "overruns", counted),
+    column("read by", 0, "read_by", lambda actors: actors or Text("nobody", "grey50")))
+LATENCIES = (column("of the run", 34, "name", lambda name: name.replace("_", " ").replace(".", "  ", 1)),
+             column("count", -11, "value.count", "{:,}".format), *times("value", "", (0, 80, 0, 90, 0)))
+METERS = (column("meter", 34, "name"),
+          column("value", -16, "value.value", "{:,.6g}".format),
+          column("per s", -6, "value.rate", amount))
+FEEDS = (column("feed", 0, "name"),)       # drawn by drawing.feeds
 
 
 def sections(view: Snapshot, choice: Choice) -> list[Section]:
@@ -207,12 +192,10 @@ def press(choice: Choice, view: Snapshot, key: str, character: str = "", others:
     if key in ("tab", "shift+tab"):
         next_title = titles[(titles.index(title) + (1 if key == "tab" else -1)) % len(titles)]
         at = next(i for i, (other, _) in enumerate(places) if other == next_title)
-    elif key in ("s", "S", "upper_s"):
+    elif character in ("s", "S"):
         names = [column.name for section in shown if section.title == title for column in section.columns]
-        name, descending = choice.order.get(title, (names[0], False))
-        if key == "s":
-            name = names[(names.index(name) + 1) % len(names)] if title in choice.order else names[0]
-        return order(choice, title, name, not descending if key != "s" else name not in (names[0], "state"))
+        name = choice.order.get(title, (names[-1], False))[0]
+        return order(choice, title, name if character == "S" else names[(names.index(name) + 1) % len(names)])
     else:
         at += {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -10, "pagedown": 10, "home": -len(places),
                "end": len(places)}.get(key, 0)
@@ -220,12 +203,11 @@ def press(choice: Choice, view: Snapshot, key: str, character: str = "", others:
     return replace(choice, section=section, name=name)
 
 
-def order(choice: Choice, section: str, column: str, descending: bool | None = None) -> Choice:
-    """Sort `section` by `column`; by the one it is sorted by already: the other way round."""
-    if descending is None:
-        name, was = choice.order.get(section, ("", False))
-        descending = not was if name == column else column not in ("actor", "queue", "feed", "state")
-    return replace(choice, order=choice.order | {section: (column, descending)})
+def order(choice: Choice, section: str, column: str) -> Choice:
+    """Sort `section` by `column`, most first; by the one it is sorted by already: the other way round."""
+    name, descending = choice.order.get(section, ("", False))
+    now = not descending if name == column else column not in ("actor", "queue", "feed", "state")
+    return replace(choice, order=choice.order | {section: (column, now)})
 
 
 def default_message(view: Snapshot, choice: Choice, others: Sequence[str]) -> str:
@@ -239,7 +221,7 @@ def default_message(view: Snapshot, choice: Choice, others: Sequence[str]) -> st
 # Drawing ---------------------------------------------------------------------------------------------------------
 
 
-def title(view: Snapshot, choice: Choice, width: int) -> Text:
+def title(view: Snapshot, choice: Choice, width: int, keys: str = "") -> Text:
     left = Text(" mantra ", "bold black on cyan").append(f" timekeeper  {view.run} ", "bold")
     clock = view.clock
     if width >= 120:
@@ -249,8 +231,8 @@ def title(view: Snapshot, choice: Choice, width: int) -> Text:
         left.append("  PAUSED ", "bold black on yellow")
     if choice.typing or choice.filter:
         left.append("  /", "bold yellow").append(choice.filter + ("▏" if choice.typing else ""), "yellow")
-    keys = "/ filter   s sort   l lineage   ? help   q quit   " if width >= 100 else "? help   "
-    return line(left, Text(f"{keys}{wall(view.utc_ns)} UTC ", "grey62"), width)
+    now = f"{wall(view.utc_ns)} UTC "
+    return line(left, Text((keys if left.cell_len + len(keys + now) < width else "") + now, "grey62"), width)
 
 
 def table(section: Section, choice: Choice, selected: str, room: int, utc_ns: int, width: int) -> list[Text]:
@@ -327,14 +309,14 @@ def histogram(told: Distribution, label: str, style: str, width: int, height: in
         above = (level - 1) * 8
         eighths = (max(min(round(n / most * (height - 2) * 8) - above, 8), level == 1 and n > 0) for n in bars)
         rows.append(Text("  " + "".join(SPARKS[n - 1] if n > 0 else " " for n in eighths), style, no_wrap=True))
-    axis = Text(no_wrap=True)
-    for ns in (factor * 10**power for power in range(13) for factor in (1, 2, 5)):
+    axis = " " * width
+    for ns in (factor * 10**power for factor in (1, 2, 5) for power in range(13)):      # decades before what is between
         at = 2 + int((step(ns) - low * STEPS) * across)
-        said = duration(ns).replace(".00 ", " ").replace(".0 ", " ")
-        if at >= axis.cell_len + 2 and at + len(said) + 1 <= width:
-            axis.append(" " * (at - axis.cell_len) + "╵" + said, "grey50")
+        said = "╵" + duration(ns).replace(".00 ", " ").replace(".0 ", " ")
+        if at >= 2 and not axis[at - 2:(end := at + len(said)) + 2].strip() and end < width:
+            axis = axis[:at] + said + axis[end:]
     head.truncate(width, overflow="ellipsis")
-    return [head, *rows, axis]
+    return [head, *rows, Text(axis, "grey50", no_wrap=True)]
 
 
 def step(ns: int) -> int:
@@ -430,7 +412,8 @@ def help_lines(width: int) -> list[Text]:
 
 def screen(view: Snapshot, choice: Choice, followed: LineageState | None, width: int, height: int) -> list[Text]:
     """The whole screen, at most `height` lines of at most `width` cells."""
-    lines, shown = [title(view, choice, width)], sections(view, choice)
+    lines = [title(view, choice, width, "/ filter   s sort   l lineage   ? help   q quit   ")]
+    shown = sections(view, choice)
     if choice.help:
         lines += [Text(), *help_lines(width)]
     elif choice.lineage:

@@ -122,6 +122,15 @@ class QueueState:
     abandoned: int
     burnt: int
 
+    @property
+    def lag(self) -> int:
+        """Of the slowest reader."""
+        return max((reader.lag for reader in self.readers), default=0)
+
+    @property
+    def read_by(self) -> str:
+        return ", ".join(reader.actor for reader in self.readers)
+
 
 @dataclass(frozen=True)
 class Feed:
