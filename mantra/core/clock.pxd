@@ -7,15 +7,21 @@ cdef extern from "mantra/clock.h" nogil:
     enum: MANTRA_CLOCK_CYCLES, MANTRA_CLOCK_OS, MANTRA_CLOCK_VIRTUAL
 
     ctypedef struct mantra_clock:
-        uint64_t kind, base_cycles
-        int64_t drift_ppb, error_ns
+        uint64_t kind
+
+    ctypedef struct mantra_clock_state:
+        int64_t drift_ppb, step_ns, stepped_utc_ns
+        uint64_t steps
 
     int64_t mantra_monotonic_ns()
     bint mantra_cycles_invariant()
     uint64_t mantra_clock_cycles(const mantra_clock *clock)
     uint64_t mantra_clock_ns(const mantra_clock *clock, uint64_t cycle_span)
     int64_t mantra_clock_utc_ns(const mantra_clock *clock, uint64_t cycles)
+    int64_t mantra_clock_error_ns(const mantra_clock *clock, uint64_t cycles)
+    mantra_clock_state mantra_clock_look(const mantra_clock *clock)
     int64_t mantra_clock_steer(mantra_clock *clock)
+    void mantra_clock_begin(mantra_clock *clock)
     void mantra_clock_start(mantra_clock *clock, uint64_t kind, int64_t settle_ns)
     void mantra_clock_start_virtual(mantra_clock *clock, int64_t utc_ns)
     void mantra_clock_advance_to(mantra_clock *clock, int64_t utc_ns)

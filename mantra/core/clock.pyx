@@ -5,8 +5,9 @@ from pathlib import Path
 from mantra.core.region import Region as _Region
 from mantra.errors import RegionError
 
-_LAYOUT = {"kind": "clock", "layout": "kind base_cycles ns_per_cycle:8.56 base_utc_ns now steered_at drift_ppb error_ns",
-           "fingerprint": 1, "slot_bytes": sizeof(mantra_clock), "capacity": 1}
+_LAYOUT = {"kind": "clock", "layout": "kind ns_per_cycle:8.56 now version baseline[4] states[2]: base_cycles "
+           "base_utc_ns utc_per_cycle error_ns drift_ppb steps step_ns stepped_utc_ns", "fingerprint": 2,
+           "slot_bytes": sizeof(mantra_clock), "capacity": 1}
 
 cdef mantra_clock measured      # the rate is the machine's: measured once per process
 cdef bint is_measured = False
@@ -44,6 +45,7 @@ cdef class Clock:
             measured, is_measured = self.page, True
         self.page = measured
         mantra_clock_steer(&self.page)
+        mantra_clock_begin(&self.page)
 
     @staticmethod
     def virtual(int64_t utc_ns) -> Clock:
@@ -99,7 +101,7 @@ cdef class Clock:
 
     def seconds(self) -> float:
         """Since some moment in the past; what waits and paces counts in these, as UTC may be set back."""
-        return mantra_clock_ns(self.clock, mantra_clock_cycles(self.clock)) / 1e9
+        return (self.cycles() if self.clock.kind == MANTRA_CLOCK_VIRTUAL else mantra_monotonic_ns()) / 1e9
 
     def ns(self, uint64_t span) -> int:
         """Nanoseconds in a span of cycles."""
@@ -116,18 +118,30 @@ cdef class Clock:
 
     @property
     def drift_ppb(self) -> int:
-        """How the OS's UTC ran against this clock between the last two steerings, in parts per billion."""
-        return self.clock.drift_ppb
+        """How the OS's UTC ran against this clock's spans over the last second, in parts per billion."""
+        return mantra_clock_look(self.clock).drift_ppb
 
     @property
     def error_ns(self) -> int:
-        """The UTC offset is known to plus or minus this many nanoseconds (reading two clocks takes time)."""
-        return self.clock.error_ns
+        """UTC of now is the OS's to plus or minus this: what reading two clocks leaves open, and 500 ppm of the time
+        since the last steering, as the OS may slew so fast. What moves further is a step."""
+        return mantra_clock_error_ns(self.clock, mantra_clock_cycles(self.clock))
+
+    @property
+    def steps(self) -> int:
+        """How often the OS's UTC was set since this clock began, rather than slewed."""
+        return mantra_clock_look(self.clock).steps
+
+    @property
+    def last_step(self) -> tuple[int, int] | None:
+        """(nanoseconds forth, or back if below zero; UTC nanoseconds when it was seen) of the last step; None: none."""
+        cdef mantra_clock_state state = mantra_clock_look(self.clock)
+        return (state.step_ns, state.stepped_utc_ns) if state.steps else None
 
     def steer(self) -> int:
-        """Follow the OS's UTC, which NTP moves; once a second is plenty, from one thread of the page's owner.
+        """Keep up with the OS's clocks, UTC and the rate: once a second, from one thread of the page's owner.
 
-        Returns by how many nanoseconds this clock was behind. Virtual clocks stay where they are."""
+        Returns by how many nanoseconds UTC was behind. Virtual clocks stay where they are."""
         self.must_be_writable()
         return mantra_clock_steer(self.clock)
 

@@ -40,6 +40,17 @@ def test_steering_follows_the_os() -> None:
     assert abs(clock.utc_ns() - time.time_ns()) < 10_000_000
 
 
+def test_the_error_bound_grows_with_age_and_is_small_again_when_steered() -> None:
+    clock = Clock()
+    fresh = clock.error_ns
+    clock.sleep(0.02)
+    assert clock.error_ns >= fresh + 20_000_000 // 2000 - 1
+    clock.steer()
+    assert clock.error_ns < 1_000_000
+    assert (clock.steps, clock.last_step) == (0, None)
+    assert Clock.virtual(5).error_ns == 0
+
+
 def test_virtual_time_moves_only_when_moved() -> None:
     clock = Clock.virtual(1_700_000_000_000_000_000)
     assert (clock.kind, clock.utc_ns(), clock.cycles()) == ("virtual", 1_700_000_000_000_000_000, clock.utc_ns())
