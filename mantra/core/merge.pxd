@@ -9,6 +9,7 @@ from mantra.core.tracking cimport Tracker
 cdef extern from "mantra/merge.h" nogil:
     ctypedef struct mantra_merge_source:
         mantra_consumer consumer
+        bint holds
 
     ctypedef struct mantra_merge:
         mantra_merge_source *sources
@@ -19,8 +20,13 @@ cdef extern from "mantra/merge.h" nogil:
     bint mantra_merge_ready(void *merge) noexcept
 
 
+cdef struct Taken:      # in one batch, of one queue: which was the first
+    uint32_t first, count
+
+
 cdef class Merge(Waiter):
     cdef mantra_merge merge
+    cdef Taken *taken
     cdef readonly Format format
     cdef readonly list queues
     cdef readonly Tracker tracker

@@ -42,7 +42,8 @@ cdef class Merge:
             raise ValueError(f"a merge reads one message; these are {', '.join(each.format.name for each in self.queues)}")
         self.merge = mantra_merge_of(
             <mantra_merge_source *>calloc(len(self.queues), sizeof(mantra_merge_source)), len(self.queues))
-        if self.merge.sources == NULL:
+        self.taken = <Taken *>calloc(len(self.queues), sizeof(Taken))
+        if self.merge.sources == NULL or self.taken == NULL:
             raise MemoryError
         for i in range(self.merge.count):
             queue = self.queues[i]
@@ -51,6 +52,7 @@ cdef class Merge:
 
     def __dealloc__(self):
         free(self.merge.sources)
+        free(self.taken)
 
     cdef int take(self, void *raw, uint32_t *source) except -2:
         """One message to `raw`: 1, or 0 when nothing waits; raises Lapped as asked."""
@@ -83,6 +85,7 @@ cdef class Merge:
         cdef size_t size = self.format.message_bytes, room = limit, count = 0
         cdef uint32_t source = 0
         cdef int got = 1
+        cdef mantra_merge_source *each
         cdef Py_buffer view
         cdef char *raw
         self.tell()
@@ -93,19 +96,28 @@ cdef class Merge:
             while count < room and got:
                 got = mantra_merge_next(&self.merge, raw + count * size, &source)
                 if got > 0:
+                    if not self.taken[source].count:
+                        self.taken[source].first = count
+                    self.taken[source].count += 1
                     count += 1
                     continue
                 # A lap: no end will come of the batch that was being read.
                 while got < 0 and count and mantra_queue_more(&self.merge.sources[source].consumer.queue,
                                                               raw + (count - 1) * size):
                     count -= 1
+                    self.taken[source].count -= 1
                 if got < 0 and self.raises:
                     break
-        if self.tracker is not None:
-            if count:
-                mantra_tracker_consumed_many(&self.tracker.tracker, raw, 0, 0, count)
-            else:
-                mantra_tracker_idle(&self.tracker.tracker)
+        for source in range(self.merge.count):      # one record for what came of each queue; the last has the work
+            if self.taken[source].count and self.tracker is not None:
+                each = &self.merge.sources[source]
+                mantra_tracker_consumed_many(&self.tracker.tracker, raw + self.taken[source].first * size,
+                                             each.consumer.queue.number,
+                                             each.consumer.position - each.holds - self.taken[source].count,
+                                             self.taken[source].count)
+            self.taken[source].count = 0
+        if not count and self.tracker is not None:
+            mantra_tracker_idle(&self.tracker.tracker)
         PyBuffer_Release(&view)
         if not count:
             self.tell()

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from mantra.core.doorbell cimport Doorbell, Waiter
 from mantra.core.messages cimport Format
 from mantra.core.region cimport Shared
+from mantra.core.tracking cimport Tracker
 
 cdef extern from "mantra/queue.h" nogil:
     const uint64_t MANTRA_NEWEST, MANTRA_OLDEST
@@ -16,6 +17,7 @@ cdef extern from "mantra/queue.h" nogil:
     ctypedef struct mantra_queue:
         mantra_queue_header *header
         bint many
+        uint16_t number
         uint64_t mask
         uint32_t slot_bytes, words, flags_offset
 
@@ -50,11 +52,13 @@ cdef class Producer:
     cdef mantra_producer producer
     cdef readonly Queue queue
     cdef Doorbell bell
+    cdef Tracker tracker
     cdef bint claimed
 
 cdef class Consumer(Waiter):
     cdef mantra_consumer consumer
     cdef readonly Queue queue
+    cdef Tracker tracker
     cdef bint raises, lapped
     cdef uint64_t told
     cdef int take(self, void *raw) except -2

@@ -5,9 +5,13 @@ import numpy
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from mantra.core.doorbell cimport Doorbell, mantra_doorbell_ring, mantra_ready
+from mantra.core.doorbell cimport Doorbell, Waiter, mantra_doorbell_ring, mantra_ready
 from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
 from mantra.core.region cimport Region
+from mantra.core.tracking cimport (
+    Tracker, mantra_source, mantra_tracker_consumed_many, mantra_tracker_idle, mantra_tracker_rest, mantra_tracker_stamp,
+    mantra_tracker_took,
+)
 
 from mantra.errors import Lapped, RegionError
 
@@ -49,17 +53,21 @@ cdef class Queue(Shared):
         """Open for consuming; `write`: also for producing. RegionError: there is none; LayoutMismatch: another build's."""
         return Queue(Region.open(name, kind="queue", write=write))
 
-    def producer(self, publisher: int = 0, *, doorbell: Doorbell | None = None) -> Producer:
-        """Become a producer, number `publisher` (16 bits), ringing `doorbell` after batches. RegionError: no room for one."""
-        return Producer(self, publisher, doorbell)
+    def producer(self, publisher: int = 0, *, doorbell: Doorbell | None = None, tracker: Tracker | None = None) -> Producer:
+        """Become a producer, number `publisher` (16 bits), ringing `doorbell` after batches. RegionError: no room for one.
+
+        `tracker`: of the actor that produces. It stamps every message; `publisher` is its own."""
+        return Producer(self, publisher if tracker is None else tracker.actor, doorbell, tracker)
 
     def consumer(self, start: Literal["newest", "oldest"] | int = "newest", *,
-                 on_lap: Literal["raise", "count"] = "raise", doorbell: Doorbell | None = None) -> Consumer:
+                 on_lap: Literal["raise", "count"] = "raise", doorbell: Doorbell | None = None,
+                 tracker: Tracker | None = None) -> Consumer:
         """Read from "newest" (only what comes), "oldest" (what is still there) or a position on.
 
-        `on_lap`: "raise" Lapped once per lap, or "count" in `lost` only. `doorbell`: what `wait` sleeps on.
+        `on_lap`: "raise" Lapped once per lap, or "count" in `lost` only. `doorbell`: what `wait` sleeps on. `tracker`: of
+        the actor that reads, which is timed: each message, or batch.
         """
-        return Consumer(self, start, on_lap, doorbell)
+        return Consumer(self, start, on_lap, doorbell, tracker)
 
     @property
     def capacity(self) -> int:
@@ -104,23 +112,25 @@ cdef class Queue(Shared):
 cdef class Producer:
     """A producer of a queue, the only one of a "spmc", until closed. One thread at a time; not after a fork."""
 
-    def __init__(self, Queue queue not None, uint16_t publisher=0, Doorbell doorbell=None):
+    def __init__(self, Queue queue not None, uint16_t publisher=0, Doorbell doorbell=None, Tracker tracker=None):
         queue.writing()
         if mantra_producer_open(&self.producer, &queue.queue, publisher):
             raise RegionError(f"queue '{queue.name or '(private)'}' has a producer already, and it is running (kind 'mpmc' takes "
                               "up to 256)" if not queue.queue.many else f"queue '{queue.name}' has as many producers as it can (256, fewer than slots)")
-        self.queue, self.bell, self.claimed = queue, doorbell, True
+        self.queue, self.bell, self.tracker, self.claimed = queue, doorbell, tracker, True
 
     def __dealloc__(self):
         if self.claimed:
             mantra_producer_close(&self.producer)
 
     def produce(self, message: Message | Buffer) -> None:
-        """Publish a message of the queue's kind, or its bytes, as it is: stamps are the caller's. TypeError, ValueError."""
+        """Publish a message of the queue's kind, or its bytes: as it is, unless a tracker stamps it. TypeError, ValueError."""
         cdef uint64_t[SCRATCH] raw
         if not self.claimed:
             raise RegionError("this producer is closed")
         self.queue.format.fill(message, raw)
+        if self.tracker is not None:
+            mantra_tracker_stamp(&self.tracker.tracker, raw)
         mantra_produce(&self.producer, raw)
         if self.bell is not None and not mantra_queue_more(&self.queue.queue, raw):
             mantra_doorbell_ring(self.bell.doorbell)
@@ -150,14 +160,14 @@ cdef class Consumer:
     """
 
     def __init__(self, Queue queue not None, start: Literal["newest", "oldest"] | int = "newest",
-                 on_lap: Literal["raise", "count"] = "raise", Doorbell doorbell=None):
+                 on_lap: Literal["raise", "count"] = "raise", Doorbell doorbell=None, Tracker tracker=None):
         cdef uint64_t[SCRATCH] scratch
         if on_lap not in ("raise", "count"):
             raise ValueError(f"on_lap is 'raise' or 'count', not {on_lap!r}")
         if isinstance(start, str) and start not in ("newest", "oldest"):
             raise ValueError(f"start is 'newest', 'oldest' or a position, not {start!r}")
         position = MANTRA_NEWEST if start == "newest" else MANTRA_OLDEST if start == "oldest" else start
-        self.queue, self.bell, self.raises = queue, doorbell, on_lap == "raise"
+        self.queue, self.bell, self.tracker, self.raises = queue, doorbell, tracker, on_lap == "raise"
         self.consumer = mantra_consumer_at(&queue.queue, position, scratch)
         self.waiting.ready = <mantra_ready>mantra_consumer_ready
         self.waiting.what = &self.consumer
@@ -169,6 +179,11 @@ cdef class Consumer:
             if self.raises and self.consumer.lost != self.told:
                 self.tell()
             got = mantra_consume(&self.consumer, raw)
+        if self.tracker is not None:
+            if got:
+                mantra_tracker_took(&self.tracker.tracker, <mantra_source *>&self.consumer, raw)
+            else:
+                mantra_tracker_idle(&self.tracker.tracker)
         return got
 
     def tell(self) -> None:
@@ -223,11 +238,23 @@ cdef class Consumer:
                         self.consumer.lost += 1
                     if self.raises:
                         break
+            if self.tracker is not None:
+                if count:
+                    mantra_tracker_consumed_many(&self.tracker.tracker, raw, self.consumer.queue.number,
+                                                 self.consumer.position - count, <uint32_t>count)
+                else:
+                    mantra_tracker_idle(&self.tracker.tracker)
         finally:
             PyBuffer_Release(&view)
         if got < 0 and self.raises and not count and self.consumer.lost != self.told:
             self.tell()
         return out[:count]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As Waiter.wait; what was consumed last counts as done."""
+        if self.tracker is not None:
+            mantra_tracker_rest(&self.tracker.tracker)
+        return Waiter.wait(self, timeout)
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -89,7 +89,7 @@ class Spine:
         self._regions: dict[str, Any] = {}
         self._instruments: list[RunInstrument] = []
         self._slots = itertools.count()
-        self._next_actor = itertools.count(MOST_FEEDS)
+        self._next_actor, self._queue_numbers = itertools.count(MOST_FEEDS), itertools.count(1)
         self.actor = "user" if owner else f"user-{os.getpid()}"     # whose meters are made here
         self.number: int | None = None
         self._tracker: Tracker | None = None
@@ -157,7 +157,7 @@ class Spine:
         ConfigurationError when it carries another message; None: whatever it carries, or as its name says."""
         made = message or message_of(name)
         queue = self._make(name, Queue.open if not self.owner else lambda full: Queue.create(
-            full, made, capacity or CAPACITY.get(made, 2_048)))
+            full, made, capacity or CAPACITY.get(made, 2_048), number=next(self._queue_numbers)))
         if message not in (None, queue.format.name):
             raise ConfigurationError(f"{name} is a queue of {queue.format.name!r}, not of {message!r}")
         return queue
@@ -382,8 +382,7 @@ class Spine:
         queue = self.queue(name, message)
         if not self.owner:
             queue = Queue.open(f"{self.run}.{name}", write=True)
-        self._producers.append(producer := queue.producer(
-            0xFFFF if self.number is None else self.number, doorbell=self.doorbell))
+        self._producers.append(producer := queue.producer(0xFFFF, doorbell=self.doorbell, tracker=self.tracked()))
         return producer
 
     def release(self) -> None:
