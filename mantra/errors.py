@@ -45,13 +45,5 @@ class ConnectError(VenueError):
     """A connection could not be made (name, route, certificate, handshake, refusal)."""
 
 
-class ProtocolError(VenueError):
-    """A server broke RFC 6455; `close_code` is what to close its connection with."""
-
-    def __init__(self, text: str, close_code: int = 1002) -> None:
-        super().__init__(f"WebSocket protocol error: {text}")
-        self.close_code = close_code
-
-
 class Closed(MantraError):
     """The connection, feed or run this call needs has been closed."""

@@ -6,8 +6,7 @@ import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,12 @@ from mantra.core import ticks
 from mantra.core.clock import Clock
 from mantra.core.hot_path import Splice
 from mantra.core.messages import Trust
-from mantra.core.queue import Consumer
 from mantra.errors import ConfigurationError, MantraError
 from mantra.listener.listener import bare_feed
 from mantra.runtime.options import Parser
 from mantra.runtime.spine import MESSAGES, Spine
 from mantra.tape import lines
-from mantra.venues.instrument import ObservedScale, listed_scale
+from mantra.venues.instrument import Instrument, ObservedScale, listed_scale
 from mantra.venues.venue import Mode, Venue
 
 CHUNK = 1024            # messages between two looks at what was published, and bytes of them: so little that
@@ -35,18 +33,9 @@ CHUNK_BYTES = 1 << 18   # queues of a running system's size, which stay in the C
 TRACKED = ("origin", "published", "trust_since_ns", "generation")     # differ from pass to pass by their nature
 
 
-@dataclass(frozen=True)
-class Symbol:
-    """An instrument of the recording, and its scale."""
-
-    name: str
-    price_decimals: int
-    size_decimals: int
-
-
-def symbols_of(venue: Venue, recorded: Recorded) -> list[Symbol]:
-    """Every symbol that the recording has messages of: with the scale of the instrument list in it, or in a first pass
-    over all numbers what they need."""
+def symbols_of(venue: Venue, recorded: Recorded) -> list[Instrument]:
+    """Every symbol that the recording has messages of, named so and numbered in their order: with the scale of the
+    instrument list in it, or in a first pass over all numbers what they need."""
     seen: dict[str, ObservedScale] = {}
     for text in recorded:
         for symbol, price, size in venue.numbers(text):
@@ -57,13 +46,13 @@ def symbols_of(venue: Venue, recorded: Recorded) -> list[Symbol]:
             for _, price_text, size_text in venue.numbers(snapshot.body):
                 seen.setdefault(symbol, ObservedScale()).level(price_text, size_text)
     listed = {listing.symbol: listing for listing in recorded.listings}
-    found = []
+    found: list[Instrument] = []
     for symbol, observed in seen.items():
         wide, deep = observed.scale()
         if symbol in listed:
             listed_wide, listed_deep = listed_scale([listed[symbol]])
             wide, deep = max(wide, listed_wide), max(deep, listed_deep)
-        found.append(Symbol(symbol, wide, deep))
+        found.append(Instrument(len(found), symbol, 0, wide, deep))
     return found
 
 
@@ -76,16 +65,16 @@ class Replay:
         if not self.symbols:
             raise ConfigurationError(f"no message of the recording is {venue.name}'s book or trade: is --venue right?")
         only = self.symbols[0].name if len(self.symbols) == 1 else ""
-        index_of = {symbol.name: index for index, symbol in enumerate(self.symbols)}
+        index_of = {symbol.name: symbol.id for symbol in self.symbols}
         self._snapshots = [(snapshot.before, index_of[snapshot.symbol or only], snapshot.body)
                            for snapshot in recorded.snapshots if (snapshot.symbol or only) in index_of]
         self.spine = Spine.private(clock=Clock())
         self.row = self.spine.ledger.row(venue.name, venue.id)
         self.feed = bare_feed(self.spine, venue.name, venue, mode, most_books=len(self.symbols), held_bytes=64 << 20)
         self.books = []
-        for number, symbol in enumerate(self.symbols):
-            book, slot = self.spine.make_book(venue.name, venue.id, symbol.name, number)
-            self.feed.add_book(book, slot, venue.spellings(symbol.name), number, symbol.price_decimals,
+        for symbol in self.symbols:
+            book, slot = self.spine.make_book(venue.name, venue.id, symbol.name, symbol.id)
+            self.feed.add_book(book, slot, venue.spellings(symbol.name), symbol.id, symbol.price_decimals,
                                symbol.size_decimals)
             self.books.append(book)
         self._published = {name: self.spine.queue(f"{name}.{venue.name}", message).consumer()
@@ -94,14 +83,7 @@ class Replay:
     def once(self) -> None:
         """The recording as it happened: snapshots where they arrived."""
         self.feed.begin()
-        at = 0
-        for before, index, body in self._snapshots:
-            self._run(at, max(at, before))
-            at = max(at, before)
-            if not self.feed.state(index)[0]:               # a live book needs none
-                self.feed.splice(index, body)
-            self._skip()
-        self._run(at, len(self.recorded))
+        self._play(self._snapshots, lambda: None)
 
     def restore(self) -> list[tuple[int, int, bytes]]:
         """The state before the first message: first snapshots loaded. Returns the others, where they arrived."""
@@ -119,31 +101,29 @@ class Replay:
     def timed(self) -> tuple[int, str]:
         """A pass from the restored initial state: nanoseconds that the messages took, and a digest of the updates,
         trades and tops they published and the books they left."""
-        later = self.restore()
-        digest, cycles, at, offsets = hashlib.blake2b(digest_size=16), 0, 0, self.recorded.offsets
-        for before, index, body in [*later, (len(self.recorded), -1, b"")]:
-            while at < before:
-                full = int(np.searchsorted(offsets, offsets[at] + CHUNK_BYTES)) - 1
-                until = min(at + CHUNK, before, max(at + 1, full))
-                cycles += self.feed.messages(self.recorded.texts, offsets, at, until)
-                at = until
-                self._digest(digest)
-            if index >= 0 and not self.feed.state(index)[0]:
-                self.feed.splice(index, body)
-                self._skip()
+        later, digest = self.restore(), hashlib.blake2b(digest_size=16)
+        cycles = self._play(later, lambda: self._digest(digest))
         for book in self.books:
             for side in (book.bids(), book.asks()):
                 digest.update(np.ascontiguousarray(side).tobytes())
                 digest.update(b"|")
         return self.spine.clock.ns(cycles), digest.hexdigest()
 
-    def _run(self, start: int, stop: int) -> None:
-        for at in range(start, stop, CHUNK):
-            self.feed.messages(self.recorded.texts, self.recorded.offsets, at, min(at + CHUNK, stop))
-
-    def _arrived(self, consumer: Consumer) -> Iterator[np.ndarray[Any, Any]]:
-        while len(batch := consumer.batch(limit=8192)):
-            yield batch
+    def _play(self, snapshots: Sequence[tuple[int, int, bytes]], published: Callable[[], None]) -> int:
+        """All messages, with these snapshots where they arrived; the cycles that the messages took. `published` is
+        called before the queues are full."""
+        at, cycles, offsets = 0, 0, self.recorded.offsets
+        for before, index, body in [*snapshots, (len(self.recorded), -1, b"")]:
+            while at < before:
+                full = int(np.searchsorted(offsets, offsets[at] + CHUNK_BYTES)) - 1
+                until = min(at + CHUNK, before, max(at + 1, full))
+                cycles += self.feed.messages(self.recorded.texts, offsets, at, until)
+                at = until
+                published()
+            if index >= 0 and not self.feed.state(index)[0]:       # a live book needs none
+                self.feed.splice(index, body)
+                self._skip()
+        return cycles
 
     def _skip(self) -> None:
         for name, consumer in self._published.items():
@@ -151,7 +131,7 @@ class Replay:
 
     def _digest(self, digest: Any) -> None:
         for consumer in self._published.values():
-            for batch in self._arrived(consumer):
+            while len(batch := consumer.batch(limit=8192)):
                 for name in TRACKED:
                     if name in (batch.dtype.names or ()):
                         batch[name] = 0
@@ -162,21 +142,16 @@ class Replay:
         counts = self.row.counts()
         return {
             "frames": len(self.recorded),
-            "messages": counts["messages"],
-            "updates": counts["updates"],
-            "trades": counts["trades"],
-            "tops": counts["tops"],
-            "malformed": counts["malformed"],
-            "gaps": counts["gaps"],
-            "trade_gaps": counts["trade_gaps"],
+            **{name: counts[name] for name in (
+                "messages", "updates", "trades", "tops", "malformed", "gaps", "trade_gaps")},
             "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]},
             "ledger": counts,
-            "books": {symbol.name: self._book(index) for index, symbol in enumerate(self.symbols)} if books else {},
+            "books": {symbol.name: self._book(symbol) for symbol in self.symbols} if books else {},
         }
 
-    def _book(self, index: int) -> dict[str, Any]:
-        symbol, book = self.symbols[index], self.books[index]
-        _, trust, _, sequence, held = self.feed.state(index)
+    def _book(self, symbol: Instrument) -> dict[str, Any]:
+        book = self.books[symbol.id]
+        _, trust, _, sequence, held = self.feed.state(symbol.id)
 
         def rows(side: np.ndarray[Any, Any]) -> list[list[str]]:
             return [[ticks.text(price, symbol.price_decimals, True), ticks.text(size, symbol.size_decimals, True)]

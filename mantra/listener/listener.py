@@ -23,7 +23,7 @@ from mantra.core.ledger import FeedState
 from mantra.core.messages import Reason
 from mantra.core.transport import Transport
 from mantra.errors import Closed, ConfigurationError, ConnectError, MantraError, VenueError
-from mantra.listener.recovery import Recovery, SnapshotDesk
+from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
 from mantra.listener.second_look import AFTER_S, LEVELS, Look, SecondLook
 from mantra.runtime.actor import Actor
@@ -93,6 +93,21 @@ def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
     return feed
 
 
+@dataclass(eq=False)
+class Kept:
+    """What Python knows of one book of a connection."""
+
+    index: int
+    symbol: str
+    instrument: Instrument
+    backoff: Backoff                    # of its snapshots, until one is believed
+    asked: bool = False                 # a snapshot is on its way
+    since: float | None = None          # not synchronised since then, seconds of the connection; None: it is
+    look: SecondLook | None = None      # its snapshot is not believed yet
+    contradictions: int = 0
+    hopeless: bool = False              # it met text which no scale holds
+
+
 class Connection:
     """Everything about one connection that is not the hot path. Its methods run on one thread, the one that runs its
     feed, except `post`, `wake` and `cancel`. `wake` ends the wait of whoever runs the feed."""
@@ -103,16 +118,14 @@ class Connection:
         self.feed: Feed
         self.transport: Transport | None = None
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._instruments = [wanted.instrument for wanted in plan.wanted]
-        self._book_of = {channel: index for index, wanted in enumerate(plan.wanted)
-                         for channel in plan.venue.channels([wanted.symbol], plan.mode, False)}
+        self.books = [Kept(index, wanted.symbol, wanted.instrument, plan.backoff())
+                      for index, wanted in enumerate(plan.wanted)]
+        self._book_of = {channel: book for book in self.books
+                         for channel in plan.venue.channels([book.symbol], plan.mode, False)}
         self.wake: Callable[[], None] = self._wake_transport
         self.released: Callable[[], None] = lambda: None    # the transport is about to be closed
         self._stopping = threading.Event()
-        self._looks: dict[int, SecondLook] = {}             # books whose snapshot is not believed yet
-        self._contradictions: dict[int, int] = {}
-        self._unsynchronised: dict[int, float] = {}         # book -> since when, seconds of the connection
-        self._hopeless: set[int] = set()                    # books that met text which no scale holds
+        self._session = 0                                   # what is on its way for an older one is not wanted
         self._client: Client | None = None
         self._backoff = plan.backoff()
         self._connected_at = 0
@@ -126,11 +139,9 @@ class Connection:
         self.feed = make_feed(self.plan, spine, publisher)
         self.feed.end(Reason.DISCONNECTED)      # a venue that never answers is down for everybody, not absent
         self.row = spine.ledger.row(self.plan.name, self.plan.venue.id)
-        self.recovery = Recovery(self.plan.desk, self._deliver, self.plan.snapshot_levels, self.plan.backoff)
-        for index, wanted in enumerate(self.plan.wanted):
-            current = self.plan.scales.follow(wanted.instrument, partial(self._moved, index))
-            if current.id != wanted.instrument.id:
-                self._move(index, current)
+        self._updates = spine.queue(f"updates.{self.name}", "update")
+        for book in self.books:
+            self._move(book, self.plan.scales.follow(book.instrument, partial(self._moved, book)))
 
     # From other threads ----------------------------------------------------------------------------------------
 
@@ -149,11 +160,8 @@ class Connection:
         if (client := self._client) is not None and self.transport is None:
             client.close()
 
-    def _deliver(self, session: int, index: int, answer: bytes | MantraError, asked_at: int) -> None:
-        self.post(partial(self._snapshot, session, index, answer, asked_at))
-
-    def _moved(self, index: int, new: Instrument) -> None:
-        self.post(partial(self._move, index, new))
+    def _moved(self, book: Kept, new: Instrument) -> None:
+        self.post(partial(self._move, book, new))
 
     def tasks(self) -> None:
         """Run what was posted; on the connection's own thread."""
@@ -187,20 +195,24 @@ class Connection:
         self._state(FeedState.SUBSCRIBING)
         self.feed.attach(transport)
         self.feed.begin()
-        self.recovery.restart()
-        self._looks.clear()
-        self._unsynchronised = dict.fromkeys(range(len(plan.wanted)), 0.0) if plan.mode == "book" else {}
+        self._begin_session()
         plan.subscriber.begin(self.feed.send)
         plan.subscriber.pump()
         if plan.subscriber.granted:
             self._granted()
         return 0.0
 
+    def _begin_session(self) -> None:
+        self._session += 1
+        for book in self.books:
+            book.asked, book.look, book.since = False, None, 0.0 if self.plan.mode == "book" else None
+            book.backoff.reset()
+
     def lose(self, why: str, reason: int = Reason.DISCONNECTED, *, planned: bool = False) -> float:
         """The connection is of no more use. Seconds to wait before the next try."""
         self.released()
         self.feed.end(reason)
-        self.recovery.restart()
+        self._begin_session()
         self.feed.attach(None)
         transport, self._client, self.transport = self.transport, None, None
         if transport is not None:
@@ -282,119 +294,124 @@ class Connection:
             return self.lose("the venue announced a restart", planned=True)
         elif isinstance(answer, Acknowledged) and self.plan.mode == "book":
             for key in answer.keys:
-                if key in self._book_of:
-                    self._want(self._book_of[key])
+                if book := self._book_of.get(key):
+                    self._want(book)
         if self.plan.subscriber.granted:
             self._granted()
         return None
 
     def _granted(self) -> None:
-        self._state(FeedState.SYNCHRONISING if self._unsynchronised else FeedState.LIVE)
-        for index in list(self._unsynchronised):
-            self._want(index, again=None)
+        waiting = [book for book in self.books if book.since is not None]
+        self._state(FeedState.SYNCHRONISING if waiting else FeedState.LIVE)
+        for book in waiting:
+            self._want(book, again=None)
 
     # Snapshots and scales --------------------------------------------------------------------------------------
 
     def _serve_wants(self) -> None:
         for index, snapshot, scale in self.feed.wants():
-            hopeless = scale and not self._outgrown(index, self.feed.text)
+            hopeless = scale and not self._outgrown(self.books[index], self.feed.text)
             if snapshot:
-                self._want(index, again=hopeless)
+                self._want(self.books[index], again=hopeless)
 
-    def _want(self, index: int, *, again: bool | None = False) -> None:
-        """Book `index` needs a snapshot: after a loss (again=False), still (None), as the last would not do (True)."""
+    def _want(self, book: Kept, *, again: bool | None = False) -> None:
+        """`book` needs a snapshot: after a loss (again=False), still (None), as the last would not do (True)."""
         if self.plan.mode == "top":
             return                      # the next message is whole
-        if again is False or index not in self._unsynchronised:
-            self._unsynchronised[index] = self._age()
-            self._looks.pop(index, None)
+        if again is False or book.since is None:
+            book.since, book.look = self._age(), None
             self._state(FeedState.SYNCHRONISING)
-        self.recovery.want(index, self.plan.wanted[index].symbol, again=bool(again))
-
-    def _snapshot(self, session: int, index: int, answer: bytes | MantraError, asked_at: int) -> None:
-        if self.transport is None or not self.recovery.arrived(session, index):
+        if book.asked:
             return
+        book.asked, session = True, self._session
+
+        def came(answer: bytes | MantraError, asked_at: int) -> None:
+            self.post(partial(self._snapshot, session, book, answer, asked_at))
+
+        self.plan.desk.fetch(self.plan.venue.snapshot(book.symbol, self.plan.snapshot_levels), came,
+                             book.backoff.next() if again else 0.0, lambda: session == self._session)
+
+    def _snapshot(self, session: int, book: Kept, answer: bytes | MantraError, asked_at: int) -> None:
+        if self.transport is None or session != self._session or not book.asked:
+            return
+        book.asked = False
         if isinstance(answer, MantraError):
             self.row.add("refused")
-            log.warning("%s: no snapshot of %s: %s", self.name, self.plan.wanted[index].symbol, answer)
-            self._want(index, again=True)
+            log.warning("%s: no snapshot of %s: %s", self.name, book.symbol, answer)
+            self._want(book, again=True)
             return
-        settled = self._age(asked_at) - self._unsynchronised.get(index, 0.0) > SETTLED_S
-        outcome = self.feed.splice(index, answer, settled)
+        settled = self._age(asked_at) - (book.since or 0.0) > SETTLED_S
+        outcome = self.feed.splice(book.index, answer, settled)
         if outcome == Splice.FINER:
             self.feed.wants()
-            if self._outgrown(index, answer):
-                outcome = self.feed.splice(index, answer, settled)
+            if self._outgrown(book, answer):
+                outcome = self.feed.splice(book.index, answer, settled)
         if outcome == Splice.SPLICED:
-            self._unsynchronised.pop(index, None)
+            book.since = None
             self._serve_wants()         # what was held back may have revealed a loss
-            if index not in self._unsynchronised:
-                self._look_twice(index)
-            if not self._unsynchronised and self.plan.subscriber.granted:
+            if book.since is None:
+                book.look = SecondLook(self.feed.books[book.index], self._updates,
+                                       partial(self.feed.levels_of, book.index))
+                self._ask_again(book, AFTER_S)
+            if self.plan.subscriber.granted and all(one.since is None for one in self.books):
                 self._state(FeedState.LIVE)
             return
         if outcome != Splice.OLD:
-            log.warning("%s: the snapshot of %s cannot be used (%s)", self.name, self.plan.wanted[index].symbol,
+            log.warning("%s: the snapshot of %s cannot be used (%s)", self.name, book.symbol,
                         Splice(outcome).name.lower())
-        self._want(index, again=True)
+        self._want(book, again=True)
 
-    def _look_twice(self, index: int) -> None:
-        updates = self._spine.queue(f"updates.{self.name}", "update")
-        self._looks[index] = SecondLook(self.feed.books[index], updates, partial(self.feed.levels_of, index))
-        self._ask_again(index, AFTER_S)
-
-    def _ask_again(self, index: int, delay: float, answer: bytes | None = None) -> None:
-        """Ask the venue for another look at book `index`, or show `answer` again, in `delay` seconds."""
-        request = self.plan.venue.snapshot(self.plan.wanted[index].symbol, LEVELS) if answer is None else None
-        look = self._looks[index]
+    def _ask_again(self, book: Kept, delay: float, answer: bytes | None = None) -> None:
+        """Ask the venue for another look at `book`, or show `answer` again, in `delay` seconds."""
+        request = self.plan.venue.snapshot(book.symbol, LEVELS) if answer is None else None
+        look = book.look
 
         def came(new: bytes | MantraError, _: int) -> None:
-            self.post(partial(self._look, index, look, new if answer is None else answer))
+            self.post(partial(self._look, book, look, new if answer is None else answer))
 
         self.plan.desk.fetch(request, came, delay)
 
-    def _look(self, index: int, look: SecondLook, answer: bytes | MantraError) -> None:
-        if self._looks.get(index) is not look:      # there is another snapshot by now, or another connection
+    def _look(self, book: Kept, look: SecondLook | None, answer: bytes | MantraError) -> None:
+        if look is None or book.look is not look:       # there is another snapshot by now, or another connection
             return
         came = Look.AGAIN if isinstance(answer, MantraError) else look.at(answer)
         if came == Look.LATER and isinstance(answer, bytes):
-            self._ask_again(index, AFTER_S, answer)
+            self._ask_again(book, AFTER_S, answer)
         elif came == Look.AGAIN:
-            self._ask_again(index, self.recovery.pause(index))
+            self._ask_again(book, book.backoff.next())
         elif came == Look.AGREES:
-            del self._looks[index]
-            self._contradictions.pop(index, None)
-            if index not in self._hopeless:
-                self.recovery.believed(index)
-            self.feed.looked(index, True)
-        elif self._contradictions.get(index, 0) >= CONTRADICTIONS:
-            del self._looks[index]
+            book.look, book.contradictions = None, 0
+            if not book.hopeless:
+                book.backoff.reset()
+            self.feed.looked(book.index, True)
+        elif book.contradictions >= CONTRADICTIONS:
+            book.look = None
             log.error("%s: the venue contradicts its own snapshots of %s, which stays unverified", self.name,
-                      self.plan.wanted[index].symbol)
-            self.feed.looked(index, False)
+                      book.symbol)
+            self.feed.looked(book.index, False)
         else:
-            log.warning("%s: the snapshot of %s was wrong", self.name, self.plan.wanted[index].symbol)
-            self._contradictions[index] = self._contradictions.get(index, 0) + 1
-            self.feed.suspect(index, Reason.CHECKSUM)
+            log.warning("%s: the snapshot of %s was wrong", self.name, book.symbol)
+            book.contradictions += 1
+            self.feed.suspect(book.index, Reason.CHECKSUM)
             self.feed.wants()
-            self._want(index, again=True)
+            self._want(book, again=True)
 
-    def _outgrown(self, index: int, text: bytes) -> bool:
-        new = self.plan.scales.outgrown(self._instruments[index], self.plan.venue, text, self._spine)
+    def _outgrown(self, book: Kept, text: bytes) -> bool:
+        new = self.plan.scales.outgrown(book.instrument, self.plan.venue, text, self._spine)
         if new is None:
-            self._hopeless.add(index)       # may come with every message: snapshots must not
+            book.hopeless = True        # may come with every message: snapshots must not
             return False
-        self._move(index, new)
+        self._move(book, new)
         return True
 
-    def _move(self, index: int, new: Instrument) -> None:
-        """Book `index` goes on as generation `new`."""
-        if self._instruments[index].id == new.id:
+    def _move(self, book: Kept, new: Instrument) -> None:
+        """`book` goes on as generation `new`."""
+        if book.instrument.id == new.id:
             return
-        self._instruments[index] = new
-        self.feed.rescale(index, new.id, new.price_decimals, new.size_decimals)
+        book.instrument = new
+        self.feed.rescale(book.index, new.id, new.price_decimals, new.size_decimals)
         if self.transport is not None:
-            self._want(index)
+            self._want(book)
 
     # ----------------------------------------------------------------------------------------------------------
 

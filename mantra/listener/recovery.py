@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mantra.client.governor import Backoff, Governor
+from mantra.client.governor import Governor
 from mantra.client.https import Rest
 from mantra.core.clock import Clock
 from mantra.errors import MantraError, VenueError
@@ -120,50 +120,3 @@ class SnapshotDesk:
 def patience(retry_after: str) -> float:
     """Seconds that a Retry-After header asks for; ten for what is no number of them."""
     return min(float(retry_after), LONGEST_BLOCK_S) if retry_after.isascii() and retry_after.isdigit() else 10.0
-
-
-class Recovery:
-    """Which books of one feed wait for a snapshot, and how often they were refused one. Feed's thread only."""
-
-    def __init__(self, desk: SnapshotDesk, deliver: Callable[[int, int, bytes | MantraError, int], None], levels: int,
-                 backoff: Callable[[], Backoff]) -> None:
-        self._desk = desk
-        self._deliver = deliver
-        self._levels = levels
-        self._make_backoff = backoff
-        self._pending: set[int] = set()
-        self._backoffs: dict[int, Backoff] = {}
-        self.session = 0
-
-    def restart(self) -> None:
-        """A new connection: what is on its way belongs to the old one."""
-        self.session += 1
-        self._pending.clear()
-        self._backoffs.clear()
-
-    def want(self, index: int, symbol: str, *, again: bool = False) -> None:
-        """Book `index` needs a snapshot. `again`: the last one would not do."""
-        if index in self._pending:
-            return
-        self._pending.add(index)
-        delay = self.pause(index) if again else 0.0
-        session, deliver = self.session, self._deliver
-        self._desk.fetch(self._desk.venue.snapshot(symbol, self._levels),
-                         lambda answer, asked_at: deliver(session, index, answer, asked_at), delay,
-                         lambda: session == self.session)
-
-    def arrived(self, session: int, index: int) -> bool:
-        """Is this answer still wanted?"""
-        if session != self.session or index not in self._pending:
-            return False
-        self._pending.discard(index)
-        return True
-
-    def pause(self, index: int) -> float:
-        """Seconds to wait before asking again about book `index`; longer each time, until `believed`."""
-        if index not in self._backoffs:
-            self._backoffs[index] = self._make_backoff()
-        return self._backoffs[index].next()
-
-    def believed(self, index: int) -> None:
-        self._backoffs.pop(index, None)

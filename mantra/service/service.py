@@ -10,20 +10,18 @@ client can take it. States in between are never queued anywhere, so there is no 
 from __future__ import annotations
 
 import math
-import pkgutil
 import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
-from mantra.errors import ConfigurationError, UnknownSymbol
+from mantra.errors import UnknownSymbol
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.venues import NAMES
 
 DEPTH = 10                          # levels a side of a view
 VIEWS = ("world", "liquidity")      # aggregators' outputs, in the order of mantra.v1.View
-KINDS = {"grpc": "mantra.service.grpc_server:GrpcService"}
 
 _TOLERANCE = 0.001                  # seconds that a turn may be taken late without moving the turns after it
 _SMALLEST_PAUSE = 0.001             # between two looks at a busy run: what bounds the cost of looking
@@ -55,14 +53,6 @@ class Service(Actor):
         else:
             spine.doorbell.wait(0.1, seen)
         return states
-
-
-def build(kind: str, **options: Any) -> Service:
-    """A service of `kind`; KINDS names the kinds, and takes another as "module:class"."""
-    if kind not in KINDS:
-        raise ConfigurationError(f"there is no service {kind!r}; choose from {', '.join(KINDS)}")
-    made: Service = pkgutil.resolve_name(KINDS[kind])(**options)
-    return made
 
 
 class View(NamedTuple):

@@ -87,7 +87,6 @@ class Connection(ServerConnection):
         self.combined = False                               # each message comes with its channel's name (Binance)
         self.held: list[bytes] | None = None                # not None: stalled, and this waits
         self.late: dict[str, bytes] = {}                    # reordered: goes after the channel's next frame
-        self.trickle: asyncio.Queue[bytes] | None = None    # bytewise: frames on their way
         self.tasks: list[asyncio.Task[None]] = []
         self.inbound = Window(venue.inbound_per_second, 1.0)
 
@@ -133,33 +132,13 @@ class Connection(ServerConnection):
         if self.held is not None:
             self.held.append(frame)
             return
-        if self.trickle is None and "bytewise" in self.venue.faults.rates:
-            self.trickle = asyncio.Queue()
-            self.tasks.append(asyncio.create_task(self._bytewise(self.trickle)))
-        if self.trickle is not None:
-            self.trickle.put_nowait(frame)
-        else:
-            self.transport.write(frame)
+        # bytewise: one byte a write, and one packet; long frames in some 2,000 of them, or they would take seconds.
+        size = 1 + len(frame) // 2048 if "bytewise" in self.venue.faults.rates else len(frame)
+        for at in range(0, len(frame), size):
+            self.transport.write(frame[at:at + size])
         if self.transport.get_write_buffer_size() > SLOW_READER_BYTES:
             self.venue.counts["slow readers"] += 1
             self.transport.abort()
-
-    def send_data(self) -> None:
-        """The library's own frames (pongs, close) queue up behind the trickle, not in the middle of its frames."""
-        if self.trickle is None:
-            super().send_data()
-        else:
-            for data in filter(None, self.protocol.data_to_send()):
-                self.trickle.put_nowait(data)
-
-    async def _bytewise(self, trickle: asyncio.Queue[bytes]) -> None:
-        """One byte a write; long frames in some 2,000 writes, or they would take seconds."""
-        while True:
-            frame = await trickle.get()
-            size = 1 + len(frame) // 2048 if "bytewise" in self.venue.faults.rates else len(frame)
-            for at in range(0, len(frame), size):
-                self.transport.write(frame[at:at + size])
-                await asyncio.sleep(0)
 
     def stall(self, duration: float) -> None:
         """Fall silent, unreading, with the socket open; what came meanwhile follows in one burst."""

@@ -5,10 +5,17 @@ import ctypes
 from ctypes import c_char_p, c_size_t, c_uint8, c_uint64, c_void_p
 from typing import NamedTuple
 
-from mantra.errors import ProtocolError
 from tests.c.library import library
 
 OVERSIZED = -6      # MANTRA_FRAME_OVERSIZED
+
+
+class ProtocolError(Exception):
+    """The bytes break RFC 6455; `close_code` is what to close their connection with."""
+
+    def __init__(self, text: str, close_code: int) -> None:
+        super().__init__(text)
+        self.close_code = close_code
 
 
 class Frame(NamedTuple):

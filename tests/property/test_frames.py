@@ -6,8 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mantra.errors import ProtocolError
-from tests.c.framing import Frame, Frames
+from tests.c.framing import Frame, Frames, ProtocolError
 from tests.reference.frames import read
 
 MAX_MESSAGE = 9000

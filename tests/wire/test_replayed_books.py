@@ -66,7 +66,7 @@ def test_updates_and_resets_rebuild_every_book(name):
             replayed.feed.splice(following[1], following[2])
             following = next(snapshots)
         else:
-            replayed._run(position, position + 1)
+            replayed.feed.messages(replayed.recorded.texts, replayed.recorded.offsets, position, position + 1)
             position += 1
         for update in updates.batch(limit=4096):
             ladder = ladders[update["instrument"]]

@@ -6,8 +6,7 @@ import struct
 import pytest
 
 from mantra.core.frame import BINARY, CLOSE, PING, PONG, TEXT, frame_bytes
-from mantra.errors import ProtocolError
-from tests.c.framing import Frames
+from tests.c.framing import Frames, ProtocolError
 
 
 def server_frame(opcode: int, payload: bytes = b"", *, final: bool = True, reserved: int = 0) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,12 +12,14 @@ from mantra.client.client import Client
 from mantra.client.governor import Backoff, Governor
 from mantra.core.clock import Clock
 from mantra.core.ledger import FeedState
-from mantra.errors import Closed, ConfigurationError, ConnectError
+from mantra.errors import Closed, ConfigurationError, ConnectError, VenueError
 from mantra.listener.listener import Connection, Plan, Wanted, plan_connections
 from mantra.listener.scales import Scales
 from mantra.runtime.spine import Spine
 from mantra.subscriber.subscriber import subscriber
 from mantra.venues.instrument import Instrument, InstrumentTable
+
+SNAPSHOT = b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[["2","1"]]}'
 
 
 class Unreachable(Client):
@@ -37,12 +40,13 @@ class Unreachable(Client):
 
 
 class Desk:
-    """Fetches nothing."""
+    """Fetches nothing, but notes what it should: (path, done, delay, wanted)."""
 
-    venue = venues.get("binance")
+    def __init__(self):
+        self.asked = []
 
     def fetch(self, request, done, delay=0.0, wanted=None):
-        pass
+        self.asked.append((request.path, done, delay, wanted))
 
 
 @pytest.fixture
@@ -107,10 +111,70 @@ def test_tasks_posted_while_not_connected_run_in_order_on_the_feeds_own_thread(s
 
 def test_a_snapshot_that_arrives_after_the_connection_was_lost_is_dropped(spine):
     feed = connection(spine, Unreachable())
-    feed.recovery.want(0, "ETHBTC")
-    feed._deliver(feed.recovery.session, 0, b'{"lastUpdateId":1,"bids":[["1","1"]],"asks":[["2","1"]]}', 0)
+    feed._want(feed.books[0])
+    feed.plan.desk.asked[0][1](SNAPSHOT, 0)
     feed.tasks()
     assert feed.feed.books[0].image().bid_count == 0
+
+
+@pytest.fixture
+def connected(spine):
+    """A connection that is up, as far as its snapshots can tell."""
+    feed = connection(spine, Unreachable())
+    feed._begin_session()
+    feed.feed.begin()
+    feed.transport = SimpleNamespace(wake=lambda: None)
+    yield feed
+    feed.transport = None
+
+
+def answered(feed, answer, asked_at=0):
+    """Give the answer to what was asked for last."""
+    feed.plan.desk.asked[-1][1](answer, asked_at)
+    feed.tasks()
+
+
+def test_a_book_is_asked_for_once_until_it_arrived(connected):
+    (book,), asked = connected.books, connected.plan.desk.asked
+    connected._want(book)
+    connected._want(book)
+    assert [path for path, *_ in asked] == ["/api/v3/depth?symbol=ETHBTC&limit=5000"]
+    answered(connected, SNAPSHOT)
+    assert (book.asked, book.since, connected.feed.books[0].image().bid_count) == (False, None, 1)
+    assert [path for path, *_ in asked[1:]] == ["/api/v3/depth?symbol=ETHBTC&limit=100"]        # the second look
+    asked[0][1](SNAPSHOT, 0)                # it comes twice
+    connected.tasks()
+    assert len(asked) == 2
+
+
+def test_an_answer_for_an_older_connection_is_not_wanted_any_more(connected):
+    (book,), asked = connected.books, connected.plan.desk.asked
+    connected._want(book)
+    old = asked[0]
+    connected._begin_session()
+    assert not old[3]()
+    connected._want(book)
+    old[1](SNAPSHOT, 0)
+    connected.tasks()
+    assert book.asked
+    assert asked[1][3]()
+    answered(connected, SNAPSHOT)
+    assert not book.asked
+
+
+def test_asking_again_takes_longer_every_time_until_the_book_is_believed(connected):
+    (book,), asked = connected.books, connected.plan.desk.asked
+    connected._want(book)
+    for _ in range(3):
+        answered(connected, VenueError("not now"))
+    delays = [delay for _, _, delay, _ in asked]
+    assert delays[0] == 0.0
+    assert delays[1] < delays[2] < delays[3]
+    assert connected.row["refused"] == 3
+    answered(connected, SNAPSHOT)
+    answered(connected, SNAPSHOT)           # the second look agrees
+    assert book.look is None
+    assert book.backoff.next() <= 0.25
 
 
 def instruments(count):

@@ -55,7 +55,7 @@ class Bench:
 
 def synchronised():
     bench = Bench()
-    bench.connection._want(0)
+    bench.connection._want(bench.connection.books[0])
     bench.diff(("1", "1"))
     bench.answer(("1", "1"))
     assert bench.state == (True, Trust.SUSPECT, Reason.SYNCHRONISING)

@@ -1,7 +1,6 @@
 """Snapshots off the feeds' threads: fetched, paced, refused, late, and never in the way of the end."""
 from __future__ import annotations
 
-import random
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mantra import venues
-from mantra.client.governor import Backoff, Governor
+from mantra.client.governor import Governor
 from mantra.core.clock import Clock
 from mantra.errors import MantraError, VenueError
-from mantra.listener.recovery import LONGEST_BLOCK_S, Recovery, SnapshotDesk, patience
+from mantra.listener.recovery import LONGEST_BLOCK_S, SnapshotDesk, patience
 from mantra.venues.venue import Endpoints, Rate, Request
 
 
@@ -127,52 +126,6 @@ def test_it_closes_at_once_whatever_it_waits_for(situation):
         desk.desk.close()
         assert not [thread for thread in desk.desk._threads if thread.is_alive()]
         assert desk.answers == []
-
-
-class Bench:
-    def __init__(self):
-        self.fetched, self.delivered = [], []
-        self.venue = venues.get("binance")
-        self.recovery = Recovery(self, lambda *what: self.delivered.append(what), 5000,
-                                 lambda: Backoff(random.Random(1)))
-
-    def fetch(self, request, done, delay=0.0, wanted=None):
-        self.fetched.append((request.path, done, delay))
-
-
-def test_a_book_is_asked_for_once_until_it_arrived():
-    bench = Bench()
-    bench.recovery.want(0, "ETHBTC")
-    bench.recovery.want(0, "ETHBTC")
-    assert [path for path, _, _ in bench.fetched] == ["/api/v3/depth?symbol=ETHBTC&limit=5000"]
-    bench.fetched[0][1](b"{}", 7)
-    session, index, body, asked_at = bench.delivered[0]
-    assert (index, body, asked_at) == (0, b"{}", 7)
-    assert bench.recovery.arrived(session, index)
-    assert not bench.recovery.arrived(session, index)
-
-
-def test_an_answer_for_an_older_connection_is_not_wanted_any_more():
-    bench = Bench()
-    bench.recovery.want(0, "ETHBTC")
-    bench.fetched[0][1](b"{}", 7)
-    bench.recovery.restart()
-    bench.recovery.want(0, "ETHBTC")
-    assert not bench.recovery.arrived(*bench.delivered[0][:2])
-    bench.fetched[1][1](b"{}", 8)
-    assert bench.recovery.arrived(*bench.delivered[1][:2])
-
-
-def test_asking_again_takes_longer_every_time_until_the_book_is_believed():
-    bench = Bench()
-    for again in (False, True, True, True):
-        bench.recovery.want(0, "ETHBTC", again=again)
-        bench.recovery.arrived(bench.recovery.session, 0)
-    delays = [delay for _, _, delay in bench.fetched]
-    assert delays[0] == 0.0
-    assert delays[1] < delays[2] < delays[3]
-    bench.recovery.believed(0)
-    assert bench.recovery.pause(0) <= 0.25
 
 
 def test_what_a_lost_connection_still_wanted_is_not_fetched_any_more(desk):

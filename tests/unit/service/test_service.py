@@ -11,8 +11,8 @@ from mantra.errors import ConfigurationError
 from mantra.runtime.serving import endpoint
 from mantra.runtime.spine import RunInstrument
 from mantra.service import mantra_pb2, orderbook_pb2
-from mantra.service.grpc_server import GrpcService, summary, world
-from mantra.service.service import Fanout, Pace, Topic, View, build
+from mantra.service.grpc_server import summary, world
+from mantra.service.service import Fanout, Pace, Topic, View
 
 BTC = RunInstrument(slot=0, id=7, name="BTC-USD", generation=0, price_decimals=2, size_decimals=8)
 
@@ -161,12 +161,6 @@ def test_depth_cuts_both_sides():
     levels = [(100 - row, 1, 1) for row in range(10)]
     answer = mantra_pb2.World.FromString(world(view(bids=levels, asks=levels), 3))
     assert (len(answer.bids), len(answer.asks)) == (3, 3)
-
-
-def test_a_service_is_built_by_its_kind():
-    assert isinstance(build("grpc", streams=3), GrpcService)
-    with pytest.raises(ConfigurationError, match="there is no service 'fix'; choose from grpc"):
-        build("fix")
 
 
 @pytest.mark.parametrize("listen", ["50051", ":50051", "here:", "here:x", "here:65536", "here:-1", ""])
