@@ -116,12 +116,14 @@ mantra_process_self(void)
     return mantra_process_identity((uint32_t)getpid());
 }
 
-/* False only for certain: another pid namespace or an unreadable /proc counts as alive. */
+/* False only for certain: another pid namespace or an unreadable /proc counts as alive. 0 is nobody. */
 static inline bool
 mantra_process_alive(uint64_t identity)
 {
+    if (identity == 0)
+        return false;
     uint64_t now = mantra_process_identity((uint32_t)(identity >> 42));
-    return identity != 0 && (now == identity || now == UINT64_MAX);
+    return now == identity || now == UINT64_MAX;
 }
 
 /* ---- making and opening. All return 0, or -1 with one line in `error` (MANTRA_REGION_ERROR bytes). */

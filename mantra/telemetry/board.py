@@ -257,7 +257,8 @@ def table(section: Section, choice: Choice, selected: str, room: int, utc_ns: in
         lines[i].align("left", width)
         lines[i].apply_meta({"@click": f"app.choose({section.title!r}, {row.name!r})"})
         if row.name == selected:
-            lines[i].stylize("on grey23")
+            lines[i] = Text("▌", "cyan").append_text(lines[i][1:])
+            lines[i].stylize("bold")
     return lines
 
 

@@ -30,7 +30,7 @@ from mantra.venues import NAMES
 SECOND = 1_000_000_000
 RECORDS = 4_096                 # taken at once, from one ring
 STEPS = 8                       # buckets an octave, of what is shown
-SLOWEST_S, FASTEST_S = 0.1, 0.005       # between two polls
+SLOWEST_S, FASTEST_S = 0.25, 0.005      # between two polls
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 
 

@@ -13,7 +13,7 @@ from mantra.core.ledger import FeedState
 from mantra.core.messages import ActorState
 from mantra.core.region import Region
 from mantra.runtime.spine import Spine
-from mantra.telemetry.collector import Collector, Distribution, Feeds, Rates
+from mantra.telemetry.collector import SLOWEST_S, Collector, Distribution, Feeds, Rates
 from tests.unit.telemetry.runs import HandMade
 
 SECOND = 1_000_000_000
@@ -177,12 +177,12 @@ def test_a_snapshot_is_one_json_object(run, collector):
 
 def test_a_collector_comes_back_sooner_where_rings_fill_faster(run, collector):
     collector.poll()
-    assert collector.pace == 0.1
+    assert collector.pace == SLOWEST_S
     for position in range(60):
         run.tell("model", "world", position, 0, 1, "best", 2, 1)
     time.sleep(0.02)
     collector.poll()
-    assert collector.pace < 0.1
+    assert collector.pace < SLOWEST_S
 
 
 def test_a_distribution_tells_the_histograms_percentiles_and_all_of_its_values():
