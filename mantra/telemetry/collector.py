@@ -375,7 +375,7 @@ class Collector:
         meters = {key: self._distribution(key, histogram) for key, histogram in self._histograms.items()}
         return Snapshot(
             run.run or "private", utc_ns, self._seconds() - self._since,
-            ClockState(clock.kind, clock.mhz, clock.error_ns, getattr(clock, "steps", 0)), actors,
+            ClockState(clock.kind, clock.mhz, clock.error_ns, clock.steps), actors,
             tuple(self._queue(name, message, queue, produced[name], readers.get(queue.number, []), now)
                   for name, (queue, message) in sorted(queues.items())),
             self._feeds.read(utc_ns),
