@@ -115,7 +115,7 @@ def test_q_and_ctrl_c_end_the_screen_and_give_the_terminal_back(live):
         with Watching(live.run) as watching:
             watching.press(key)
             assert watching.process.wait(5.0) == 0
-            until(lambda: b"\x1b[?1049l" in watching.seen, "the screen is given back")  # noqa: B023
+            until(lambda: b"\x1b[?1049l" in watching.seen, "the screen is given back")
 
 
 def test_a_run_that_ends_ends_it_with_a_line(tmp_path):
