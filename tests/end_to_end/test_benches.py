@@ -1,0 +1,37 @@
+"""The benches that compare run and find their answers right (their figures are for a quiet machine, not for a test)."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mantra.core.region import Region
+from mantra.telemetry.bench import cores
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+pytestmark = pytest.mark.skipif(len(cores()) < 2, reason="not measurable here: needs 2 cores")
+
+
+def ran(name: str, *options: str) -> Any:
+    command = [sys.executable, str(BENCH / name), *options, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_peer_that_is_installed_gives_back_what_it_was_given() -> None:
+    result = ran("bench_peers.py", "--turns", "1")
+    assert result["processes"].keys() >= {"mantra", "mantra, asleep", "multiprocessing.Queue", "multiprocessing.Pipe"}
+    assert all(row["per_second"] > 0 for rows in result.values() for row in rows.values())
+    assert not Region.list("peers-")
+
+
+def test_readers_of_a_feed_under_load_account_for_every_position() -> None:
+    result = ran("bench_disturbance.py", "--turns", "1")
+    assert result["cases"].keys() == {"alone", "timekeeper", "polled", "followed", "all"}
+    assert all(reader["right"] and reader["read"] for reader in result["readers"].values())
+    assert not Region.list("disturbance-")
