@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
     made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051 or the next free); "
                       "'off': do not")
+    made.add_argument("--metrics", metavar="HOST:PORT", nargs="?", const="", help="let Prometheus scrape the run there "
+                      "(without an address: 127.0.0.1:9464 or the next free)")
     made.add_argument("--headless", action="store_true", help="no terminal; a line now and then on standard error")
     made.add_argument("--duration", type=positive_seconds, metavar="SECONDS",
                       help="end after that long; default: Ctrl-C")
@@ -108,6 +110,8 @@ def live(options: argparse.Namespace) -> int:
         if options.grpc != "off":
             # Only what the user named is fatal when it is taken; the default moves on.
             services["grpc"] = ["--listen", settings.grpc] if "grpc" in settings.named else []
+        if options.metrics is not None:
+            services["metrics"] = ["--listen", options.metrics] if options.metrics else []
         if not options.headless and sys.stdout.isatty():
             services["terminal"] = ["--banner", banner]
         system = System(settings, services=services, table=table)

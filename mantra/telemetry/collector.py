@@ -330,6 +330,11 @@ class Collector:
         return {name: (queue, self._messages[name]) for name, queue in self._queues.items()
                 if name not in self._watches}
 
+    @property
+    def watches(self) -> dict[str, Watch]:
+        """What came out of each actor's ring, by the actor's name."""
+        return {name.removeprefix("timings."): watch for name, watch in self._watches.items()}
+
     def poll(self) -> None:
         """Drain every actor's ring; sets `pace` so that none is more than half full by then."""
         now = self._seconds()

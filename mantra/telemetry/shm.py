@@ -285,7 +285,9 @@ def _clean(options: argparse.Namespace) -> Said:
 
 
 def _remark(told: Mapping[str, Any]) -> str:
-    return told["note"] or ("" if told.get("producers", True) else "nobody produces")
+    counts = [f"{told[what]:,} {what}" for what in ("abandoned", "burnt") if told.get(what)]
+    return told["note"] or ", ".join(["many producers"] * told.get("many", False) + counts
+                                     + ["nobody produces"] * (told.get("producers") == 0))
 
 
 def _bytes(count: int) -> str:

@@ -54,6 +54,7 @@ SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
 LISTENER_OPTIONS = {"venue", "mode", "trades", "per_connection", "depth", "reader"}
 SERVICES = ("grpc", "terminal")
+LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address
 STOP_WITHIN_S = 0.6
 
 
@@ -114,7 +115,8 @@ def list_all(venues: Mapping[str, Venue]) -> dict[str, list[Listing]]:
 class System:
     """A run of this process. `start` it, read from it, `stop` it (or use it in a `with` block).
 
-    `services`: which of the topology's services to start, and with what arguments: {"grpc": ["--listen", "..."]}.
+    `services`: which of the topology's services to start, and with what arguments: {"grpc": ["--listen", "..."]};
+    "metrics" belongs to every topology.
     `venues`: to use instead of the shipped ones of their names, with other endpoints, patience or rules.
     """
 
@@ -167,7 +169,9 @@ class System:
             self._steering.start()
             for node in self.topology.nodes:
                 if node.kind in SERVICES and node.kind in self._wanted_services:
-                    self._serve(node)
+                    self._serve(node.name, node.kind)
+            if "metrics" in self._wanted_services:
+                self._serve("metrics", "metrics")
         except BaseException:
             self.stop()
             raise
@@ -313,21 +317,21 @@ class System:
         while not self._stopped.wait(1.0):
             self._clock.steer()
 
-    def _serve(self, node: Node) -> None:
+    def _serve(self, name: str, kind: str) -> None:
         """Start a service in a process of its own; one that listens says where before this returns."""
-        arguments = self._wanted_services[node.kind]
+        arguments = self._wanted_services[kind]
         assert self.spine.run is not None
-        if node.kind == "terminal":
-            self.services[node.name] = child.spawn(
+        if kind == "terminal":
+            self.services[name] = child.spawn(
                 "mantra.ui.terminal", ["--run", self.spine.run, *arguments], keyboard=True)
             return
         reader, writer = os.pipe()
         try:
-            process = child.spawn("mantra.service.grpc_server",
-                                  ["--run", self.spine.run, "--ready-fd", str(writer), *arguments], pass_fds=(writer,))
+            process = child.spawn(LISTENING[kind], ["--run", self.spine.run, "--ready-fd", str(writer), *arguments],
+                                  pass_fds=(writer,))
         finally:
             os.close(writer)
-        self.services[node.name] = process
+        self.services[name] = process
         with os.fdopen(reader) as ready:
             line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
         if not line or line.startswith("! "):
@@ -335,8 +339,8 @@ class System:
                 process.wait(1.0 if line else 0.0)  # who said why is about to end, with the code that fits
             child.stop([process])
             error = ConfigurationError if process.returncode == 2 else MantraError
-            raise error(line[2:].strip().replace("--listen", "--grpc") or f"the {node.name} service did not start")
-        self.addresses[node.name] = line.strip()
+            raise error(line[2:].strip().replace("--listen", f"--{kind}") or f"the {name} service did not start")
+        self.addresses[name] = line.strip()
 
 
 def start(venues: Sequence[str] | str = ("binance", "bitstamp"), instruments: Sequence[str] | str = ("ETH-BTC",),

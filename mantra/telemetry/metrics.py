@@ -1,0 +1,282 @@
+"""metrics: a run as Prometheus scrapes it. `python -m mantra.telemetry.metrics --run NAME [--listen HOST:PORT]`
+
+In a process of its own, which reads shared memory and nothing else: whether anybody scrapes, how often, and how slowly,
+the run does not notice. Names are stable; counters of the ledger keep their names, units are seconds and bytes:
+
+    mantra_feed_<counter>_total {feed, venue}       every counter of the ledger; its text is its HELP
+    mantra_feed_state {feed, venue, mantra_feed_state}     1 for what the connection is doing
+    mantra_book_trust {venue, instrument}           0 down, 1 stale, 2 suspect, 3 unverified, 4 verified
+    mantra_latency_seconds {span, by}               histogram: socket_to_top of a feed, socket_to_world of an aggregator
+    mantra_actor_latency_seconds, mantra_actor_processing_seconds {actor}       histograms: waiting, working
+    mantra_actor_state {actor, kind, mantra_actor_state}, mantra_actor_restarts_total, mantra_actor_failures_total
+    mantra_queue_produced_total {queue, message}, mantra_queue_lag, mantra_queue_overruns_total {queue, actor}
+    mantra_timer_seconds, mantra_counter_total, mantra_gauge {actor, name}      what user code measures of its own
+
+Histograms have fixed buckets, 1 - 2.5 - 5 a decade from 100 ns to 10 s, each counted exactly: histogram_quantile works,
+and buckets of several runs may be added.
+"""
+from __future__ import annotations
+
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
+from importlib import import_module
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+import numpy as np
+
+from mantra import __version__, venues
+from mantra.core import build
+from mantra.core.histogram import Histogram
+from mantra.core.ledger import COUNTERS, MEANINGS, FeedState
+from mantra.core.messages import ActorState
+from mantra.errors import ConfigurationError, MantraError
+from mantra.runtime.options import Parser
+from mantra.runtime.serving import bind, endpoint, serve
+from mantra.runtime.spine import Spine
+from mantra.telemetry.collector import Actor, ClockState, Collector, QueueState
+
+DEFAULT = "127.0.0.1:9464"      # what exporters of OpenTelemetry take
+BOUNDS_NS = (*(int(step * 10**decade) for decade in range(2, 10) for step in (1, 2.5, 5)), 10**10)
+PATIENCE_S = 5.0                # for a client that asks slowly, or takes slowly
+UNITS = {"bytes": ("received_bytes", 1), "down_ns": ("down_seconds", 1e9)}      # of counters that have one
+GAUGES = ("last_receive_utc_ns", "state", "state_since_utc_ns")
+
+
+def client(module: str = "prometheus_client") -> Any:
+    """prometheus_client, which only this needs."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ConfigurationError("metrics need prometheus-client: pip install 'mantra[metrics]'") from None
+
+
+class Exporter:
+    """What prometheus_client calls a custom collector: everything about `run`, read when asked for."""
+
+    def __init__(self, run: Spine) -> None:
+        self.collector = Collector(run)
+        self.lock = threading.Lock()
+        self._run = run
+        self._core = client("prometheus_client.core")
+
+    def collect(self) -> Iterator[Any]:
+        """One family after the other."""
+        with self.lock:
+            snapshot = self.collector.snapshot()
+            families = [*self._about(snapshot.clock), *self._feeds(), *self._books(), *self._actors(snapshot.actors),
+                        *self._queues(snapshot.queues), *self._meters()]
+        yield from families
+
+    def _family(self, kind: str, name: str, text: str, labels: Sequence[str] = ()) -> Any:
+        return getattr(self._core, f"{kind}MetricFamily")(f"mantra_{name}", text, labels=labels)
+
+    def _about(self, clock: ClockState) -> Iterator[Any]:
+        info = self._family("Info", "build", "Which mantra this is, and what built it.")
+        info.add_metric([], {"version": __version__, "compiler": build.COMPILER, "simd": build.SIMD,
+                             "python": sys.version.split()[0]})
+        yield info
+        run = self._family("Info", "run", "The run that is read, and where its clock takes cycles from.")
+        run.add_metric([], {"run": self._run.run or "", "clock": clock.kind})
+        yield run
+        for kind, name, text, value in (
+                ("Gauge", "clock_hertz", "Cycles of the run's clock in a second.", clock.mhz * 1e6),
+                ("Gauge", "clock_error_seconds", "UTC is known to plus or minus this.", clock.error_ns / 1e9),
+                ("Counter", "clock_steps", "Times that others set the OS's clock while the run lasted.", clock.steps)):
+            family = self._family(kind, name, text)
+            family.add_metric([], value)
+            yield family
+
+    def _feeds(self) -> Iterator[Any]:
+        labels, rows = ("feed", "venue"), [
+            ((row.name, venues.NAMES[row.venue]), row.counts()) for row in self._run.ledger.rows()]
+        for counter in COUNTERS:
+            if counter not in GAUGES:
+                name, scale = UNITS.get(counter, (counter, 1))
+                family = self._family("Counter", f"feed_{name}", _sentence(MEANINGS[counter]), labels)
+                for feed, counts in rows:
+                    family.add_metric(feed, counts[counter] / scale if scale != 1 else counts[counter])
+                yield family
+        for counter, name in (("last_receive_utc_ns", "last_receive"), ("state_since_utc_ns", "state_since")):
+            family = self._family("Gauge", f"feed_{name}_timestamp_seconds", _sentence(MEANINGS[counter]), labels)
+            for feed, counts in rows:
+                family.add_metric(feed, counts[counter] / 1e9)
+            yield family
+        states = self._family("StateSet", "feed_state", "What the connection is doing.", labels)
+        for feed, counts in rows:
+            states.add_metric(feed, {state.name.lower(): state == counts["state"] for state in FeedState})
+        yield states
+
+    def _books(self) -> Iterator[Any]:
+        run, labels = self._run, ("venue", "instrument")
+        names = {instrument.id: instrument.name for instrument in run.instruments()}
+        newest: dict[tuple[str, str], Any] = {}     # an instrument's last scale generation is what counts
+        for slot in range(len(run.tops)):
+            if (top := run.tops.read(slot)) is None:
+                break
+            key = venues.NAMES[top.venue], names.get(top.instrument, str(top.instrument))
+            if key not in newest or top.instrument > newest[key].instrument:
+                newest[key] = top
+        trust = self._family("Gauge", "book_trust", "How far a book can be trusted: 0 down, 1 stale, 2 suspect, "
+                             "3 unverified (this venue gives no proof), 4 verified.", labels)
+        since = self._family("Gauge", "book_trust_since_timestamp_seconds", "Since when it can.", labels)
+        for key, top in newest.items():
+            trust.add_metric(key, top.trust)
+            since.add_metric(key, top.trust_since_ns / 1e9)
+        yield from (trust, since)
+
+    def _actors(self, actors: Sequence[Actor]) -> Iterator[Any]:
+        labels = ("actor", "kind")
+        states = self._family("StateSet", "actor_state", "What the actor is doing.", labels)
+        for actor in actors:
+            states.add_metric((actor.name, actor.kind),
+                              {state.name.lower(): state.name.lower() == actor.state for state in ActorState})
+        yield states
+        for name, text, field in (("restarts", "Times it was started anew.", "restarts"),
+                                  ("failures", "Times it raised or died.", "failures"),
+                                  ("timings_missed", "Timings overwritten before they were read here: the actor's "
+                                   "histograms are then a sample.", "missed")):
+            family = self._family("Counter", f"actor_{name}", text, labels)
+            for actor in actors:
+                family.add_metric((actor.name, actor.kind), getattr(actor, field))
+            yield family
+        for name, text in (("latency", "Time that messages waited for the actor."),
+                           ("processing", "Time that the actor worked on a message.")):
+            family = self._family("Histogram", f"actor_{name}_seconds", text, ("actor",))
+            for actor_name, watch in self.collector.watches.items():
+                _add(family, (actor_name,), getattr(watch, name))
+            yield family
+
+    def _queues(self, queues: Sequence[QueueState]) -> Iterator[Any]:
+        labels = ("queue", "message")
+        for name, text, kind in (
+                ("produced", "Messages ever produced.", "Counter"), ("capacity", "Messages that it holds.", "Gauge"),
+                ("producers", "Who may produce and is alive.", "Gauge"),
+                ("abandoned", "Messages that a producer began and died in.", "Counter"),
+                ("burnt", "Positions passed over because their producer stalled.", "Counter")):
+            family = self._family(kind, f"queue_{name}", text, labels)
+            for queue in queues:
+                family.add_metric((queue.name, queue.message), getattr(queue, name))
+            yield family
+        lag = self._family("Gauge", "queue_lag", "Messages that an actor has still to take.", ("queue", "actor"))
+        lost = self._family("Counter", "queue_overruns", "Messages that were overwritten before an actor came to them.",
+                            ("queue", "actor"))
+        for queue in queues:
+            for reader in queue.readers:
+                lag.add_metric((queue.name, reader.actor), reader.lag)
+                lost.add_metric((queue.name, reader.actor), reader.overruns)
+        yield from (lag, lost)
+
+    def _meters(self) -> Iterator[Any]:
+        latency = self._family("Histogram", "latency_seconds", "From the arrival of bytes to what they led to.",
+                               ("span", "by"))
+        for name, histogram in self._run.histograms().items():
+            span, _, by = name.partition(".")
+            _add(latency, (span, by), histogram)
+        timers = self._family("Histogram", "timer_seconds", "What an actor's own code took.", ("actor", "name"))
+        for key, histogram in self._run.timers().items():
+            _add(timers, key, histogram)
+        counters = self._family("Counter", "counter", "What an actor's own code counts.", ("actor", "name"))
+        for key, count in self._run.counters().items():
+            counters.add_metric(key, count)
+        gauges = self._family("Gauge", "gauge", "What an actor's own code measures.", ("actor", "name"))
+        for key, value in self._run.gauges().items():
+            gauges.add_metric(key, value)
+        yield from (latency, timers, counters, gauges)
+
+
+def _add(family: Any, labels: Sequence[str], histogram: Histogram) -> None:
+    """A histogram's exact counts in the fixed buckets."""
+    values, counts = histogram.buckets()
+    upto = np.concatenate(([0], counts.cumsum()))
+    buckets = zip((*(f"{bound / 1e9:g}" for bound in BOUNDS_NS), "+Inf"),
+                  upto[[*np.searchsorted(values, BOUNDS_NS, side="right"), -1]].tolist(), strict=True)
+    family.add_metric(labels, list(buckets), histogram.mean * histogram.count / 1e9)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address, daemon_threads = True, True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):      # who asked has gone
+            super().handle_error(request, client_address)
+
+
+class Metrics:
+    """The service. `listen`: HOST:PORT; `move`: when it is taken, the next free one."""
+
+    address = ""
+
+    def __init__(self, listen: str = DEFAULT, move: bool = False) -> None:
+        self._listen, self._move = listen, move
+        self._server: _Server | None = None
+
+    def setup(self, spine: Spine) -> None:
+        """Begin to listen; ConfigurationError when that cannot be."""
+        prometheus, self._exporter = client(), Exporter(spine)
+        registry = prometheus.CollectorRegistry(auto_describe=False)
+        registry.register(self._exporter)
+
+        class Page(BaseHTTPRequestHandler):
+            timeout = PATIENCE_S
+
+            def do_GET(self) -> None:
+                if self.path.partition("?")[0] not in ("/", "/metrics"):
+                    return self.send_error(404, "it is at /metrics")
+                encode, kind = prometheus.exposition.choose_encoder(self.headers.get("Accept", ""))
+                try:
+                    page = encode(registry)
+                except MantraError as error:        # the run is about to end
+                    return self.send_error(503, str(error))
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: object) -> None:
+                """A line a scrape is nobody's wish."""
+
+        def take(address: str) -> int:
+            host, port = endpoint(address)
+            _Server.address_family = AF_INET6 if ":" in host else AF_INET
+            self._server = _Server((host, port), Page)
+            return int(self._server.server_address[1])
+
+        self.address = bind(self._listen, self._move, "metrics", take)
+        assert self._server is not None
+        threading.Thread(target=self._server.serve_forever, name="mantra-metrics", daemon=True).start()
+
+    def step(self, spine: Spine) -> int:
+        """Drain the actors' rings in time, then rest."""
+        with self._exporter.lock:
+            self._exporter.collector.poll()
+        time.sleep(self._exporter.collector.pace)
+        return 0
+
+    def teardown(self, spine: Spine) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m mantra.telemetry.metrics", description="Let Prometheus scrape a run, from outside.")
+    parser.add_argument("--run", help="the run's name; not needed when there is only one")
+    parser.add_argument("--listen", metavar="HOST:PORT", help=f"default: {DEFAULT}, or the next free port")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help="write the address there once it is served")
+    options = parser.parse_args(argv)
+    return serve(Metrics(options.listen or DEFAULT, move=not options.listen), options.run, options.ready_fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

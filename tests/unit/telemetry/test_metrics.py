@@ -1,0 +1,116 @@
+"""Metrics: what Prometheus reads of a run is what the run counted."""
+from __future__ import annotations
+
+import os
+import random
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from mantra import venues
+from mantra.core.ledger import COUNTERS, MEANINGS, FeedState
+from mantra.core.messages import ActorState, Top, Trust
+from mantra.errors import ConfigurationError
+from mantra.runtime.spine import Spine
+from mantra.telemetry import metrics
+
+
+@pytest.fixture
+def run(request):
+    """A run of this process, and what another that attaches to it tells Prometheus, parsed."""
+    with Spine.create(f"test-metrics-{os.getpid()}-{abs(hash(request.node.name)) % 10**6}") as spine:
+        yield spine
+
+
+def scrape(spine):
+    with Spine.attach(spine.run) as attached:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(metrics.Exporter(attached))
+        return {family.name: family for family in text_string_to_metric_families(generate_latest(registry).decode())}
+
+
+def values(family):
+    """{(sample, label values in the order of the labels' names...): value}"""
+    return {(sample.name, *dict(sorted(sample.labels.items())).values()): sample.value for sample in family.samples}
+
+
+def test_every_counter_of_the_ledger_has_its_name_its_help_and_its_value(run):
+    row = run.ledger.row("bitstamp.3", venues.NAMES.index("bitstamp"))
+    for number, counter in enumerate(COUNTERS[:-3]):
+        row.add(counter, 1000 + number)
+    row.set_state(FeedState.LIVE, 1_700_000_000_500_000_000)
+    families = scrape(run)
+    for number, counter in enumerate(COUNTERS[:-3]):
+        name, scale = metrics.UNITS.get(counter, (counter, 1))
+        family = families[f"mantra_feed_{name}"]
+        assert family.type == "counter"
+        assert family.documentation.lower().rstrip(".") == MEANINGS[counter].lower()
+        assert values(family) == {(f"mantra_feed_{name}_total", "bitstamp.3", "bitstamp"): (1000 + number) / scale}
+    assert families["mantra_feed_state_since_timestamp_seconds"].samples[0].value == 1_700_000_000.5
+    states = {sample.labels["mantra_feed_state"]: sample.value for sample in families["mantra_feed_state"].samples}
+    assert states == {state.name.lower(): float(state == FeedState.LIVE) for state in FeedState}
+
+
+def test_buckets_count_exactly_what_was_recorded(run):
+    recorded = [random.Random(1).randrange(50, 10**11) >> shift for shift in range(30) for _ in range(20)]
+    histogram, timer = run.histogram("socket_to_top.binance.0"), run.timer("fit")
+    for ns in recorded:
+        histogram.record(ns)
+        timer.record(ns)
+    families = scrape(run)
+    for name, labels in (("latency", {"span": "socket_to_top", "by": "binance.0"}),
+                         ("timer", {"actor": run.actor, "name": "fit"})):
+        family = families[f"mantra_{name}_seconds"]
+        assert family.type == "histogram"
+        told = {}
+        for sample in family.samples:
+            bound = sample.labels.pop("le", None)
+            assert sample.labels == labels
+            told[sample.name.rpartition("_")[2] if bound is None else float(bound)] = sample.value
+        assert told.pop("count") == told[float("inf")] == len(recorded)
+        assert told.pop("sum") == pytest.approx(sum(recorded) / 1e9)
+        assert told == {bound: sum(ns / 1e9 <= bound for ns in recorded) for bound in told}
+
+
+def test_trust_actors_and_meters_are_told(run):
+    instrument = run.add_instrument(7, "ETH-BTC", 0, 8, 8)
+    run.tops.write(0, Top(instrument=instrument.id, venue=1, trust=Trust.UNVERIFIED, trust_since_ns=2_500_000_000))
+    number = run.add_actor("desk", "user")
+    run.change_actor(number, state=ActorState.RUNNING, restarts=2)
+    run.counter("fills").add(5)
+    run.gauge("position").set(-0.25)
+    families = scrape(run)
+    assert values(families["mantra_book_trust"]) == {("mantra_book_trust", "ETH-BTC", venues.NAMES[1]): 3}
+    assert families["mantra_book_trust_since_timestamp_seconds"].samples[0].value == 2.5
+    assert values(families["mantra_actor_restarts"]) == {("mantra_actor_restarts_total", "desk", "user"): 2}
+    assert [sample.labels["mantra_actor_state"] for sample in families["mantra_actor_state"].samples
+            if sample.value] == ["running"]
+    assert values(families["mantra_counter"]) == {("mantra_counter_total", run.actor, "fills"): 5}
+    assert values(families["mantra_gauge"]) == {("mantra_gauge", run.actor, "position"): -0.25}
+    assert families["mantra_build_info"].samples[0].labels["version"]
+    assert families["mantra_run_info"].samples[0].labels["run"] == run.run
+
+
+def test_queues_and_the_actors_that_read_them_are_told(run):
+    queue = run.queue("tops.binance.0", "top", 16)
+    producer = queue.producer()
+    for _ in range(20):
+        producer.produce(Top())
+    families = scrape(run)
+    assert values(families["mantra_queue_produced"]) == {("mantra_queue_produced_total", "top", "tops.binance.0"): 20}
+    assert families["mantra_queue_capacity"].samples[0].value == 16
+    assert families["mantra_queue_producers"].samples[0].value == 1
+
+
+def test_every_family_has_a_help_and_a_unit_in_its_name_only_if_it_is_a_base_unit(run):
+    families = scrape(run)
+    assert all(family.documentation for family in families.values())
+    assert not [name for name in families if name.endswith(("_ns", "_ms", "_us", "_mhz"))]
+
+
+def test_without_prometheus_client_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'mantra\[metrics\]'"):
+        metrics.client()
