@@ -12,7 +12,6 @@ from mantra.core.aggregate import Hop, WorldMerger
 from mantra.core.merge import Merge
 from mantra.core.messages import Trust
 from mantra.core.queue import Producer
-from mantra.core.tracking import Tracker
 from mantra.errors import ConfigurationError
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import Spine
@@ -26,13 +25,11 @@ class HopActor(Actor):
     message = "top"          # of the queues read
     writing = "world"        # of the queue written
 
-    def __init__(self, name: str, reads: Sequence[str], output: str) -> None:
-        self.name = name
-        self.reads, self.writes = tuple(reads), (output,)
-        self._output = output
+    def __init__(self, name: str, reads: Sequence[str], writes: Sequence[str]) -> None:
+        super().__init__(name, reads, writes)
+        if len(self.writes) != 1:
+            raise ConfigurationError(f"{name} writes one queue, not {len(self.writes)}")
         self._hop: Hop | None = None
-        self._producer: Producer | None = None
-        self._tracker: Tracker | None = None
 
     @abstractmethod
     def hop(self, spine: Spine, merge: Merge, producer: Producer) -> Hop:
@@ -42,14 +39,12 @@ class HopActor(Actor):
         queues = [queue for family in self.reads for queue in spine.queues(family, self.message)]
         if not queues:
             raise ConfigurationError(f"{self.name} reads {', '.join(self.reads)}: there is no such queue")
-        number = spine.add_actor(self.name, type(self).__name__.lower())
-        self._tracker = spine.tracker(self.name, number)
-        self._producer = spine.queue(self._output, self.writing).producer(number)
-        self._hop = self.hop(spine, Merge(queues, doorbell=spine.doorbell, tracker=self._tracker), self._producer)
+        self._hop = self.hop(spine, Merge(queues, doorbell=spine.doorbell, tracker=spine.tracked()),
+                             spine.writer(self.writes[0], self.writing))
 
     def step(self, spine: Spine) -> int:
         assert self._hop is not None
-        return self._hop.step(IDLE_NS)
+        return self._hop.step(0 if self.stopping.is_set() else IDLE_NS)
 
     def wake(self) -> None:
         if (hop := self._hop) is not None:      # taken once: teardown may be under way
@@ -57,10 +52,6 @@ class HopActor(Actor):
 
     def teardown(self, spine: Spine) -> None:
         self._hop = None
-        if self._producer is not None:
-            self._producer.close()
-        if self._tracker is not None:
-            self._tracker.close()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,15 +61,16 @@ class HopActor(Actor):
 
 
 class Aggregator(HopActor):
-    """Merge tops into world views: the queue `output`, and the newest of every instrument in the vector of that name.
+    """Merge tops into world views: the queue written, and the newest of every instrument in the vector of that name.
 
     `least_trust`: venues trusted less contribute nothing ("unverified" by default: gaps, silence and crosses are out).
     """
 
     summed = False
 
-    def __init__(self, name: str, reads: Sequence[str], output: str, *, least_trust: str | int = "unverified") -> None:
-        super().__init__(name, reads, output)
+    def __init__(self, name: str, reads: Sequence[str], writes: Sequence[str], *,
+                 least_trust: str | int = "unverified") -> None:
+        super().__init__(name, reads, writes)
         try:
             self._least_trust = Trust[least_trust.upper()] if isinstance(least_trust, str) else Trust(least_trust)
         except (KeyError, ValueError):
@@ -87,6 +79,6 @@ class Aggregator(HopActor):
 
     def hop(self, spine: Spine, merge: Merge, producer: Producer) -> WorldMerger:
         return WorldMerger(merge, producer, spine.clock, instruments=spine.instrument_rows,
-                           latest=spine.latest(self._output), doorbell=spine.doorbell, tops=spine.tops,
-                           latency=spine.histogram(f"socket_to_{self._output}.{self.name}"),
+                           latest=spine.latest(self.writes[0]), doorbell=spine.doorbell, tops=spine.tops,
+                           latency=spine.histogram(f"socket_to_{self.writes[0]}.{self.name}"),
                            least_trust=self._least_trust, summed=self.summed)

@@ -16,8 +16,8 @@ class Conflate(HopActor):
 
     writing = "top"
 
-    def __init__(self, name: str, reads: Sequence[str], output: str, *, interval_ms: float = 100) -> None:
-        super().__init__(name, reads, output)
+    def __init__(self, name: str, reads: Sequence[str], writes: Sequence[str], *, interval_ms: float = 100) -> None:
+        super().__init__(name, reads, writes)
         kinds = {family.split(".")[0] for family in self.reads}
         if kinds not in ({"tops"}, {"updates"}) or not interval_ms >= 0:
             raise ConfigurationError(f"{name} reads {', '.join(self.reads)} every {interval_ms} ms: it reads tops or "

@@ -426,17 +426,12 @@ class Listener(Actor):
     """One connection on one thread."""
 
     def __init__(self, plan: Plan, publisher: int) -> None:
-        self.name = plan.name
-        self.writes = (f"updates.{plan.name}", f"trades.{plan.name}", f"tops.{plan.name}")
+        super().__init__(plan.name, (), [f"{family}.{plan.name}" for family in ("updates", "trades", "tops")])
         self.connection = Connection(plan)
-        self._publisher = publisher
-
-    @property
-    def publishers(self) -> int:
-        return 1
+        self.numbers = (publisher,)
 
     def setup(self, spine: Spine) -> None:
-        self.connection.setup(spine, self._publisher)
+        self.connection.setup(spine, self.numbers[0])
 
     def step(self, spine: Spine) -> int:
         connection = self.connection
@@ -465,24 +460,19 @@ class PollerListener(Actor):
     handshake keeps nobody's messages waiting."""
 
     def __init__(self, name: str, plans: Sequence[Plan], publisher: int) -> None:
-        self.name = name
-        self.writes = tuple(f"{family}.{name}" for family in ("updates", "trades", "tops"))
+        super().__init__(name, (), [f"{family}.{name}" for family in ("updates", "trades", "tops")])
         self.connections = [Connection(plan) for plan in plans]
-        self._publisher = publisher
+        self.numbers = range(publisher, publisher + len(plans))
         self._connecting = ThreadPoolExecutor(CONNECTORS, thread_name_prefix=f"mantra-{name}-connect")
         self._connected: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
         self._due = dict.fromkeys(range(len(plans)), 0.0)       # not connected: when to try, seconds of the clock
         self._tick_at: dict[int, float] = {}                    # connected: when Python has something to do
 
-    @property
-    def publishers(self) -> int:
-        return len(self.connections)
-
     def setup(self, spine: Spine) -> None:
         self._clock = spine.clock
         self._poller = FeedPoller(spine.clock, len(self.connections))
         for index, connection in enumerate(self.connections):
-            connection.setup(spine, self._publisher + index)
+            connection.setup(spine, self.numbers[index])
             connection.wake = self._poller.wake
             connection.released = partial(self._poller.remove, index)
 

@@ -13,11 +13,17 @@ from collections.abc import Sequence
 
 
 def spawn(module: str, arguments: Sequence[str], *, pass_fds: Sequence[int] = (),
-          keyboard: bool = False) -> subprocess.Popen[bytes]:
-    """Start `python -m module arguments...`; it should call `follow_parent` first thing. `keyboard`: it reads ours."""
+          keyboard: bool = False, given: bytes | None = None) -> subprocess.Popen[bytes]:
+    """Start `python -m module arguments...`; it should call `follow_parent` first thing. `keyboard`: it reads ours;
+    `given`: it reads this, to the end."""
     environment = {**os.environ, "MANTRA_PARENT": str(os.getpid())}
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment,
-                            stdin=None if keyboard else subprocess.DEVNULL, pass_fds=pass_fds)
+    stdin = None if keyboard else subprocess.DEVNULL if given is None else subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, stdin=stdin,
+                               pass_fds=pass_fds)
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(given or b"")
+    return process
 
 
 def follow_parent() -> bool:

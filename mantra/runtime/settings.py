@@ -27,11 +27,11 @@ else:
 Rule = tuple[str, Callable[[Any], bool]]        # words for the user, and the test
 
 
-def _one_of(*choices: str) -> Rule:
+def one_of(*choices: str) -> Rule:
     return f"one of {', '.join(choices)}", lambda value: value in choices
 
 
-def _whole(least: int, most: int, *, optional: bool = False) -> Rule:
+def whole(least: int, most: int, *, optional: bool = False) -> Rule:
     return (f"a whole number from {least} to {most}", lambda value: (value is None and optional) or
             (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most))
 
@@ -56,8 +56,8 @@ PATH: Rule = "a path", lambda value: value is None or isinstance(value, Path)
 RULES: Mapping[str, Rule] = {
     "venues": _names("one or more names", 1),
     "instruments": _names("names", 0),
-    "mode": _one_of("book", "top"),
-    "depth": _whole(1, 10),
+    "mode": one_of("book", "top"),
+    "depth": whole(1, 10),
     "trades": ("true or false", lambda value: isinstance(value, bool)),
     "endpoints": PATH,
     "topology": _text("a name or a path ending in .toml", ".+"),
@@ -65,12 +65,12 @@ RULES: Mapping[str, Rule] = {
     "run": _text("1 to 32 letters, digits, dots, hyphens or underscores, not starting with a dot",
                  "[A-Za-z0-9_-][A-Za-z0-9._-]{0,31}"),
     "grpc": ("HOST:PORT", _is_address),
-    "reader": _one_of("threads", "poller"),
-    "per_connection": _whole(1, 1024, optional=True),
+    "reader": one_of("threads", "poller"),
+    "per_connection": whole(1, 1024, optional=True),
     "pin": ("a table of actor = core number",
-            lambda value: isinstance(value, Mapping) and all(map(_whole(0, 2**31 - 1)[1], value.values()))),
-    "least_trust": _one_of("suspect", "unverified", "verified"),
-    "seed": _whole(0, 2**63 - 1),
+            lambda value: isinstance(value, Mapping) and all(map(whole(0, 2**31 - 1)[1], value.values()))),
+    "least_trust": one_of("suspect", "unverified", "verified"),
+    "seed": whole(0, 2**63 - 1),
     "home": PATH,
 }
 

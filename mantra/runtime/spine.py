@@ -93,6 +93,7 @@ class Spine:
         self.actor = "user" if owner else f"user-{os.getpid()}"     # whose meters are made here
         self.number: int | None = None
         self._tracker: Tracker | None = None
+        self.readers: list[Merge] = []
         self._producers: list[Producer] = []
         try:
             if owner:
@@ -152,12 +153,14 @@ class Spine:
 
     # What a run is made of -------------------------------------------------------------------------------------
 
-    def queue(self, name: str, message: str | None = None, capacity: int | None = None) -> Queue:
-        """The queue `name` ("tops.binance-0", "world"), made when this process owns the run and it is not there.
-        ConfigurationError when it carries another message; None: whatever it carries, or as its name says."""
+    def queue(self, name: str, message: str | None = None, capacity: int | None = None, *,
+              many: bool = False) -> Queue:
+        """The queue `name` ("tops.binance-0", "world"), made when this process owns the run and it is not there, for
+        `many` writers or one. `message` None: whatever it carries, or as its name says. ConfigurationError when it
+        carries another."""
         made = message or message_of(name)
         queue = self._make(name, Queue.open if not self.owner else lambda full: Queue.create(
-            full, made, capacity or CAPACITY.get(made, 2_048), number=next(self._queue_numbers)))
+            full, made, capacity or CAPACITY[made], "mpmc" if many else "spmc", number=next(self._queue_numbers)))
         if message not in (None, queue.format.name):
             raise ConfigurationError(f"{name} is a queue of {queue.format.name!r}, not of {message!r}")
         return queue
@@ -356,11 +359,12 @@ class Spine:
 
     # For actors ------------------------------------------------------------------------------------------------
 
-    def for_actor(self, name: str, number: int, idle: str = "adapt") -> Spine:
+    def for_actor(self, name: str, number: int | None, idle: str = "adapt") -> Spine:
         """The same run as one actor sees it: its readers wait in its own way (mantra.core.doorbell.IDLING), what it
         reads and writes is timed, its meters bear its name, and `release` lets go of what it wrote."""
         view = copy.copy(self)
-        view.actor, view.number, view.doorbell, view._producers = name, number, self.doorbell.to_idle(idle), []
+        view.actor, view.number, view.doorbell = name, number, self.doorbell.to_idle(idle)
+        view.readers, view._producers = [], []
         return view
 
     def tracked(self) -> Tracker | None:
@@ -372,7 +376,9 @@ class Spine:
     def reader(self, family: str, *, on_lap: Literal["raise", "count"] = "raise") -> Merge:
         """The messages of a family of queues from now on: iterate over what waits, take it as an array with `batch`,
         `wait` for more. Several queues are read as one, in the order in which they were published."""
-        return Merge(self._family(family), on_lap=on_lap, doorbell=self.doorbell, tracker=self.tracked())
+        made = Merge(self._family(family), on_lap=on_lap, doorbell=self.doorbell, tracker=self.tracked())
+        self.readers.append(made)
+        return made
 
     def writer(self, name: str, message: str | None = None) -> Producer:
         """Become a writer of the queue `name`, ringing the run's doorbell. What the queue carries its topology says, or
@@ -385,8 +391,14 @@ class Spine:
         self._producers.append(producer := queue.producer(0xFFFF, doorbell=self.doorbell, tracker=self.tracked()))
         return producer
 
+    def wake(self) -> None:
+        """End the `wait` of whoever of this view's readers waits; from any thread."""
+        for reader in self.readers:
+            reader.wake()
+
     def release(self) -> None:
-        """Let others write what this view has written."""
+        """Forget this view's readers, and let others write what it has written."""
+        self.readers.clear()
         while self._producers:
             self._producers.pop().close()
         if self._tracker is not None:

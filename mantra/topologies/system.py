@@ -17,6 +17,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,12 +33,14 @@ from mantra.client.client import client
 from mantra.client.governor import Backoff, Governor
 from mantra.client.https import Rest
 from mantra.core.clock import Clock
+from mantra.core.messages import ActorState
 from mantra.errors import ConfigurationError, MantraError, VenueError
 from mantra.listener.listener import Listener, Plan, PollerListener, Wanted, plan_connections
 from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
 from mantra.runtime import child
 from mantra.runtime.actor import Actor
+from mantra.runtime.process import Process, make
 from mantra.runtime.settings import Settings
 from mantra.runtime.settings import read as read_settings
 from mantra.runtime.spine import RunInstrument, Spine
@@ -50,11 +54,12 @@ from mantra.venues.venue import Listing, Mode, Venue
 log = logging.getLogger("mantra.system")
 
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
-# What a node of a kind becomes, called with (name, reads, output, **options); kinds of one's own are added here.
+# What a node of a kind becomes, called with (name, reads, writes, **options); kinds of one's own are added here.
 ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
 LISTENER_OPTIONS = {"venue", "mode", "trades", "per_connection", "depth", "reader"}
 SERVICES = ("grpc", "terminal")
 LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address
+OWN = frozenset(("listener", *ACTORS))      # without them a run is none
 STOP_WITHIN_S = 0.6
 
 
@@ -131,6 +136,7 @@ class System:
         self.addresses: dict[str, str] = {}
         self.spine: Spine
         self.tiles: list[Tile] = []
+        self._tiles: dict[str, list[Tile]] = {}     # by node
         self._endpoints = {} if settings.endpoints is None else venue_room.read_endpoints(settings.endpoints)
         self._wanted_services = dict(services or {})
         self._clock = clock or Clock()
@@ -161,9 +167,12 @@ class System:
                     i = row.instrument
                     self.spine.add_instrument(i.id, i.name, i.generation, i.price_decimals, i.size_decimals)
             for node in self.topology.nodes:        # writers first: a reader finds its queues
-                for actor in self._actors(node, wanted, scales):
-                    self.tiles.append(tile := Tile(actor, self.spine, core=self.settings.pin.get(actor.name)))
+                for tile in self._make_tiles(node, wanted, scales):
+                    self.tiles.append(tile)
+                    self._tiles.setdefault(node.name, []).append(tile)
                     tile.setup()
+                    if tile.error is not None and tile.policy.vital and tile.policy.restart == "never":
+                        raise MantraError(f"{tile.name} did not start: {tile.error}")
             for tile in reversed(self.tiles):       # readers first: nothing is missed
                 tile.start()
             self._steering.start()
@@ -178,7 +187,8 @@ class System:
         return self
 
     def stop(self) -> None:
-        """End everything: services, then feeds, then who reads them; shared memory last. Within a second."""
+        """End everything: services, which only know the newest, then writers before their readers, so that what was
+        written is read; shared memory last. Within a second."""
         if not self._running:
             return
         self._running = False
@@ -186,14 +196,19 @@ class System:
         for process in self.services.values():
             if process.poll() is None:
                 process.terminate()
-        for tile in self.tiles:
-            tile.stop()
         for desk in self._desks.values():
             desk.close()
         deadline = time.monotonic() + STOP_WITHIN_S
+        for rank in self.topology.ranks:
+            tiles = [tile for node in rank for tile in self._tiles.get(node.name, ())]
+            for tile in tiles:
+                tile.stop()
+            half = time.monotonic() + (deadline - time.monotonic()) / 2     # who hangs leaves time for those after it
+            for tile in tiles:
+                tile.join(max(0.0, half - time.monotonic()))
         for tile in self.tiles:
             if not tile.join(max(0.0, deadline - time.monotonic())):
-                log.warning("%s does not end; left behind", tile.actor.name)
+                log.warning("%s does not end; left behind", tile.name)
         if self._steering.ident is not None:
             self._steering.join()
         child.stop(list(self.services.values()), max(0.0, deadline - time.monotonic()))
@@ -209,8 +224,8 @@ class System:
     def failure(self) -> str | None:
         """What ended that should not have, in one line."""
         for tile in self.tiles:
-            if tile.error is not None:
-                return f"{tile.actor.name} stopped: {tile.error}"
+            if tile.state == ActorState.FAILED and tile.policy.vital:
+                return f"{tile.name} stopped: {tile.error}"
         for name, process in self.services.items():
             if process.poll():
                 return f"{name} ended with exit code {process.returncode}"
@@ -274,21 +289,27 @@ class System:
     def _backoff(self) -> Backoff:
         return Backoff(random.Random(self._random.random()))
 
-    def _actors(self, node: Node, wanted: Mapping[str, Sequence[Wanted]], scales: Scales) -> Iterator[Actor]:
+    def _make_tiles(self, node: Node, wanted: Mapping[str, Sequence[Wanted]], scales: Scales) -> Iterator[Tile]:
+        if node.kind in SERVICES:
+            return
+        pin, vital = self.settings.pin, node.kind in OWN if node.vital is None else node.vital
+        node = replace(node, core=pin.get(node.name, node.core), vital=vital)
         if node.kind == "listener":
-            yield from self._listeners(node, wanted[node.name], scales)
-        elif node.kind in ACTORS:
-            try:
-                actor = ACTORS[node.kind](node.name, node.reads, node.writes[0] if node.writes else "", **node.options)
-            except TypeError as error:
-                raise ConfigurationError(f"{node.name}: {error}") from None     # an option that its kind has not
-            yield actor
+            for actor in self._listeners(node, wanted[node.name], scales):
+                yield Tile(actor, self.spine, replace(node, core=pin.get(actor.name, node.core)))
+            return
+        for name in node.writes:
+            self.spine.queue(name, node.carries(name), many=node.shared)
+        again = partial(Process, node) if node.process else partial(make, node, ACTORS.get(node.kind))
+        yield Tile(again(), self.spine, node, kind=node.kind.rpartition(":")[2], again=again)
 
     def _listeners(self, node: Node, wanted: Sequence[Wanted], scales: Scales) -> Iterator[Actor]:
         venue, options = self._venue(node), node.options
         if unknown := set(options) - LISTENER_OPTIONS:
             raise ConfigurationError(f"{node.name}: a listener has no option {min(unknown)!r}; "
                                      f"there are {', '.join(sorted(LISTENER_OPTIONS))}")
+        if node.restart != "never":
+            raise ConfigurationError(f"{node.name}: a listener is not restarted: it connects again by itself")
         mode: Mode = options.get("mode", self.settings.mode)
         if mode not in venue.modes:
             raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.modes)}")
@@ -305,7 +326,7 @@ class System:
                  subscriber=subscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
                  governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
             for number, part in enumerate(plan_connections(wanted, venue, mode, trades, most))]
-        first = sum(tile.actor.publishers for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
+        first = sum(len(tile.actor.numbers) for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
         if options.get("reader", self.settings.reader) == "poller":
             yield PollerListener(node.name, plans, first)
         else:

@@ -25,7 +25,7 @@ def test_two_aggregators_read_the_same_tops() -> None:
     with Spine.private(clock=Clock.virtual(10**18)) as spine:
         spine.add_instrument(7, "A-B", 1, 2, 4)
         producers = [spine.queue(f"tops.{name}", "top").producer(n) for n, name in enumerate(("one.0", "two.0"))]
-        actors = [Bbo("best", ("tops.one", "tops.two"), "world"), Liquidity("summed", ("tops",), "liquidity")]
+        actors = [Bbo("best", ("tops.one", "tops.two"), ("world",)), Liquidity("summed", ("tops",), ("liquidity",))]
         for actor in actors:
             actor.setup(spine)
         for venue, producer in enumerate(producers):
@@ -43,7 +43,7 @@ def test_policy_says_whom_to_leave_out() -> None:
     with Spine.private(clock=Clock.virtual(10**18)) as spine:
         spine.add_instrument(7, "A-B", 1, 2, 4)
         producer = spine.queue("tops.one.0", "top").producer(0)
-        actor = Bbo("best", ("tops",), "world", least_trust="verified")
+        actor = Bbo("best", ("tops",), ("world",), least_trust="verified")
         actor.setup(spine)
         producer.produce(top_of([(100, 1)], [], instrument=7, trust=3))
         once(actor, spine)
@@ -57,7 +57,7 @@ def test_conflated_tops_come_from_tops_or_from_updates(reads: str) -> None:
     with Spine.private(clock=Clock.virtual(10**18)) as spine:
         tops, updates = (spine.queue(f"{name}.one.0", name[:-1]).producer(0) for name in ("tops", "updates"))
         book, _ = spine.make_book("one", 0, "AB", 7)
-        actor = Conflate("calm", (reads + ".one",), "tops.calm", interval_ms=50)
+        actor = Conflate("calm", (reads + ".one",), ("tops.calm",), interval_ms=50)
         actor.setup(spine)
         consumer = spine.queue("tops.calm", "top").consumer("oldest")
         book.write((1, 100, 5))
@@ -71,7 +71,7 @@ def test_conflated_tops_come_from_tops_or_from_updates(reads: str) -> None:
 def test_actor_on_a_tile_ends_when_the_tile_is_stopped() -> None:
     with Spine.private() as spine:
         spine.queue("tops.one.0", "top")
-        tile = Tile(Bbo("best", ("tops",), "world"), spine)
+        tile = Tile(Bbo("best", ("tops",), ("world",)), spine)
         tile.setup()
         tile.start()
         tile.stop()
@@ -80,12 +80,12 @@ def test_actor_on_a_tile_ends_when_the_tile_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("make", [
-    lambda: Bbo("best", ("tops",), "world", least_trust="blind"),
-    lambda: Bbo("best", ("tops",), "world", least_trust=9),
-    lambda: Conflate("calm", ("tops", "updates"), "tops.calm"),
-    lambda: Conflate("calm", ("world",), "tops.calm"),
-    lambda: Conflate("calm", ("tops",), "tops.calm", interval_ms=-1),
-    lambda: Bbo("best", ("tops",), "world").setup(Spine.private()),
+    lambda: Bbo("best", ("tops",), ("world",), least_trust="blind"),
+    lambda: Bbo("best", ("tops",), ("world",), least_trust=9),
+    lambda: Conflate("calm", ("tops", "updates"), ("tops.calm",)),
+    lambda: Conflate("calm", ("world",), ("tops.calm",)),
+    lambda: Conflate("calm", ("tops",), ("tops.calm",), interval_ms=-1),
+    lambda: Bbo("best", ("tops",), ("world",)).setup(Spine.private()),
 ])
 def test_what_cannot_work_is_refused_before_it_starts(make) -> None:
     with pytest.raises(ConfigurationError):

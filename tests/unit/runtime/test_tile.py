@@ -3,21 +3,23 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from mantra.core.messages import ActorState, Update
 from mantra.errors import ConfigurationError
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import Spine
-from mantra.runtime.tile import Tile
+from mantra.runtime.tile import Policy, Tile
 
 
 class Worker(Actor):
     """Notes what happens to it."""
 
-    name = "worker"
-
     def __init__(self, fails_at=None, waits=False):
+        super().__init__("worker", ("work",))
         self.happened, self.fails_at, self.waits = [], fails_at, waits
         self.stepped, self.woken = threading.Event(), threading.Event()
 
@@ -32,6 +34,7 @@ class Worker(Actor):
     def step(self, spine):
         self.thread = threading.current_thread()
         self.cores = os.sched_getaffinity(0)
+        self.comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text().strip()
         self.stepped.set()
         if "step" not in self.happened:
             self.note("step")
@@ -52,8 +55,8 @@ def spine():
         yield spine
 
 
-def run(worker, spine, **options):
-    tile = Tile(worker, spine, **options)
+def run(worker, spine, *policy, **options):
+    tile = Tile(worker, spine, *policy, **options)
     tile.setup()
     tile.start()
     assert worker.stepped.wait(10)
@@ -63,7 +66,9 @@ def run(worker, spine, **options):
 def test_an_actor_is_set_up_stepped_and_torn_down_on_a_thread_of_its_name(spine):
     tile = run(worker := Worker(), spine)
     assert worker.thread.name == "mantra-worker"
+    assert worker.comm == "worker", "as top -H shows it"
     assert tile.running
+    assert spine.actors()[0].state == ActorState.RUNNING
     tile.stop()
     assert tile.join(10)
     assert worker.happened == ["setup", "step", "teardown"]
@@ -82,14 +87,18 @@ def test_an_actor_that_raises_is_torn_down_and_its_error_kept(spine, caplog):
     assert tile.join(10)
     assert str(tile.error) == "step failed"
     assert worker.happened == ["setup", "step", "teardown"]
-    assert "worker stopped: step failed" in caplog.text
+    assert caplog.text.count("worker failed in its step: step failed") == 1
+    assert caplog.text.count("Traceback") == 1
+    (row,) = spine.actors()
+    assert (row.name, row.state, row.failures, row.restarts) == ("worker", ActorState.FAILED, 1, 0)
 
 
 def test_a_teardown_that_raises_ends_the_tile_all_the_same(spine, caplog):
     tile = run(Worker(fails_at="teardown"), spine)
     tile.stop()
     assert tile.join(10)
-    assert "teardown failed" in caplog.text
+    assert "worker failed in its teardown: teardown failed" in caplog.text
+    assert spine.actors()[0].failures == 1
 
 
 def test_a_tile_never_started_has_nothing_to_join(spine):
@@ -100,7 +109,7 @@ def test_a_tile_never_started_has_nothing_to_join(spine):
 
 def test_an_actor_is_pinned_to_the_core_named(spine):
     core = max(os.sched_getaffinity(0))
-    tile = run(worker := Worker(), spine, core=core)
+    tile = run(worker := Worker(), spine, Policy(core=core))
     tile.stop()
     assert tile.join(10)
     assert worker.cores == {core}
@@ -109,4 +118,112 @@ def test_an_actor_is_pinned_to_the_core_named(spine):
 
 def test_a_core_that_is_not_there_is_refused(spine):
     with pytest.raises(ConfigurationError, match="there is no core 4096 here"):
-        Tile(Worker(), spine, core=4096)
+        Tile(Worker(), spine, Policy(core=4096))
+
+
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def restarted(spine, policy, fails_at, times):
+    """A tile whose actor fails `times` times, each time a new one of them."""
+    made = []
+
+    def again():
+        made.append(Worker(fails_at if len(made) < times else None))
+        return made[-1]
+
+    tile = Tile(again(), spine, policy, again=again)
+    tile.setup()
+    tile.start()
+    return tile, made
+
+
+@pytest.mark.parametrize("fails_at", ["setup", "step"])
+def test_an_actor_that_fails_is_made_anew_when_its_policy_says_so(spine, caplog, fails_at):
+    tile, made = restarted(spine, Policy(restart="on-failure", pause_ms=1), fails_at, 2)
+    until(lambda: len(made) == 3 and made[-1].stepped.is_set())
+    tile.stop()
+    assert tile.join(10)
+    assert (tile.restarts, tile.failures) == (2, 2)
+    (row,) = spine.actors()
+    assert (row.state, row.restarts, row.failures) == (ActorState.STOPPED, 2, 2)
+    assert caplog.text.count("Traceback") == 2
+
+
+def test_one_that_fails_too_often_has_failed_for_good(spine, caplog):
+    tile, made = restarted(spine, Policy(restart="on-failure", pause_ms=1, most_restarts=3), "step", 99)
+    assert tile.join(10)
+    assert len(made) == 4
+    assert [worker.happened for worker in made] == [["setup", "step", "teardown"]] * 4
+    assert tile.state == ActorState.FAILED
+    assert "worker is given up after 3 restarts" in caplog.text
+
+
+def test_a_pause_before_a_restart_doubles_and_ends_at_once_when_stopped(spine):
+    tile, made = restarted(spine, Policy(restart="on-failure", pause_ms=3_600_000), "step", 99)
+    until(lambda: tile.state == ActorState.RESTARTING)
+    tile.stop()
+    assert tile.join(1)
+    assert len(made) == 1
+    tile._tries = 0
+    tile.policy = Policy(restart="on-failure", pause_ms=100)
+    assert [tile._pause() for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+class Echo(Actor):
+    """Writes what it reads."""
+
+    def setup(self, spine):
+        self.work = spine.reader("work")
+        self.done = spine.writer("done", message="update")
+
+    def step(self, spine):
+        count = 0
+        for update in self.work:
+            self.done.produce(update)
+            count += 1
+        return count
+
+
+@pytest.mark.parametrize("idle", ["spin", "yield", "park", "adapt"])
+def test_whoever_idles_reads_what_comes_and_what_was_written_before_it_is_stopped(spine, idle):
+    work = spine.queue("work", "update").producer(doorbell=spine.doorbell)
+    tile = Tile(Echo("echo", ("work",), ("done",)), spine, Policy(idle=idle))
+    tile.setup()
+    done = spine.reader("done")
+    tile.start()
+    work.produce(Update(price=1))
+    assert done.wait(10)
+    assert done.read()[1].price == 1
+    for price in range(1000):
+        work.produce(Update(price=price))
+    tile.stop()
+    assert tile.join(10)
+    assert [update.price for update in done] == list(range(1000))
+    assert idle in repr(tile)
+
+
+def test_how_adapt_adapts_is_said(spine):
+    assert "CPUs" in repr(Tile(Worker(), spine))
+
+
+def test_what_an_actor_wrote_can_be_written_by_the_next(spine):
+    spine.queue("work", "update")
+    for _ in range(2):
+        tile = Tile(Echo("echo", ("work",), ("done",)), spine)
+        tile.setup()
+        tile.start()
+        tile.stop()
+        assert tile.join(10)
+
+
+@pytest.mark.parametrize("wrong", [{"idle": "doze"}, {"restart": "always"}, {"pause_ms": -1}, {"most_restarts": 0.5},
+                                   {"core": "1"}])
+def test_a_policy_that_is_none_is_one_line(spine, wrong):
+    with pytest.raises(ConfigurationError, match=f"worker: {next(iter(wrong))} must be .*, not") as error:
+        Tile(Worker(), spine, Policy(**wrong))
+    assert len(str(error.value).splitlines()) == 1
