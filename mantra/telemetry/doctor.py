@@ -98,10 +98,10 @@ class Machine:
         found = re.search(r"^flags\s*:(.*)", self.text("proc/cpuinfo"), re.MULTILINE)
         return found[1].split() if found else []
 
-    def cores(self) -> list[int]:
-        """Those this process may run on."""
+    def cores(self) -> str:
+        """Those this process may run on, as the kernel lists them: "0-3,8"."""
         named = re.search(r"^Cpus_allowed_list:\s*([\d,-]+)", self.text("proc/self/status"), re.MULTILINE)
-        return _listed(named[1] if named else self.text("sys/devices/system/cpu/online")) or [0]
+        return named[1] if named else self.text("sys/devices/system/cpu/online") or "0"
 
 
 def _listed(text: str) -> list[int]:
@@ -140,9 +140,9 @@ def counter(machine: Machine) -> Verdict:
 
 
 def cores(machine: Machine) -> Verdict:
-    usable, online = machine.cores(), _listed(machine.text("sys/devices/system/cpu/online"))
-    found = f"{len(usable)} usable of {max(len(online), len(usable))} ({_ranges(usable)})"
-    if len(usable) < 2:
+    usable, online = (len(_listed(text)) for text in (machine.cores(), machine.text("sys/devices/system/cpu/online")))
+    found = f"{usable} usable of {max(online, usable)} ({machine.cores()})"
+    if usable < 2:
         return "warn", found, "give it more: taskset -c 0-3 mantra live, docker run --cpuset-cpus=0-3"
     return "ok", found, ""
 
@@ -159,7 +159,7 @@ def sharing(machine: Machine) -> Verdict:
     parts = [f"hyperthreads {' '.join(pairs)}" if pairs else "no hyperthreads"]
     parts += [f"{name} {' '.join(sorted(groups[name]))}" for name in sorted(groups)]
     parts += [f"{len(nodes)} NUMA nodes {' '.join(nodes.values())}"] if len(nodes) > 1 else []
-    usable = set(machine.cores())
+    usable = set(_listed(machine.cores()))
     if len(usable) > 1 and any(usable <= set(_listed(group)) for group in pairs):
         return "warn", "; ".join(parts), "one physical core in all: allow another one, or turn hyperthreads off"
     if len([node for node in nodes.values() if usable & set(_listed(node))]) > 1:
@@ -183,7 +183,7 @@ def isolation(machine: Machine) -> Verdict:
     if not isolated:
         return "ok", "no core is isolated", "for the last tail: boot with isolcpus=2-3 nohz_full=2-3, then pin there"
     if set(_listed(isolated)) - set(_listed(tickless)):
-        return "warn", f"isolated {isolated}, but tickless only {_ranges(_listed(tickless)) or 'none'}", (
+        return "warn", f"isolated {isolated}, but tickless only {tickless if _listed(tickless) else 'none'}", (
             f"boot with nohz_full={isolated} too")
     return "ok", f"isolated and tickless: {isolated}", ""
 
@@ -203,7 +203,7 @@ def quota(machine: Machine) -> Verdict:
                                    machine.whole(f"{parent}/cpu.cfs_period_us"))
             if allowed.isdigit() and period:
                 limits.append(int(allowed) / period)
-    if not limits or min(limits) >= len(machine.cores()):
+    if not limits or min(limits) >= len(_listed(machine.cores())):
         return "ok", "none below the cores there are", ""
     return "fail" if min(limits) < 1 else "warn", f"{min(limits):g} cores' time", (
         "docker update --cpus=N CONTAINER; kubernetes: no cpu limit, or whole cores; systemd: CPUQuota=")
@@ -335,16 +335,6 @@ def examine(machine: Machine) -> Iterator[Check]:
     for name, (check, why) in CHECKS.items():
         state, found, do = check(machine)
         yield Check(name, state, found, why, do)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}

@@ -4,8 +4,9 @@ A report is made of rows, one a distribution: a benchmark's rounds or a running 
 Markdown, as a page of HTML that needs no other file, and as JSON, with which a later report is compared.
 
 What can be said of a change: a percentile's interval (95 %) is that of its order statistics, which assumes nothing of
-the distribution; but it knows only the noise within a run. Between runs even an idle machine differs by some percent,
-tails by much more, so a change is called one only when the intervals are apart and it is larger than is USUAL.
+the distribution, but that the values know nothing of each other, which those of one run do. And between runs even an
+idle machine differs by some percent, tails by much more. So a change is called one only when it is larger than twice
+the intervals, and than is USUAL.
 """
 from __future__ import annotations
 
@@ -172,12 +173,9 @@ def compare(new: Row, old: Row, percentile: str) -> Change | None:
     (low, high), (low_then, high_then) = new.intervals[percentile], old.intervals[percentile]
     if not then or not now:
         return None
-    noise = math.hypot((high - low) / 2 / now, (high_then - low_then) / 2 / then)
+    noise = max(2 * math.hypot((high - low) / 2 / now, (high_then - low_then) / 2 / then), USUAL[percentile])
     change = now / then - 1
-    apart = low > high_then or high < low_then
-    usual = USUAL[percentile]
-    verdict = "same" if not apart or abs(change) <= usual else "worse" if change > 0 else "better"
-    return Change(change, max(noise, usual), verdict)
+    return Change(change, noise, "same" if abs(change) <= noise else "worse" if change > 0 else "better")
 
 
 # Writing ---------------------------------------------------------------------------------------------------------
@@ -200,7 +198,7 @@ def _digits(value: float) -> str:
 
 
 def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value >= 100 else _digits(value)
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 or value == int(value) else _digits(value)
 
 
 def _cells(one: Row) -> list[str]:
@@ -220,9 +218,9 @@ def _changes(one: Row, old: Mapping[tuple[str, str], Row]) -> list[Change | None
 
 
 def _noise_text() -> str:
-    return ("▼ better, ▲ worse: the 95 % intervals of both runs are apart, and the change is larger than runs differ "
-            f"though nothing changed ({USUAL['p50']:.0%} of p50, {USUAL['p99']:.0%} of p99). =: not known to have "
-            "changed. In brackets how much may be noise.")
+    return ("▼ better, ▲ worse, =: not known to have changed. In brackets how much may be noise: twice the 95 % "
+            f"intervals of both, and at least what runs differ by of themselves, {USUAL['p50']:.0%} of p50 and "
+            f"{USUAL['p99']:.0%} of p99.")
 
 
 def _machine_text(machine: Mapping[str, Any]) -> str:
@@ -270,7 +268,7 @@ h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.
 p, li { color: var(--dim); } ul { padding-left: 1.1rem; margin: .2rem 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { font-weight: 500; color: var(--dim); font-size: .82rem; } th, td { text-align: right; padding: .35rem .6rem;
-  border-bottom: 1px solid var(--line); white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
+  border-bottom: 1px solid var(--line); white-space: nowrap; } th:nth-child(-n+2), td:first-child { text-align: left; }
 td:nth-child(6) { font-weight: 600; } tr:hover td { background: var(--soft); }
 .swatch { display: inline-block; width: .7rem; height: .7rem; border-radius: .2rem; margin-right: .5rem; }
 .better { color: var(--good); } .worse { color: var(--bad); font-weight: 600; } .same { color: var(--dim); }
@@ -289,8 +287,8 @@ def page(report: Mapping[str, Any], rows: Sequence[Row], old: Mapping[tuple[str,
     parts = [f"<h1>{say(report['title'])}</h1>", f"<ul>{about}</ul>"]
     if old:
         counted = [change.verdict for one in rows for change in _changes(one, old) if change]
-        tally = ", ".join(f'<span class="{verdict}">{counted.count(verdict)} {word}</span>' for verdict, word in (
-            ("better", "better"), ("worse", "worse"), ("same", "not known to have changed")))
+        tally = ", ".join(f'<span class="{verdict}">{counted.count(verdict)} {verdict}</span>' for verdict in (
+            "better", "worse", "same") if verdict in counted)
         parts.append(f"<p>Since {say(report['against'])}: {tally}. {say(_noise_text())}</p>")
     for group, members in _groups(rows).items():
         headings = ["distribution", *HEADINGS, *(["p50 since", "p99 since"] if old else [])]
