@@ -1,21 +1,21 @@
-/* tracking.h - every message carries when its first bytes arrived, when it was published, and by whom; every actor's time
- * is accounted for, and no actor's code mentions it.
+/* tracking.h - every message carries when its first bytes arrived, when it was published, and by whom; every actor's
+ * time is accounted for, and no actor's code mentions it.
  *
  *   origin      cycles at the first byte
  *   published   cycles from origin to publishing << 16 | publisher        (mantra_pack_published, messages.h)
  *
  *                published    consumed              consumed the next, or found nothing
- *   ... in its queue | ------------ | ------- busy ------- |          one mantra_timing per message, in the actor's ring
+ *   ... in its queue | ------------ | ------- busy ------- |        one mantra_timing per message, in the actor's ring
  *
- * Producing what a consumed message led to passes its origin on; so the age of anything is one subtraction. An actor has
- * one tracker (so a tracker has one thread). What its consumers, producers and merges are given it, they tell it.
+ * Producing what a consumed message led to passes its origin on; so the age of anything is one subtraction. An actor
+ * has one tracker (so a tracker has one thread). What its consumers, producers and merges are given it, they tell it.
  *
- * Stamps are rdtscp. On a Xeon at 2.3 GHz rdtsc costs 10 ns, rdtscp 16, lfence and rdtsc 17; but rdtsc does not wait for
- * the loads before it: reading messages that wait on another core's lines it ran ahead of them by 80 ns of 134 at the
- * median, and now and then named a moment before the message was published. A wrong 10 is no bargain; the counter is
- * read once per message consumed and once per message produced. A lag (what waits in the queue) is for who looks: the
- * producer's line is not touched here. A hop of 64-byte messages (consume, stamp, produce) takes 25 ns, timed 47: the second
- * stamp, and 6 for the record (bench/bench_timing.py). */
+ * Stamps are rdtscp. On a Xeon at 2.3 GHz rdtsc costs 10 ns, rdtscp 16, lfence and rdtsc 17; but rdtsc does not wait
+ * for the loads before it. Where messages waited on another core's lines, their least hundredth seemed 23 ns old by it
+ * and was 115, and some seemed not to be published yet. So the counter is read once per message consumed and once per
+ * message produced, and costs what it costs. A lag (what waits in the queue) is for who looks: the producer's line is
+ * not touched here. A hop of 64-byte messages (consume, produce) takes 9 ns, with its stamp 29, timed 55: the second
+ * stamp and the record. A venue's message is stamped anyway: 5 more of 196 (bench/bench_timing.py). */
 #ifndef MANTRA_TRACKING_H
 #define MANTRA_TRACKING_H
 
@@ -34,7 +34,7 @@ mantra_publisher(uint64_t published)
     return (uint16_t)published;
 }
 
-/* Fill the tracking of any message: its first two words. `now` a little before `origin` (another core's counter) is 0. */
+/* Fill the tracking of any message, its first two words. `now` a little before `origin` (another core's counter): 0. */
 static inline void
 mantra_stamp(void *message, uint64_t origin, uint64_t now, uint16_t publisher)
 {
@@ -73,14 +73,15 @@ static inline void
 mantra_tracker_done(mantra_tracker *tracker, uint64_t now)
 {
     if (tracker->working)
-        mantra_tracker_record(tracker, tracker->tracking[0], tracker->tracking[1], tracker->consumed, now, tracker->position,
-                              tracker->queue, tracker->count);
+        mantra_tracker_record(tracker, tracker->tracking[0], tracker->tracking[1], tracker->consumed, now,
+                              tracker->position, tracker->queue, tracker->count);
     tracker->working = false;
 }
 
 /* `count` messages were consumed at once; this is the first of them, with tracking: who waited longest tells of all. */
 static inline void
-mantra_tracker_consumed_many(mantra_tracker *tracker, const void *message, uint16_t queue, uint64_t position, uint32_t count)
+mantra_tracker_consumed_many(mantra_tracker *tracker, const void *message, uint16_t queue, uint64_t position,
+                             uint32_t count)
 {
     uint64_t tracking[2];
     memcpy(tracking, message, sizeof tracking);
@@ -97,18 +98,11 @@ mantra_tracker_consumed_many(mantra_tracker *tracker, const void *message, uint1
     tracker->working = true;
 }
 
-/* The message at `position` of queue number `queue` was consumed: what was under way is done, this is begun. */
-static inline void
-mantra_tracker_consumed(mantra_tracker *tracker, const void *message, uint16_t queue, uint64_t position)
-{
-    mantra_tracker_consumed_many(tracker, message, queue, position, 1);
-}
-
-/* `consumer` gave this message just now. */
+/* `consumer` gave this message just now: what was under way is done, this is begun. */
 static inline void
 mantra_tracker_took(mantra_tracker *tracker, const mantra_consumer *consumer, const void *message)
 {
-    mantra_tracker_consumed(tracker, message, consumer->queue.number, consumer->position - 1);
+    mantra_tracker_consumed_many(tracker, message, consumer->queue.number, consumer->position - 1, 1);
 }
 
 /* Nothing waits: what was under way is done. Who reads all there is and then acts on it still passes its origin on. */

@@ -18,7 +18,6 @@ cdef extern from "mantra/tracking.h" nogil:
     uint64_t mantra_published_cycles(uint64_t origin, uint64_t published)
     uint16_t mantra_publisher(uint64_t published)
     void mantra_stamp(void *message, uint64_t origin, uint64_t now, uint16_t publisher)
-    void mantra_tracker_consumed(mantra_tracker *tracker, const void *message, uint16_t queue, uint64_t position)
     void mantra_tracker_consumed_many(mantra_tracker *tracker, const void *message, uint16_t queue, uint64_t position,
                                       uint32_t count)
     void mantra_tracker_took(mantra_tracker *tracker, const mantra_source *consumer, const void *message)
