@@ -222,10 +222,13 @@ class System:
         self.stop()
 
     def failure(self) -> str | None:
-        """What ended that should not have, in one line."""
+        """What ended that should not have, in one line. Where only metrics did, the log says so and the run goes on."""
         for tile in self.tiles:
             if tile.state == ActorState.FAILED and tile.policy.vital:
                 return f"{tile.name} stopped: {tile.error}"
+        if (metrics := self.services.get("metrics")) and metrics.poll() is not None:
+            log.warning("metrics ended with exit code %d; the run goes on without", metrics.returncode)
+            del self.services["metrics"]
         for name, process in self.services.items():
             if process.poll():
                 return f"{name} ended with exit code {process.returncode}"
@@ -234,7 +237,7 @@ class System:
     @property
     def left(self) -> bool:
         """The user has left the terminal."""
-        return any(process.poll() == 0 for process in self.services.values())
+        return any(process.poll() == 0 for name, process in self.services.items() if name != "metrics")
 
     # Reading ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """mantra live --metrics: scraped by several, badly and well, while it runs; it neither notices nor minds."""
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from mantra.runtime.spine import Spine
 from mantra.telemetry.doctor import needed
 from tests.end_to_end.feeds import until
 from tests.end_to_end.simulated import Child
-from tests.end_to_end.test_live import Live, simulated
+from tests.end_to_end.test_live import Live, processes, simulated
 
 
 def scrape(address):
@@ -83,6 +84,15 @@ def test_scrapers_that_come_at_once_stay_silent_or_vanish_do_no_harm(live):
         urllib.request.urlopen(f"http://{live.address}/else")
     quiet.close()
     assert not any("Traceback" in line for line in live.lines), live.lines
+    live.ends(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_goes_on_without_its_metrics_and_says_so(live, number):
+    service, = (pid for pid, command in processes().items() if f"telemetry.metrics --run {live.run} " in command)
+    os.kill(service, number)
+    until(lambda: any("the run goes on" in line for line in live.lines), "it is told")
+    assert live.process.poll() is None
     live.ends(signal.SIGINT)
 
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from mantra import venues
@@ -104,7 +106,14 @@ def test_queues_and_the_actors_that_read_them_are_told(run):
     assert families["mantra_queue_producers"].samples[0].value == 1
 
 
-def test_every_family_has_a_help_and_a_unit_in_its_name_only_if_it_is_a_base_unit(run):
+def test_every_family_has_a_help_and_base_units_and_openmetrics_is_spoken_too(run):
+    run.timer("fit").record(5)
+    registry = CollectorRegistry(auto_describe=False)
+    with Spine.attach(run.run) as attached:
+        registry.register(metrics.Exporter(attached))
+        encode, kind = choose_encoder("application/openmetrics-text; version=1.0.0")
+        assert kind.startswith("application/openmetrics-text")
+        assert any(family.name == "mantra_timer_seconds" for family in openmetrics(encode(registry).decode()))
     families = scrape(run)
     assert all(family.documentation for family in families.values())
     assert not [name for name in families if name.endswith(("_ns", "_ms", "_us", "_mhz"))]
