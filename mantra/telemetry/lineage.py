@@ -67,12 +67,13 @@ class Lineage:
         self.message = message
         self._collector = collector
         self._clock = collector.run.clock
-        queues = {name: queue for name, (queue, kind) in collector.queues().items()
-                  if message in (name, name.partition(".")[0], kind)}
+        every = collector.queues().items()
+        queues = ([queue for name, (queue, _) in every if message in (name, name.partition(".")[0])]
+                  or [queue for _, (queue, kind) in every if message == kind])
         if not queues:
             raise ConfigurationError(f"run {collector.run.run!r} has no messages {message!r} to follow; it has "
                                      f"{', '.join(choices(collector)) or 'none'}")
-        self._consumers: list[Consumer] = [queue.consumer(on_lap="count") for queue in queues.values()]
+        self._consumers: list[Consumer] = [queue.consumer(on_lap="count") for queue in queues]
         self._records: defaultdict[int, deque[NDArray[Any]]] = defaultdict(deque)
         self._waiting: deque[tuple[float, Words, Words]] = deque()
         collector.follow = self._add

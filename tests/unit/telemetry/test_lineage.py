@@ -111,6 +111,16 @@ def test_it_begins_anew_on_reset(run, collector):
     assert (lineage.view().seen, lineage.view().paths) == (0, ())
 
 
+def test_a_name_is_a_queue_or_a_family_before_it_is_a_message(run, collector):
+    run.queue("liquidity", "world")
+    run.producers["liquidity"] = run.queues["liquidity"].producer()
+    collector._list_at = 0.0
+    collector.poll()
+    world, liquidity = Lineage(collector, "world"), Lineage(collector, "liquidity")
+    run.publish("liquidity", 5, 8, "best")
+    assert (followed(collector, world).seen, followed(collector, liquidity).seen) == (0, 1)
+
+
 def test_what_the_run_does_not_have_is_told_with_what_it_has(run, collector):
     assert choices(collector) == ["tops", "world"]
     with pytest.raises(ConfigurationError, match=r"has no messages 'orders' to follow; it has tops, world"):
