@@ -285,7 +285,7 @@ class Collector:
     def __init__(self, run: Spine) -> None:
         self.run = run
         self.follow: Callable[[int, NDArray[Any]], None] | None = None
-        self.pace = SLOWEST_S
+        self.pace = FASTEST_S
         self._feeds = Feeds(run.ledger)
         self._rates = Rates()
         self._watches: dict[str, Watch] = {}
@@ -350,7 +350,8 @@ class Collector:
                     break
             fullest = max(fullest, (watch.consumer.position - before) / watch.queue.capacity)
         seconds, self._polled_at = now - self._polled_at, now
-        self.pace = min(max(seconds / (2 * fullest) if fullest else SLOWEST_S, FASTEST_S), SLOWEST_S)
+        wanted = max(seconds / (2 * fullest), FASTEST_S) if fullest else SLOWEST_S
+        self.pace = min(wanted, 2 * self.pace, SLOWEST_S)       # what was calm a moment ago is trusted little by little
 
     def reset(self) -> None:
         """Begin all distributions, and what is counted here, anew."""

@@ -176,8 +176,12 @@ def test_a_snapshot_is_one_json_object(run, collector):
 
 
 def test_a_collector_comes_back_sooner_where_rings_fill_faster(run, collector):
-    collector.poll()
-    assert collector.pace == SLOWEST_S
+    paces = []
+    while not paces or paces[-1] < SLOWEST_S:
+        collector.poll()
+        paces.append(collector.pace)
+    assert paces == sorted(paces)
+    assert len(paces) > 3, "it trusts the calm little by little"
     for position in range(60):
         run.tell("model", "world", position, 0, 1, "best", 2, 1)
     time.sleep(0.02)
