@@ -336,7 +336,7 @@ class Collector:
         return {name.removeprefix("timings."): watch for name, watch in self._watches.items()}
 
     def poll(self) -> None:
-        """Drain every actor's ring; sets `pace` so that none is more than half full by then."""
+        """Drain every actor's ring; sets `pace` so that none is more than a quarter full by then."""
         now = self._seconds()
         if now >= self._list_at:
             self._list()
@@ -350,7 +350,7 @@ class Collector:
                     break
             fullest = max(fullest, (watch.consumer.position - before) / watch.queue.capacity)
         seconds, self._polled_at = now - self._polled_at, now
-        wanted = max(seconds / (2 * fullest), FASTEST_S) if fullest else SLOWEST_S
+        wanted = max(seconds / (4 * fullest), FASTEST_S) if fullest else SLOWEST_S
         self.pace = min(wanted, 2 * self.pace, SLOWEST_S)       # what was calm a moment ago is trusted little by little
 
     def reset(self) -> None:

@@ -74,7 +74,7 @@ def test_every_actor_queue_and_feed_of_a_real_run_is_told(live):
         assert actor["processing"]["count"] > 0, actor
         assert actor["rate"] > 0
         assert 0 < actor["busy_share"] < 1
-        assert (actor["missed"], actor["overruns"]) == (0, 0), actor
+        assert (actor["missed"], actor["overruns"], actor["state"]) == (0, 0, "running"), actor
     assert actors["best"]["latency"]["count"] > 0
     queues = {queue["name"]: queue for queue in said["queues"]}
     assert [reader["actor"] for reader in queues["tops.binance.0"]["readers"]] == ["best"]
