@@ -396,6 +396,11 @@ class Spine:
         for reader in self.readers:
             reader.wake()
 
+    def rest(self) -> None:
+        """This actor found nothing to do: what it writes next comes of nothing that it has read."""
+        if self._tracker is not None:
+            self._tracker.rest()
+
     def release(self) -> None:
         """Forget this view's readers, and let others write what it has written."""
         self.readers.clear()

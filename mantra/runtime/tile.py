@@ -155,6 +155,7 @@ class Tile:
     def _rest(self) -> None:
         """Nothing waits: idle as told, a millisecond at most."""
         spine = self.spine
+        spine.rest()
         if len(spine.readers) == 1:
             spine.readers[0].wait(0.001)            # compiled, and without the GIL
         elif self.policy.idle == "yield":

@@ -227,3 +227,43 @@ def test_a_policy_that_is_none_is_one_line(spine, wrong):
     with pytest.raises(ConfigurationError, match=f"worker: {next(iter(wrong))} must be .*, not") as error:
         Tile(Worker(), spine, Policy(**wrong))
     assert len(str(error.value).splitlines()) == 1
+
+
+class Beater(Actor):
+    """Passes on what it reads after it has read everything; at rest it beats by itself."""
+
+    def __init__(self):
+        super().__init__("beater", ("one", "two"), ("beats",))
+        self.rests = 0
+
+    def setup(self, spine):
+        self.inputs = [spine.reader(name) for name in self.reads]
+        self.out = spine.writer("beats", "update")
+
+    def step(self, spine):
+        heard = [update for reader in self.inputs for update in reader]
+        self.rests += not heard
+        if heard or self.rests > 1:
+            self.out.produce(Update(price=len(heard)))
+        return len(heard)
+
+
+def test_what_an_actor_writes_has_the_origin_of_what_it_read_in_that_step_or_none(spine):
+    one, _, beats = (spine.queue(name, "update") for name in ("one", "two", "beats"))
+    seen, tile = beats.consumer(), Tile(Beater(), spine)
+    tile.setup()
+    one.producer().produce(Update(origin=5))
+    tile.start()
+    passed, beaten = [next(iter_waiting(seen)) for _ in range(2)]
+    tile.stop()
+    assert tile.join(10)
+    assert (passed.price, passed.origin) == (1, 5)
+    assert beaten.price == 0
+    assert beaten.origin > 5
+    records = list(spine.timings("beater").consumer("oldest"))
+    assert [(record.origin, record.queue, record.count) for record in records] == [(5, one.number, 1)]
+
+
+def iter_waiting(consumer):
+    while consumer.wait(10):
+        yield from consumer
