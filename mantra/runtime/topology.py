@@ -26,6 +26,7 @@ starts the topology knows; here they are only words.
 """
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -57,6 +58,10 @@ class Node(Policy):
     folder: str | None = field(default=None, kw_only=True)          # its class is looked for there too
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.writes):
+            if not re.fullmatch("[A-Za-z0-9_-][A-Za-z0-9._-]{0,39}", name):     # shared memory is named after them
+                raise ConfigurationError(f"{name!r} cannot be a name: up to 40 letters, digits, dots, hyphens and "
+                                         "underscores can")
         self.check(self.name)
         for name in ("process", "vital", "shared"):
             if not isinstance(getattr(self, name), bool | None):
