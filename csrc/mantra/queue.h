@@ -128,11 +128,12 @@ mantra_queue_unused(const mantra_queue *queue, uint64_t position)
     }
 }
 
-/* Position of the next message: from the hint on, which a producer that stood still may have set back. Cold. */
+/* Position of the next message. Of many producers, one that stood still may have set the hint back: look on from there. */
 static inline uint64_t
 mantra_produced(const mantra_queue *queue)
 {
-    return mantra_queue_unused(queue, atomic_load_explicit(&queue->header->position, memory_order_acquire));
+    const uint64_t hint = atomic_load_explicit(&queue->header->position, memory_order_acquire);
+    return queue->many ? mantra_queue_unused(queue, hint) : hint;
 }
 
 static inline bool
@@ -189,7 +190,7 @@ mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint1
     if (inherited)
         mantra_queue_sweep(queue, (uint16_t)writer);
     /* A hint that a killed one did not store: its last message was published, do not write it again. */
-    *producer = (mantra_producer){*queue, mantra_produced(queue), publisher, (uint16_t)writer};
+    *producer = (mantra_producer){*queue, mantra_queue_unused(queue, mantra_produced(queue)), publisher, (uint16_t)writer};
     if (!queue->many) {
         if (inherited)
             producer->position = mantra_queue_break(queue, producer->position);
