@@ -138,7 +138,8 @@ def sections(view: Snapshot, choice: Choice) -> list[Section]:
         Section("queues", QUEUES, view.queues, f"{amount(sum(queue.rate for queue in view.queues))} msg/s"),
         Section("feeds", FEEDS, view.feeds, f"{live} of {len(view.feeds)} live"),
         Section("latencies", LATENCIES, timers, f"{view.seconds:.0f} s watched"),
-        Section("meters", METERS, [Row(f"{one.actor}.{one.name}", one) for one in view.counters + view.gauges], "")]
+        Section("meters", METERS, [Row(f"{one.actor}.{one.name}", one) for one in view.counters + view.gauges],
+                "counters and gauges")]
     result = []
     for section in made:
         rows = [row for row in section.rows if choice.filter.lower() in row.name.lower()]
@@ -297,9 +298,9 @@ def histogram(told: Distribution, label: str, style: str, width: int, height: in
     head.append(f"of {amount(told.count)}", "grey50")       # what a narrow screen leaves out
     low = told.buckets[0][0].bit_length() - 1
     octaves = max(max(told.max, 1).bit_length() - low, 4)
-    across = (width - 3) / octaves / STEPS                  # cells that one bucket takes; what is drawn is whole cells
+    across = max(width - 3, 8) / octaves / STEPS     # cells a bucket; what is drawn is whole cells
     across = float(int(across)) if across >= 1 else 1 / math.ceil(1 / across)
-    bars = [0] * int(octaves * STEPS * across)
+    bars = [0] * math.ceil(octaves * STEPS * across)
     for value, n in told.buckets:
         first = int((step(value) - low * STEPS) * across)
         for i in range(first, max(first + int(across), first + 1)):
@@ -332,7 +333,7 @@ def detail(view: Snapshot, choice: Choice, height: int, width: int) -> list[Text
     match row:
         case Actor():
             right = f"{row.kind}, pid {row.pid}" + (f", core {row.core}" if row.core >= 0 else "") + "".join(
-                f", {n:,} {what}" for what, n in (("restarts", row.restarts), ("failures", row.failures),
+                f", {what} {n:,}" for what, n in (("restarts", row.restarts), ("failures", row.failures),
                                                   ("timings missed", row.missed)) if n)
             drawn = [(row.latency, "waited", WAITED)] * (row.latency.count > 0) + [(row.processing, "worked", WORKED)]
             beside = len(drawn) > 1 and width >= 150
@@ -341,8 +342,8 @@ def detail(view: Snapshot, choice: Choice, height: int, width: int) -> list[Text
             lines = [cells(pair, (size[0], size[0])) for pair in zip(*parts, strict=True)] if beside else [
                 text for part in parts for text in part]
         case QueueState():
-            right = f"{row.message}, {row.kind}, {row.capacity:,} slots, {row.producers} writers" + "".join(
-                f", {n:,} {what}" for what, n in (("abandoned", row.abandoned), ("burnt", row.burnt)) if n)
+            right = f"{row.message}, {row.kind}, {row.capacity:,} slots, writers {row.producers}" + "".join(
+                f", {what} {n:,}" for what, n in (("abandoned", row.abandoned), ("burnt", row.burnt)) if n)
             widths = (24, -10, -8, -8, max(width - 64, 4))
             lines = [cells(("read by", "lag", "msg/s", "lost", ""), widths, "grey50")] + [
                 cells((reader.actor, counted(reader.lag), amount(reader.rate), counted(reader.overruns),
@@ -407,7 +408,7 @@ def lineage(state: LineageState | None, height: int, width: int) -> list[Text]:
 def help_lines(width: int) -> list[Text]:
     lines = [heading(Text("keys", "bold"), Text("escape or ? closes this", "grey62"), width)]
     lines += [cells([Text(key, "bold"), what], [10, width - 14]) for key, what in KEYS]
-    lines += [Text(), heading(Text("words", "bold"), Text(), width)]
+    lines += [Text(), heading(Text("words", "bold"), Text("as used here", "grey62"), width)]
     return lines + [cells([Text(word, "bold"), what], [10, width - 14]) for word, what in ABOUT]
 
 

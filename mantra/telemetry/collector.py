@@ -23,7 +23,7 @@ from mantra.core.ledger import FeedState, Ledger
 from mantra.core.messages import DTYPES, SOCKET, ActorRow, ActorState
 from mantra.core.queue import Queue
 from mantra.core.region import Region
-from mantra.errors import RegionError
+from mantra.errors import MantraError
 from mantra.runtime.spine import Spine
 from mantra.venues import NAMES
 
@@ -317,7 +317,7 @@ class Collector:
             del self._queues[name]
             self._watches.pop(name, None)
         for name in infos.keys() - self._queues.keys():
-            with contextlib.suppress(RegionError):          # gone again
+            with contextlib.suppress(MantraError):          # gone again, or of another build
                 self._queues[name] = queue = Queue.open(prefix + name)
                 self._messages[name] = infos[name].layout.partition(" ")[0]
                 if self._messages[name] == "timing":

@@ -61,7 +61,7 @@ def text(choice: Choice, width: int = 100, height: int = 30, actors: int = 3) ->
     return "\n".join(part.plain for part in screen(snapshot(actors), choice, ways(), width, height))
 
 
-@given(width=st.integers(40, 220), height=st.integers(4, 70), actors=st.sampled_from([0, 1, 3, 200]),
+@given(width=st.integers(1, 220), height=st.integers(1, 70), actors=st.sampled_from([0, 1, 3, 200]),
        choice=st.sampled_from([Choice(), Choice(help=True), Choice(lineage="world"), Choice(filter="world"),
                                Choice(filter="nobody"), Choice("queues", "world"), Choice("feeds", "binance.0"),
                                Choice("latencies", "model.fit"), Choice("meters", "model.fills"), Choice(paused=True)]))
