@@ -219,3 +219,11 @@ def test_feeds_are_heard_when_frames_come(run):
     (feed,) = feeds.read(3 * SECOND)
     assert (feed.venue, feed.state, feed.since_ns, feed.heard_ns) == ("binance", "live", 5, 3 * SECOND)
     assert (feed.messages_rate, feed.rates) == (150.0, (150.0,))
+
+
+def test_a_queue_of_another_build_is_passed_over(run, collector):
+    with Region.create(f"{run.spine.run}.timings.odd", 4096, kind="queue", layout="nonsense", fingerprint=1,
+                       slot_bytes=64, capacity=2):
+        collector._list_at = 0.0
+        run.message(0, 0)
+        assert actors(collector)["model"].processing.count == 1
