@@ -20,8 +20,10 @@
 /* Before a short loop of constant length: write its turns out. Neither compiler does it to atomics unasked. */
 #if defined(__clang__)
 #define MANTRA_UNROLL _Pragma("clang loop unroll(full)")
+#define MANTRA_UNROLL_8 _Pragma("clang loop unroll_count(8)")
 #else
 #define MANTRA_UNROLL _Pragma("GCC unroll 32")
+#define MANTRA_UNROLL_8 _Pragma("GCC unroll 8")
 #endif
 
 #if defined(__x86_64__)

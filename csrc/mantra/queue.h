@@ -317,10 +317,7 @@ static inline void
 mantra_produce(mantra_producer *producer, const void *message)
 {
     mantra_seqlock *slot = mantra_produce_begin(producer);
-    if (MANTRA_LIKELY(producer->queue.words == 7)) /* one cache line: let the compiler unroll */
-        mantra_words_store(slot->words, message, 7);
-    else
-        mantra_words_store(slot->words, message, producer->queue.words);
+    mantra_words_store(slot->words, message, producer->queue.words);
     mantra_produce_end(producer, slot);
 }
 
@@ -394,10 +391,7 @@ mantra_consumer_peek(mantra_consumer *consumer, void *message)
     const uint64_t version = atomic_load_explicit(&slot->version, memory_order_acquire);
     if (version >> MANTRA_LAP_SHIFT != lap || !mantra_version_settled(version))
         return mantra_consumer_state(consumer, version, lap);
-    if (MANTRA_LIKELY(queue->words == 7))
-        mantra_words_load(slot->words, message, 7);
-    else
-        mantra_words_load(slot->words, message, queue->words);
+    mantra_words_load(slot->words, message, queue->words);
     atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&slot->version, memory_order_relaxed) == version ? MANTRA_MESSAGE : MANTRA_LAPPED;
 }
@@ -467,18 +461,22 @@ mantra_consume(mantra_consumer *consumer, void *message)
     }
 }
 
-static inline __attribute__((always_inline)) size_t
-mantra_consume_run_of(mantra_consumer *consumer, uint8_t *messages, size_t room, const uint32_t words)
+/* As many messages of one line as wait, up to `room`, one behind the other, while nothing is unusual: its place is kept in
+ * registers, so it takes less than mantra_consume for each. When there is room left, mantra_consume says why. */
+static inline size_t
+mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
 {
     const mantra_queue queue = consumer->queue;
     const uint64_t from = consumer->position;
     uint64_t position = from;
-    for (; position < from + room; position++, messages += 8 * words) {
+    if (MANTRA_UNLIKELY(queue.words != 7 || consumer->joining))
+        return 0;
+    for (; position < from + room; position++) {
         const mantra_seqlock *slot = mantra_queue_slot(&queue, position);
         const uint64_t version = atomic_load_explicit(&slot->version, memory_order_acquire);
         if (version >> MANTRA_LAP_SHIFT != mantra_queue_lap(&queue, position) || !mantra_version_settled(version))
             break;
-        mantra_words_load(slot->words, messages, words);
+        mantra_words_load(slot->words, (char *)messages + (position - from) * 56, 7);
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&slot->version, memory_order_relaxed) != version)
             break;
@@ -486,17 +484,6 @@ mantra_consume_run_of(mantra_consumer *consumer, uint8_t *messages, size_t room,
     consumer->position = position;
     consumer->stuck = 0;
     return (size_t)(position - from);
-}
-
-/* As many messages as wait, up to `room`, one behind the other, while nothing is unusual: less than mantra_consume takes
- * for each. When there is room left, mantra_consume says why. */
-static inline size_t
-mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
-{
-    if (MANTRA_UNLIKELY(consumer->joining))
-        return 0;
-    return consumer->queue.words == 7 ? mantra_consume_run_of(consumer, messages, room, 7)
-                                      : mantra_consume_run_of(consumer, messages, room, consumer->queue.words);
 }
 
 #define MANTRA_NEWEST UINT64_MAX       /* only what comes next */

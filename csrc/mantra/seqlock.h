@@ -29,23 +29,45 @@ mantra_word_store(_Atomic uint64_t *to, uint64_t word)
     atomic_store_explicit(to, word, memory_order_relaxed);
 }
 
+/* The seven words of a one-line slot are written out; of longer ones eight a turn. */
+#define MANTRA_WORDS_EACH(words, each)                   \
+    do {                                                 \
+        if (MANTRA_LIKELY((words) == 7)) {               \
+            MANTRA_UNROLL                                \
+            for (size_t i = 0; i < 7; i++)               \
+                each;                                    \
+        } else {                                         \
+            MANTRA_UNROLL_8                              \
+            for (size_t i = 0; i < (words); i++)         \
+                each;                                    \
+        }                                                \
+    } while (0)
+
+static inline void
+mantra_word_copy_in(_Atomic uint64_t *to, const void *from)
+{
+    uint64_t word;
+    memcpy(&word, from, 8); /* any alignment, any type */
+    atomic_store_explicit(to, word, memory_order_relaxed);
+}
+
+static inline void
+mantra_word_copy_out(const _Atomic uint64_t *from, void *to)
+{
+    const uint64_t word = atomic_load_explicit(from, memory_order_relaxed);
+    memcpy(to, &word, 8);
+}
+
 static inline void
 mantra_words_store(_Atomic uint64_t *to, const void *from, size_t words)
 {
-    for (size_t i = 0; i < words; i++) {
-        uint64_t word;
-        memcpy(&word, (const char *)from + 8 * i, 8); /* any alignment, any type */
-        atomic_store_explicit(&to[i], word, memory_order_relaxed);
-    }
+    MANTRA_WORDS_EACH(words, mantra_word_copy_in(&to[i], (const char *)from + 8 * i));
 }
 
 static inline void
 mantra_words_load(const _Atomic uint64_t *from, void *to, size_t words)
 {
-    for (size_t i = 0; i < words; i++) {
-        uint64_t word = atomic_load_explicit(&from[i], memory_order_relaxed);
-        memcpy((char *)to + 8 * i, &word, 8);
-    }
+    MANTRA_WORDS_EACH(words, mantra_word_copy_out(&from[i], (char *)to + 8 * i));
 }
 
 /* Writer: everything stored (relaxed) between begin and end is seen whole or not at all. A version left odd by a writer
