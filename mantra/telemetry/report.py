@@ -296,14 +296,13 @@ def page(report: Mapping[str, Any], rows: Sequence[Row], old: Mapping[tuple[str,
             f"<th>{heading}</th>" for heading in headings) + "</tr>"]
         drawn = [*members, *(old[one.key] for one in members if one.key in old)]
         shown = _extent([value for one in drawn for value in (one.min, one.p999 or one.max)])
-        whole = _extent([value for one in drawn for value in (one.min, one.max)])
         for number, one in enumerate(members):
             cells = "".join(f"<td>{cell}</td>" for cell in _cells(one))
             for change in _changes(one, old) if old else ():
                 cells += "<td></td>" if change is None else f'<td class="{change.verdict}">{change}</td>'
             parts.append(f'<tr><td><span class="swatch f{number % 6}"></span>{say(one.name)}</td>'
                          f"<td>{_bars(one, old.get(one.key), number % 6, *shown)}</td>{cells}</tr>")
-        parts += ["</table></div>", _curves(members, old, *whole)]
+        parts += ["</table></div>", *(_curves(members[at:at + 6], old) for at in range(0, len(members), 6))]
     return ('<!DOCTYPE html>\n<html xmlns="http://www.w3.org/1999/xhtml" lang="en"><head><meta charset="utf-8"/>'
             '<meta name="viewport" content="width=device-width"/>'
             f"<title>{say(report['title'])}</title><style>{STYLE}</style></head>\n<body>\n"
@@ -334,18 +333,21 @@ def _bars(one: Row, old: Row | None, colour: int, low: float, high: float) -> st
     shapes = "".join(f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(right - left, 1):.1f}" height="{tall:.1f}"/>'
                      for left, right, top, tall in boxes)
     outline = " ".join(f"{left:.1f},{top:.1f} {right:.1f},{top:.1f}" for left, right, top in tops(old)) if old else ""
-    return (f'<svg width="{width}" height="{height}" role="img"><g class="f{colour}">{shapes}</g>'
-            f'<polyline class="curve old s{colour}" points="{outline}"/></svg>')
+    before = f'<polyline class="curve old s{colour}" points="{outline}"/>' if outline else ""
+    return f'<svg width="{width}" height="{height}" role="img"><g class="f{colour}">{shapes}</g>{before}</svg>'
 
 
-def _curves(rows: Sequence[Row], old: Mapping[tuple[str, str], Row], low: float, high: float) -> str:
-    """Value over percentile, the rarer the further right: each step to the right is ten times as rare."""
+def _curves(rows: Sequence[Row], old: Mapping[tuple[str, str], Row]) -> str:
+    """Value over percentile, the rarer the further right: each step to the right is ten times as rare. As many as there
+    are colours."""
+    drawn = [*rows, *(old[one.key] for one in rows if one.key in old)]
+    low, high = _extent([value for one in drawn for value in (one.min, one.max)])
     width, height, left, bottom = 1000, 300, 64, 24
     nines = max(1.0, *(-math.log10(1 - fraction) for one in rows for fraction, _ in one.curve))
     parts = []
 
     def x(fraction: float) -> float:
-        return round(left - math.log10(1 - fraction) / nines * (width - left - 10), 1)
+        return round(left - math.log10(1 - fraction) / nines * (width - left - 30), 1)
 
     def y(value: float) -> float:
         return round((high - math.log10(max(value, 0.1))) / (high - low) * (height - bottom - 8) + 8, 1)
@@ -406,6 +408,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not options.benchmarks and options.run is None:
         parser.error("name a JSON file of pytest-benchmark, or --run")
+    if options.out.with_name(options.out.name + ".json").resolve() in {
+            path.resolve() for path in (*options.benchmarks, options.against or Path()) if path.name}:
+        parser.error(f"--out {options.out} would write over what is read: choose another")
     rows: list[Row] = []
     sources: dict[str, Any] = {}
     try:

@@ -67,10 +67,10 @@ def with_rates(regions: Sequence[Told], seconds: float) -> None:
     began = time.monotonic()
     time.sleep(seconds)
     for told in regions:
-        for info in Region.list(told["name"]) if "produced" in told else ():
-            if info.name == told["name"]:
-                later = region(info).get("produced", told["produced"])
-                told["rate"] = round(max(0, later - told["produced"]) / (time.monotonic() - began), 1)
+        with contextlib.suppress(MantraError, OSError):     # gone since
+            if "produced" in told:
+                carried = max(0, Queue.open(told["name"]).produced - told["produced"])
+                told["rate"] = round(carried / (time.monotonic() - began), 1)
 
 
 def fields(layout: str) -> list[Told]:
@@ -161,7 +161,9 @@ def _face(told: Told) -> Callable[[Message], Told]:
 
 
 def _utc(ns: int) -> str:
-    return datetime.fromtimestamp(ns / 1e9, timezone.utc).isoformat(" ", "microseconds")[:26]
+    with contextlib.suppress(ValueError, OverflowError):    # whatever somebody stamped
+        return datetime.fromtimestamp(ns / 1e9, timezone.utc).isoformat(" ", "microseconds")[:26]
+    return ""
 
 
 def _age(name: str) -> float | None:

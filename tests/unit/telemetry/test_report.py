@@ -180,6 +180,15 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(benchmarks, tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_that_is_read_is_written_over(benchmarks, capsys):
+    before = (benchmarks / "whole.json").read_bytes()
+    for arguments in (["whole.json", "--out", "whole"], ["whole.json", "--against", "short.json", "--out", "short"]):
+        with pytest.raises(SystemExit) as ended:
+            report.main([argument if "-" in argument else str(benchmarks / argument) for argument in arguments])
+        assert ended.value.code == 2
+    assert (benchmarks / "whole.json").read_bytes() == before
+
+
 def test_the_script_says_how_it_is_used():
     script = Path(__file__).parents[3] / "scripts" / "latency_report"
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)

@@ -59,6 +59,10 @@ def test_a_runs_regions_are_listed_with_owner_and_where_queues_stand(name, capsy
         assert told["bytes"] == sum(region["size"] for region in told["regions"])
         assert shm.main(["list", name, "--rates", "0.01"]) == 0
         assert "per s" in capsys.readouterr().out
+        for origin in (spine.clock.cycles(), 2**64 - 1, 2**63):        # of our time, and of nobody's
+            producer.produce(Update(origin=origin))
+        _, told = said(capsys, "inspect", f"{name}.updates.a", "--last", "3")
+        assert next(held["published_utc"][:2] for held in told["holds"]) == "20"
 
 
 def test_a_queue_is_shown_by_its_layout_and_its_newest_messages(name, capsys):
