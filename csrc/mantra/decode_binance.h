@@ -164,15 +164,12 @@ mantra_binance_usual(mantra_decoder *decoder, const char *text, size_t size)
             !MANTRA_JSON_EXPECT(&json, "\",\"q\":\"") ||
             mantra_decimal(&json.at, json.end, scale.size_decimals, &trade->size) ||
             !MANTRA_JSON_EXPECT(&json, "\",\"T\":") || mantra_integer(&json.at, json.end, &time) ||
-            mantra_venue_time(time, &trade->venue_time_ns) || trade->price <= 0 || trade->size < 0)
+            mantra_venue_time(time, &trade->venue_time_ns) || mantra_trade_done(decoder) != MANTRA_TRADES)
             return 0;
         const bool sold = MANTRA_JSON_EXPECT(&json, ",\"m\":true,\"M\":true");
         if (!sold && !MANTRA_JSON_EXPECT(&json, ",\"m\":false,\"M\":true"))
             return 0;
         trade->side = sold ? MANTRA_SELL : MANTRA_BUY;
-        decoder->first = decoder->last = trade->trade_id;
-        decoder->venue_time_ns = trade->venue_time_ns;
-        decoder->trade_count = 1;
     }
     const bool combined = json.end != text + size;
     if (!MANTRA_JSON_EXPECT(&json, "}") || json.at != json.end || (combined && *json.end != '}'))

@@ -129,36 +129,73 @@ mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size)
                                          : mantra_bitstamp_book(decoder, at, end, channel.kind);
 }
 
-/* A book message byte for byte as the venue spells it, up to the tail that was peeked at. 0: not so, or an error. */
+/* {"id":..} of a trade, and {"timestamp":..} of a book, as the venue spells them, up to the closing brace. */
+static inline bool
+mantra_bitstamp_usual_trade(mantra_decoder *decoder, mantra_json *json)
+{
+    const mantra_scale scale = decoder->scales[decoder->book];
+    mantra_print *trade = decoder->trades;
+    mantra_span number;
+    uint64_t other, type, time;
+    if (decoder->trade_capacity < 1 || !MANTRA_JSON_EXPECT(json, "{\"id\":") ||
+        mantra_integer(&json->at, json->end, &trade->trade_id) || !MANTRA_JSON_EXPECT(json, ",\"timestamp\":\"") ||
+        mantra_integer(&json->at, json->end, &other) || !MANTRA_JSON_EXPECT(json, "\",\"amount\":") ||
+        mantra_json_number(json, &number) || !MANTRA_JSON_EXPECT(json, ",\"amount_str\":\"") ||
+        mantra_decimal(&json->at, json->end, scale.size_decimals, &trade->size) ||
+        !MANTRA_JSON_EXPECT(json, "\",\"price\":") || mantra_json_number(json, &number) ||
+        !MANTRA_JSON_EXPECT(json, ",\"price_str\":\"") ||
+        mantra_decimal(&json->at, json->end, scale.price_decimals, &trade->price) ||
+        !MANTRA_JSON_EXPECT(json, "\",\"type\":") || mantra_integer(&json->at, json->end, &type) || type > 1 ||
+        !MANTRA_JSON_EXPECT(json, ",\"microtimestamp\":\"") || mantra_integer(&json->at, json->end, &time) ||
+        time > INT64_MAX / 1000 || !MANTRA_JSON_EXPECT(json, "\",\"buy_order_id\":") ||
+        mantra_integer(&json->at, json->end, &other) || !MANTRA_JSON_EXPECT(json, ",\"sell_order_id\":") ||
+        mantra_integer(&json->at, json->end, &other))
+        return false;
+    trade->side = type ? MANTRA_SELL : MANTRA_BUY;
+    trade->venue_time_ns = (int64_t)(time * 1000);
+    return mantra_trade_done(decoder) == MANTRA_TRADES;
+}
+
+static inline bool
+mantra_bitstamp_usual_book(mantra_decoder *decoder, mantra_json *json, int kind, mantra_image *image)
+{
+    uint64_t seconds;
+    int status = 0;
+    if (!MANTRA_JSON_EXPECT(json, "{\"timestamp\":\"") || mantra_integer(&json->at, json->end, &seconds) ||
+        !MANTRA_JSON_EXPECT(json, "\",\"microtimestamp\":\"") ||
+        mantra_integer(&json->at, json->end, &decoder->last) || !MANTRA_JSON_EXPECT(json, "\",\"bids\":") ||
+        decoder->last > INT64_MAX / 1000)
+        return false;
+    decoder->first = decoder->last;
+    decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
+    for (unsigned side = 0; side < 2 && status == 0; side++) {
+        if (side == 1 && !MANTRA_JSON_EXPECT(json, ",\"asks\":"))
+            return false;
+        status = kind == MANTRA_IMAGE
+                     ? mantra_image_side(decoder, json, image, side)
+                     : mantra_json_levels(decoder, json, side ? MANTRA_ASK : MANTRA_BID, 0, &image->text[side]);
+    }
+    return status == 0;
+}
+
+/* A message byte for byte as the venue spells it, up to the tail that was peeked at. 0: not so, or an error. */
 static inline int
 mantra_bitstamp_usual(mantra_decoder *decoder, const char *text, size_t size, mantra_span peeked)
 {
     const mantra_bitstamp_channel channel = mantra_bitstamp_read_channel(decoder, peeked);
-    const bool wanted = channel.book >= 0 && (channel.kind == MANTRA_DIFF || channel.kind == MANTRA_IMAGE);
     mantra_json json = {text, text + size};
     mantra_image image = {0};
-    uint64_t seconds;
-    int status = 0;
-    if (!wanted || text[size - 3] != 'a' || !MANTRA_JSON_EXPECT(&json, "{\"data\":{\"timestamp\":\"") ||
-        mantra_integer(&json.at, json.end, &seconds) || !MANTRA_JSON_EXPECT(&json, "\",\"microtimestamp\":\"") ||
-        mantra_integer(&json.at, json.end, &decoder->last) || !MANTRA_JSON_EXPECT(&json, "\",\"bids\":") ||
-        decoder->last > INT64_MAX / 1000)
+    if (channel.book < 0 || (text[size - 3] == 'e') != (channel.kind == MANTRA_TRADES) || /* "trade", "data" */
+        !MANTRA_JSON_EXPECT(&json, "{\"data\":"))
         return 0;
     mantra_decoder_begin(decoder);
     decoder->book = (uint32_t)channel.book;
-    decoder->first = decoder->last;
-    decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
-    for (unsigned side = 0; side < 2 && status == 0; side++) {
-        if (side == 1 && !MANTRA_JSON_EXPECT(&json, ",\"asks\":"))
-            return 0;
-        status = channel.kind == MANTRA_IMAGE
-                     ? mantra_image_side(decoder, &json, &image, side)
-                     : mantra_json_levels(decoder, &json, side ? MANTRA_ASK : MANTRA_BID, 0, &image.text[side]);
-    }
-    if (status || *json.at != '}' || json.at + sizeof "},\"channel\":\"" - 1 != peeked.text)
+    if (!(channel.kind == MANTRA_TRADES ? mantra_bitstamp_usual_trade(decoder, &json)
+                                        : mantra_bitstamp_usual_book(decoder, &json, channel.kind, &image)) ||
+        *json.at != '}' || json.at + sizeof "},\"channel\":\"" - 1 != peeked.text)
         return 0;
-    status = channel.kind == MANTRA_IMAGE ? mantra_image_finish(decoder, json.end, &image) : MANTRA_DIFF;
-    return status > 0 ? status : 0;
+    const int kind = channel.kind == MANTRA_IMAGE ? mantra_image_finish(decoder, json.end, &image) : channel.kind;
+    return kind > 0 ? kind : 0;
 }
 
 static inline int

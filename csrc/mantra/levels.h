@@ -137,8 +137,9 @@ mantra_json_skip_levels(mantra_json *json)
     return 0;
 }
 
-/* Read up to `depth` levels (0: all) of the array here into the decoder's changes; `text`: what was read, for the next
- * comparison. 0 or an error; after MANTRA_FINER and MANTRA_TOO_MANY the cursor stands anywhere. */
+/* Read up to `depth` levels (0: all) of the array here into the decoder's changes. `text`: what was read, for the next
+ * comparison; for that the cursor must stand at the bracket. 0 or an error; after MANTRA_FINER and MANTRA_TOO_MANY the
+ * cursor stands anywhere. */
 static inline int
 mantra_json_levels(mantra_decoder *decoder, mantra_json *json, uint8_t kind, uint32_t depth, mantra_span *text)
 {
@@ -146,8 +147,8 @@ mantra_json_levels(mantra_decoder *decoder, mantra_json *json, uint8_t kind, uin
     const mantra_places prices = mantra_places_of(scale.price_decimals), sizes = mantra_places_of(scale.size_decimals);
     mantra_change *start = decoder->changes + decoder->change_count, *change = start;
     mantra_change *full = decoder->changes + decoder->change_capacity;
+    text->text = json->at + 1;
     int more = mantra_json_enter(json, '[');
-    text->text = json->at - (more == 0);
     while (more > 0) {
         if (change == full)
             return MANTRA_TOO_MANY;
@@ -268,6 +269,19 @@ mantra_json_sides(mantra_decoder *decoder, const char *const at[2], const char *
     return kind == MANTRA_IMAGE ? mantra_image_finish(decoder, end, &image) : kind;
 }
 
+/* The one trade has been read: MANTRA_TRADES, or MANTRA_MALFORMED. */
+static inline int
+mantra_trade_done(mantra_decoder *decoder)
+{
+    const mantra_print *trade = decoder->trades;
+    if (trade->price <= 0 || trade->size < 0)
+        return MANTRA_MALFORMED;
+    decoder->first = decoder->last = trade->trade_id;
+    decoder->venue_time_ns = trade->venue_time_ns;
+    decoder->trade_count = 1;
+    return MANTRA_TRADES;
+}
+
 /* One trade of decoder->book whose id, side and time are known, from where its price and size stand. */
 static inline int
 mantra_json_trade(mantra_decoder *decoder, const char *price_at, const char *size_at, const char *end)
@@ -278,14 +292,7 @@ mantra_json_trade(mantra_decoder *decoder, const char *price_at, const char *siz
     int status = mantra_json_decimal(&price, scale.price_decimals, &trade->price);
     if (status == 0)
         status = mantra_json_decimal(&size, scale.size_decimals, &trade->size);
-    if (status)
-        return status;
-    if (trade->price <= 0 || trade->size < 0)
-        return MANTRA_MALFORMED;
-    decoder->first = decoder->last = trade->trade_id;
-    decoder->venue_time_ns = trade->venue_time_ns;
-    decoder->trade_count = 1;
-    return MANTRA_TRADES;
+    return status ? status : mantra_trade_done(decoder);
 }
 
 static inline void

@@ -161,7 +161,8 @@ cdef class Transport:
                 try:
                     if code == errno.EINPROGRESS:
                         self.transport.fd = sock.fileno()
-                        self.wait_for(select.POLLOUT, share)
+                        while self.wait_for(select.POLLOUT, share) != 1:
+                            pass        # a wake, of the look-up perhaps, is no connection
                         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 except TimeoutError as late:
                     error = late
@@ -177,12 +178,6 @@ cdef class Transport:
 
     def _resolve(self, host, port, int64_t deadline):
         """getaddrinfo, in a thread of its own: nothing else can end it."""
-        try:
-            socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-        except OSError:
-            pass
-        else:
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         found = []
 
         def look_up():
@@ -192,9 +187,12 @@ cdef class Transport:
                 found.append(error if isinstance(error, OSError) else socket.gaierror(0, str(error)))
             self.wake()
 
-        threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
+        thread = threading.Thread(target=look_up, name=f"resolve {host}", daemon=True)
+        thread.start()
         while not found:
             self.wait_for(0, deadline)
+        thread.join()
+        mantra_transport_clear_wake(&self.transport)        # it may come after the answer was found: nobody else's to hear
         if isinstance(found[0], OSError):
             raise found[0]
         return found[0]
@@ -430,36 +428,34 @@ cdef class Transport:
         except ssl.SSLCertVerificationError as error:
             raise ConnectError(f"{self.peer}: certificate refused: {error.verify_message}") from None
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
-            self.transport.read_events = wanted(want)
+            self.transport.read_events = select.POLLIN if isinstance(want, ssl.SSLWantReadError) else select.POLLOUT
             return MANTRA_AGAIN
         return 1
 
 
-cdef short wanted(want):
-    return select.POLLIN if isinstance(want, ssl.SSLWantReadError) else select.POLLOUT
+cdef ptrdiff_t python_call(mantra_transport *transport, short *events, str name, memory) noexcept:
+    try:
+        return getattr((<Transport>transport.session).python_tls, name)(memory)
+    except ssl.SSLWantReadError:
+        events[0] = select.POLLIN
+        return MANTRA_AGAIN
+    except ssl.SSLWantWriteError:
+        events[0] = select.POLLOUT
+        return MANTRA_AGAIN
+    except Exception as error:
+        return mantra_transport_fail(transport, errno.EPROTO, str(error).encode())
 
 
 cdef ptrdiff_t python_read(mantra_transport *transport, void *to, size_t room) noexcept with gil:
-    try:
-        session = (<Transport>transport.session).python_tls
-        got = session.recv_into(PyMemoryView_FromMemory(<char *>to, room, PyBUF_WRITE))
-        transport.more = session.pending() > 0
-        return got
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
-        transport.read_events = wanted(want)
-        return MANTRA_AGAIN
-    except Exception as error:
-        return mantra_transport_fail(transport, errno.EPROTO, str(error).encode())
+    cdef ptrdiff_t got = python_call(transport, &transport.read_events, "recv_into",
+                                     PyMemoryView_FromMemory(<char *>to, room, PyBUF_WRITE))
+    transport.more = got > 0 and (<Transport>transport.session).python_tls.pending() > 0
+    return got
 
 
 cdef ptrdiff_t python_write(mantra_transport *transport, const void *data, size_t size) noexcept with gil:
-    try:
-        return (<Transport>transport.session).python_tls.send(PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ))
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as want:
-        transport.write_events = wanted(want)
-        return MANTRA_AGAIN
-    except Exception as error:
-        return mantra_transport_fail(transport, errno.EPROTO, str(error).encode())
+    return python_call(transport, &transport.write_events, "send",
+                       PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ))
 
 
 def proxy_for(str host, bint secure) -> str:

@@ -6,14 +6,14 @@ for a URL is subscribed by frames. Books: diffs are numbered without holes, a RE
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from mantra.venues import venue
 from mantra.venues.venue import Control, Endpoints, Listing, Mode, Rate, Request, decimal_text
 
-BOOK_CHANNEL = {"book": "@depth@100ms", "top": "@depth20@100ms"}
 LONGEST_URL = 4000              # no limit is documented; web servers commonly refuse a request line beyond 8 kB
 STREAMS_PER_FRAME = 100
 SNAPSHOT_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
@@ -34,14 +34,14 @@ class Binance(venue.Venue):
     })
     # The venue pings every 20 s; with ours every 10 s two lost answers are noticed well within its minute.
     heartbeat, silence_s, max_age_s = venue.Heartbeat(None, 10.0), 25.0, 23.5 * 3600
+    book_channels = {"book": "{}@depth@100ms", "top": "{}@depth20@100ms"}  # noqa: RUF012
+    trade_channel = "{}@trade"
+    book_url = re.compile(r"/depth\?(?:.*&)?symbol=([^&]+)")
+    list_url = re.compile(r"/exchangeInfo(?:\?|$)")
     dense_trade_ids = True
     when_refused = ("Binance refuses this address or region; its market-data hosts may not: give --endpoints a file "
                     'with [binance] websocket = "wss://data-stream.binance.vision", '
                     'rest = "https://data-api.binance.vision"')
-
-    def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
-        suffixes = [BOOK_CHANNEL[mode]] + ["@trade"] * trades
-        return [symbol.lower() + suffix for symbol in symbols for suffix in suffixes]
 
     def _all_in_url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str | None:
         streams = "/".join(quote(channel, safe="@") for channel in self.channels(symbols, mode, trades))
@@ -81,16 +81,8 @@ class Binance(venue.Venue):
         limit, weight = next(((n, w) for n, w in SNAPSHOT_WEIGHTS if levels <= n), SNAPSHOT_WEIGHTS[-1])
         return Request(f"/api/v3/depth?symbol={quote(symbol)}&limit={limit}", weight)
 
-    def snapshot_symbol(self, url: str) -> str | None:
-        parts = urlsplit(url)
-        symbols = parse_qs(parts.query).get("symbol") if parts.path.endswith("/depth") else None
-        return symbols[0] if symbols else None
-
     def instruments_request(self) -> Request:
         return Request("/api/v3/exchangeInfo?showPermissionSets=false", 20)
-
-    def lists_instruments(self, url: str) -> bool:
-        return urlsplit(url).path.endswith("/exchangeInfo")
 
     def listings(self, answer: Any) -> list[Listing]:
         return [self._listing(row) for row in answer["symbols"]]

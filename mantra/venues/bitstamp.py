@@ -7,15 +7,14 @@ acknowledged and stays silent: symbols must come from the instrument list.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from mantra.venues import venue
 from mantra.venues.venue import Control, Endpoints, Listing, Mode, Rate, Request, decimal_text
-
-BOOK_CHANNEL = {"book": "diff_order_book_", "top": "order_book_"}
 
 
 class Bitstamp(venue.Venue):
@@ -32,12 +31,12 @@ class Bitstamp(venue.Venue):
     })
     # Quiet markets are silent for a minute; only the heartbeat, answered within a round trip, tells life.
     heartbeat, silence_s, max_age_s = venue.Heartbeat('{"event":"bts:heartbeat"}', 15.0), 25.0, 89 * 86400.0
+    book_channels = {"book": "diff_order_book_{}", "top": "order_book_{}"}  # noqa: RUF012
+    trade_channel = "live_trades_{}"
+    book_url = re.compile(r"/order_book/([^/?]+)/?(?:\?|$)")
+    list_url = re.compile(r"/(?:markets|trading-pairs-info)/?(?:\?|$)")
     dense_trade_ids = False
     when_refused = "Bitstamp refuses this address or region, and offers no other public host"
-
-    def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
-        prefixes = [BOOK_CHANNEL[mode]] + ["live_trades_"] * trades
-        return [prefix + symbol.lower() for symbol in symbols for prefix in prefixes]
 
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
         return self.endpoints.websocket
@@ -66,15 +65,8 @@ class Bitstamp(venue.Venue):
         """The whole book, whatever `levels`. The last parameter keeps a cached answer, up to 1 s old, away."""
         return Request(f"/api/v2/order_book/{quote(symbol)}/?group=1&_={uuid.uuid4().hex}")
 
-    def snapshot_symbol(self, url: str) -> str | None:
-        parts = urlsplit(url).path.strip("/").split("/")
-        return parts[-1] if len(parts) >= 2 and parts[-2] == "order_book" else None
-
     def instruments_request(self) -> Request:
         return Request("/api/v2/markets/")
-
-    def lists_instruments(self, url: str) -> bool:
-        return urlsplit(url).path.strip("/").split("/")[-1] in ("markets", "trading-pairs-info")
 
     def listings(self, answer: Any) -> list[Listing]:
         """Reads `/markets/`, and `/trading-pairs-info/` of before 2025, which recordings have."""

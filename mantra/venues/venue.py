@@ -9,11 +9,13 @@ A *symbol* is the venue's own REST spelling of an instrument, as `Listing.symbol
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Literal
+from urllib.parse import unquote
 
 from mantra.errors import VenueError
 
@@ -120,6 +122,10 @@ class Venue(ABC):
     live_trust: ClassVar[Mapping[Mode, int]]        # of a synchronised book
     home: ClassVar[Endpoints]                       # the real venue
     limits: ClassVar[Limits]
+    book_channels: ClassVar[Mapping[Mode, str]]     # "{}" stands for the symbol in lower case
+    trade_channel: ClassVar[str]                    # likewise
+    book_url: ClassVar[re.Pattern[str]]             # of a REST book, with its symbol
+    list_url: ClassVar[re.Pattern[str]]             # of a list of instruments, also of those that recordings have
     dense_trade_ids: ClassVar[bool]                 # ids of one symbol's trades rise by one: a jump is a loss
     when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
     modes: ClassVar[tuple[Mode, ...]] = ("book", "top")
@@ -134,9 +140,10 @@ class Venue(ABC):
     def __repr__(self) -> str:
         return f"<venue {self.name} at {self.endpoints.websocket}>"
 
-    @abstractmethod
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         """The venue's names of the channels of these feeds; their number counts against `limits.channels`."""
+        names = [self.book_channels[mode]] + [self.trade_channel] * trades
+        return [name.format(symbol.lower()) for symbol in symbols for name in names]
 
     @abstractmethod
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
@@ -158,17 +165,17 @@ class Venue(ABC):
     def snapshot(self, symbol: str, levels: int) -> Request:
         """The REST book, at least `levels` a side where the venue has and gives as many."""
 
-    @abstractmethod
     def snapshot_symbol(self, url: str) -> str | None:
         """Symbol of the book that a recorded GET of `url` fetched; None if it fetched something else."""
+        return unquote(found[1]) if (found := self.book_url.search(url)) else None
 
     @abstractmethod
     def instruments_request(self) -> Request:
         """The REST list of instruments."""
 
-    @abstractmethod
     def lists_instruments(self, url: str) -> bool:
         """Did a recorded GET of `url` fetch the list of instruments?"""
+        return self.list_url.search(url) is not None
 
     @abstractmethod
     def listings(self, answer: Any) -> list[Listing]:

@@ -283,7 +283,11 @@ def test_what_is_passed_over_can_not_bring_down_the_reader(skipped):
 def test_spaced_images_are_skipped_by_grammar():
     message = json.dumps({"stream": "btcusdt@depth20", "data": {"lastUpdateId": 1, "bids": levels(30, 1000, -1),
                                                                 "asks": levels(30, 1001)}}).encode()
-    assert len(binance(depth=4).decode(message).changes) == 8
+    decoder = binance(depth=4)
+    assert len(decoder.decode(message).changes) == 8
+    assert decoder.decode(message).kind is Decoding.UNCHANGED
+    decoder, empty = binance(depth=4), binance_image([], levels(2)).replace(b"[]", b"[ \n ]")
+    assert [decoder.decode(empty).kind for _ in range(2)] == [Decoding.IMAGE, Decoding.UNCHANGED]
 
 
 def test_images_too_long_to_remember_are_read_every_time():
