@@ -16,7 +16,8 @@ from mantra.core.merge cimport mantra_merge_next, mantra_merge_ready
 from mantra.core.messages cimport MANTRA_FROM_SNAPSHOT, MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
 from mantra.core.queue cimport Queue, mantra_consume, mantra_consumer, mantra_consumer_at, mantra_produce, mantra_produced
 from mantra.core.tracking cimport (
-    mantra_publisher, mantra_published_cycles, mantra_source, mantra_stamp, mantra_tracker, mantra_tracker_idle, mantra_tracker_took,
+    mantra_publisher, mantra_published_cycles, mantra_source, mantra_stamp, mantra_tracker, mantra_tracker_idle,
+    mantra_tracker_took,
 )
 from mantra.core.vector cimport mantra_vector_read, mantra_vector_write
 

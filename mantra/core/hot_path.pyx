@@ -71,8 +71,8 @@ cdef class Feed:
     def __cinit__(self, str name not None, *, int venue, str decoder not None, str scheme not None, int live_trust,
                   int publisher, Clock clock not None, Doorbell doorbell not None, Row ledger not None,
                   Producer updates not None, Producer trades not None, Producer tops not None,
-                  Vector latest_tops not None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0, bint dense_trades=False,
-                  int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
+                  Vector latest_tops not None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0,
+                  bint dense_trades=False, int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
                   double cross_seconds=1.0, int snapshot_levels=0, bint looks_twice=False):
         cdef mantra_feed *feed = &self.feed
         cdef uint32_t slots = 16

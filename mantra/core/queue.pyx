@@ -53,7 +53,8 @@ cdef class Queue(Shared):
         """Open for consuming; `write`: also for producing. RegionError: there is none; LayoutMismatch: another build's."""
         return Queue(Region.open(name, kind="queue", write=write))
 
-    def producer(self, publisher: int = 0, *, doorbell: Doorbell | None = None, tracker: Tracker | None = None) -> Producer:
+    def producer(self, publisher: int = 0, *, doorbell: Doorbell | None = None,
+                 tracker: Tracker | None = None) -> Producer:
         """Become a producer, number `publisher` (16 bits), ringing `doorbell` after batches. RegionError: no room for one.
 
         `tracker`: of the actor that produces. It stamps every message; `publisher` is its own."""
@@ -124,7 +125,7 @@ cdef class Producer:
             mantra_producer_close(&self.producer)
 
     def produce(self, message: Message | Buffer) -> None:
-        """Publish a message of the queue's kind, or its bytes: as it is, unless a tracker stamps it. TypeError, ValueError."""
+        """Publish a message of the queue's kind, or its bytes, as it is unless a tracker stamps it. TypeError, ValueError."""
         cdef uint64_t[SCRATCH] raw
         if not self.claimed:
             raise RegionError("this producer is closed")
