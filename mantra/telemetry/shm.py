@@ -136,7 +136,7 @@ def _percentiles(told: Told, limit: int) -> Iterator[Told]:
 def _page(told: Told, limit: int) -> Iterator[Told]:
     clock = Clock.open(told["name"])
     yield {"kind": clock.kind, "mhz": round(clock.mhz, 6), "utc": _utc(clock.utc_ns()), "drift_ppb": clock.drift_ppb,
-           "error_ns": clock.error_ns}
+           "error_ns": clock.error_ns, "steps": clock.steps}
 
 
 def _meter(told: Told, limit: int) -> Iterator[Told]:
