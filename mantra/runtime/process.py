@@ -103,7 +103,7 @@ class Process(Actor):
         return 0
 
     def wake(self) -> None:
-        if (process := self._process) is not None and process.poll() is None:
+        if (process := self._process) is not None and process.poll() is None and self._killer is None:
             process.terminate()
             self._killer = threading.Timer(END_WITHIN_S, process.kill)
             self._killer.start()
@@ -124,6 +124,8 @@ class Process(Actor):
         while not select.select([self._pipe], [], [], 0.2)[0]:
             if self._process.poll() is not None:
                 return None
+            if self.stopping.is_set():      # since before there was a process to wake
+                self.wake()
         try:
             heard = pickle.load(self._pipe)
         except (EOFError, pickle.UnpicklingError):      # killed in the middle of a word

@@ -178,13 +178,18 @@ class Tile:
             self._failed(what, error)
 
     def _failed(self, what: str, error: BaseException) -> None:
-        """Tell of it once, with its traceback, and count it."""
+        """Tell of it once, with its traceback from the actor on, and count it."""
+        if what == "setup" and self._stopping.is_set():
+            return      # it was interrupted
         self.failures += 1
         if what != "teardown":
             self.error = error
         if not (isinstance(error, Failed) and error.told):
-            trace = None if isinstance(error, Failed | ConfigurationError) else error
-            log.error("%s failed in its %s: %s", self.name, what, error or type(error).__name__, exc_info=trace)
+            trace = error.__traceback__
+            while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+                trace = trace.tb_next
+            log.error("%s failed in its %s: %s", self.name, what, error or type(error).__name__,
+                      exc_info=None if isinstance(error, Failed | ConfigurationError) else (type(error), error, trace))
 
     def _pause(self) -> float | None:
         """Seconds until it is tried again; None: it is not."""
