@@ -231,8 +231,9 @@ class Bench:
                     self.take(f"{key}{name}_ns", samples)
 
     def throughput(self) -> None:
-        """as many messages a second as one consumer on another core takes without losing any"""
-        if not self.enough(2, "messages_per_second"):
+        """as many messages a second as one consumer on another core takes without losing any; the least and the most,
+              too: a consumer right behind the producer takes each line from it, one that lags reads on at full speed"""
+        if not self.enough(2, "messages_per_second", "throughput.least", "throughput.most"):
             return
         turns, each, rates = self.turns(50), 200_000, list[float]()
         course, queue = Course.create(), Queue.create(None, "update", LONG)
@@ -248,6 +249,8 @@ class Bench:
                 course.stop()
             drained.result()
         self.take("messages_per_second", rates)
+        self.take("throughput.least", rates, min(rates))
+        self.take("throughput.most", rates, max(rates))
 
     def elsewhere(self) -> ThreadPoolExecutor:
         """A thread on another core."""
