@@ -291,6 +291,8 @@ class Collector:
         self._watches: dict[str, Watch] = {}
         self._queues: dict[str, Queue] = {}
         self._messages: dict[str, str] = {}
+        self._holes: dict[str, int] = {}        # of each queue when it was found, or at the last reset
+        self._histograms: dict[Hashable, Histogram] = {}
         self._baselines: dict[Hashable, Histogram] = {}
         self._told: dict[Hashable, tuple[int, Distribution]] = {}
         self._scratch = np.empty(RECORDS, DTYPES["timing"])
@@ -320,9 +322,11 @@ class Collector:
             with contextlib.suppress(MantraError):          # gone again, or of another build
                 self._queues[name] = queue = Queue.open(prefix + name)
                 self._messages[name] = infos[name].layout.partition(" ")[0]
+                self._holes[name] = queue.abandoned + queue.burnt
                 if self._messages[name] == "timing":
                     self._watches[name] = Watch(queue)
-        self._histograms = dict[Hashable, Histogram]([*self.run.histograms().items(), *self.run.timers().items()])
+        with contextlib.suppress(MantraError):              # the run ends
+            self._histograms = dict[Hashable, Histogram]([*self.run.histograms().items(), *self.run.timers().items()])
         self._list_at = began + max(1.0, 50 * (self._seconds() - began))
 
     def queues(self) -> dict[str, tuple[Queue, str]]:
@@ -357,6 +361,7 @@ class Collector:
         """Begin all distributions, and what is counted here, anew."""
         for watch in self._watches.values():
             watch.reset()
+        self._holes = {name: queue.abandoned + queue.burnt for name, queue in self._queues.items()}
         self._baselines = {key: histogram.copy() for key, histogram in self._histograms.items()}
         self._told.clear()
         self._since = self._seconds()
@@ -376,7 +381,8 @@ class Collector:
         run, now, clock = self.run, int(self._seconds() * SECOND), self.run.clock
         utc_ns = clock.utc_ns()
         readers: dict[int, list[Reader]] = {}
-        heads = {queue.number: produced[name] for name, (queue, _) in queues.items()}
+        heads = {queue.number: (produced[name], queue.abandoned + queue.burnt - self._holes[name])
+                 for name, (queue, _) in queues.items()}
         actors = tuple(self._actor(row, heads, readers, now) for row in run.actors())
         meters = {key: self._distribution(key, histogram) for key, histogram in self._histograms.items()}
         return Snapshot(
@@ -390,20 +396,24 @@ class Collector:
             tuple(Meter(*key, value, 0.0) for key, value in sorted(run.gauges().items())),
             {key: told for key, told in meters.items() if isinstance(key, str)})
 
-    def _actor(self, row: ActorRow, heads: Mapping[int, int], readers: dict[int, list[Reader]], now: int) -> Actor:
-        """One actor; adds it to the `readers` of each queue that it takes from."""
-        watch, name, state, lag = self._watches.get(f"timings.{row.name}"), row.name, ActorState(row.state), 0
+    def _actor(self, row: ActorRow, heads: Mapping[int, tuple[int, int]], readers: dict[int, list[Reader]],
+               now: int) -> Actor:
+        """One actor; adds it to the `readers` of each queue that it takes from. `heads`: what was produced there, and
+        how many positions hold nothing: who jumps over these loses nothing."""
+        watch, name, state = self._watches.get(f"timings.{row.name}"), row.name, ActorState(row.state)
         told = (name, row.kind, row.number, row.pid, row.core, state.name.lower(), row.restarts, row.failures)
         if watch is None:
             return Actor(*told, 0.0, 0.0, 0, 0, Distribution(), Distribution(), 0)
+        mine = []
         for number, position in watch.positions.items() if state != ActorState.STOPPED else ():
-            behind = max(heads.get(number, position) - position, 0)
-            lag += behind
-            readers.setdefault(number, []).append(Reader(
-                name, behind, self._rates.of((name, number), watch.taken[number], now), watch.overruns[number]))
+            head, holes = heads.get(number, (position, 0))
+            mine.append(Reader(name, max(head - position, 0), self._rates.of((name, number), watch.taken[number], now),
+                               max(watch.overruns[number] - holes, 0)))
+            readers.setdefault(number, []).append(mine[-1])
         busy_ns = watch.busy * 1_000 / self.run.clock.mhz
         return Actor(*told, self._rates.of((name, "messages"), watch.messages, now),
-                     min(self._rates.of((name, "busy"), busy_ns, now) / SECOND, 1.0), lag, sum(watch.overruns.values()),
+                     min(self._rates.of((name, "busy"), busy_ns, now) / SECOND, 1.0),
+                     sum(reader.lag for reader in mine), sum(reader.overruns for reader in mine),
                      self._distribution(watch.latency, watch.latency),
                      self._distribution(watch.processing, watch.processing), watch.missed)
 
