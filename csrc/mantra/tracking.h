@@ -14,8 +14,8 @@
  * for the loads before it. Where messages waited on another core's lines, their least hundredth seemed 23 ns old by it
  * and was 115, and some seemed not to be published yet. So the counter is read once per message consumed and once per
  * message produced, and costs what it costs. A lag (what waits in the queue) is for who looks: the producer's line is
- * not touched here. A hop of 64-byte messages (consume, produce) takes 9 ns, with its stamp 29, timed 55: the second
- * stamp and the record. A venue's message is stamped anyway: 5 more of 196 (bench/bench_timing.py). */
+ * not touched here. A hop of 64-byte messages (consume, produce) takes 8 ns, with its stamp 27, timed 50: the second
+ * stamp and the record. A venue's message is stamped anyway: 5 to 10 more of 193 (bench/bench_timing.py). */
 #ifndef MANTRA_TRACKING_H
 #define MANTRA_TRACKING_H
 
