@@ -26,7 +26,7 @@ produce_many(mantra_producer *producer, const void *message)
 size_t
 consume(mantra_consumer *consumer, void *message)
 {
-    return mantra_consume_run_of(consumer, message, 1, WORDS);
+    return mantra_consume_run(consumer, message, 1);
 }
 
 void

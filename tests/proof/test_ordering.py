@@ -21,8 +21,8 @@ import pytest
 from .ordering import build, missing, sites
 
 SCENARIOS = ("single", "succession_of_single", "many", "many_unlapped", "many_killed", "succession_of_many", "heir",
-             "leaving", "again", "joining", "doorbell", "ending",
-             "seqlock", "vector_single", "vector_many", "vector_killed")
+             "leaving", "again", "joining", "runs", "doorbell", "ending", "seqlock",
+             "vector_single", "vector_many", "vector_killed")
 DEEP = os.environ.get("MANTRA_PROOF") == "deep"
 NEEDED = {
     "seqlock_begin: release thread_fence": "seqlock",
@@ -41,8 +41,8 @@ NEEDED = {
     "consumer_ready: acquire load": "leaving",
     "consumer_peek: acquire load": "single",
     "consumer_peek: acquire thread_fence": "single",
-    "consume_run_of: acquire load": "single",
-    "consume_run_of: acquire thread_fence": "single",
+    "consume_run: acquire load": "runs",
+    "consume_run: acquire thread_fence": "runs",
     "vector_claim: acq_rel compare_exchange_strong": "vector_many",
     "vector_begin: release store": "vector_single",
     "vector_begin: release thread_fence": "vector_single",
