@@ -6,10 +6,11 @@ A feed of a named run takes Bitstamp diffs out of memory, each of which changes 
 messages (--rate 0: without a pause), timed and published as in a running system; on one core, while on another run
 
     timekeeper     mantra timekeeper, a picture every half second
+    metrics        the exporter for Prometheus, scraped four times a second
     polled         a process that reads all of every queue, looking every half millisecond
     followed       a process that reads all of every queue and sleeps on the run's doorbell until more is there: the
                    feed then wakes it, a system call each time
-    all            these three together
+    all            all of these together
 
 Readers are stopped (SIGSTOP) while it is not their turn; turns alternate, so that all meet the same machine. The
 ratio is of medians of the bursts' times. Checked: every message was published, and readers account for every position.
@@ -17,13 +18,16 @@ ratio is of medians of the bursts' times. Checked: every message was published, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +66,15 @@ def read(run: str, follow: bool) -> None:
         lost = sum(each.lost for each in readers)
         right = started + count + lost == sum(each.position for each in readers)
         print(json.dumps({"read": count, "lost": lost, "right": right}), flush=True)
+
+
+def scrape(address: str) -> None:
+    """As Prometheus does, more often."""
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/metrics") as answer:
+            assert b"mantra_feed_messages_total" in answer.read()
+            print("ready", flush=True)
+        time.sleep(0.25)
 
 
 class Load:
@@ -104,19 +117,24 @@ def main() -> None:
     parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
-        return read(options.read[0], options.read[1] == "follow")
+        what, how = options.read
+        return scrape(what) if how == "scrape" else read(what, how == "follow")
     use = cores()
     if len(use) < 2:
         sys.exit("bench_disturbance: needs two cores")
     run = f"disturbance-{os.getpid()}"
     load = Load(run, options.rate)
     us = [sys.executable, __file__, "--read", run]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     commands = {"timekeeper": [sys.executable, "-m", "mantra", "timekeeper", run, "--plain", "--interval", "0.5"],
-                "polled": [*us, "poll"], "followed": [*us, "follow"]}
-    cases = {"alone": [], **{name: [name] for name in commands}, "all": list(commands)}
+                "metrics": [sys.executable, "-m", "mantra.telemetry.metrics", "--run", run, "--listen", address],
+                "scraper": [*us[:3], address, "scrape"], "polled": [*us, "poll"], "followed": [*us, "follow"]}
+    cases = {"alone": [], "timekeeper": ["timekeeper"], "metrics": ["metrics", "scraper"], "polled": ["polled"],
+             "followed": ["followed"], "all": list(commands)}
     os.sched_setaffinity(0, {use[1]})       # children inherit it
-    readers = {name: subprocess.Popen(command, text=True, stdout=subprocess.DEVNULL if name == "timekeeper" else
-                                      subprocess.PIPE) for name, command in commands.items()}
+    readers = {name: subprocess.Popen(command, text=True, stdout=subprocess.DEVNULL if name in ("timekeeper", "metrics")
+                                      else subprocess.PIPE) for name, command in commands.items()}
     os.sched_setaffinity(0, {use[0]})
     found: dict[str, list[list[float]]] = {name: [] for name in cases}
     try:

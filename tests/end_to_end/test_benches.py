@@ -32,6 +32,6 @@ def test_every_peer_that_is_installed_gives_back_what_it_was_given() -> None:
 
 def test_readers_of_a_feed_under_load_account_for_every_position() -> None:
     result = ran("bench_disturbance.py", "--turns", "1")
-    assert result["cases"].keys() == {"alone", "timekeeper", "polled", "followed", "all"}
+    assert result["cases"].keys() == {"alone", "timekeeper", "metrics", "polled", "followed", "all"}
     assert all(reader["right"] and reader["read"] for reader in result["readers"].values())
     assert not Region.list("disturbance-")
