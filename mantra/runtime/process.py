@@ -10,21 +10,20 @@ What the actor logs and raises comes out of the run's own log. When its process 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import logging.handlers
 import os
 import pickle
 import pkgutil
 import queue
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mantra.core.region import Region, process_identity
 from mantra.errors import ConfigurationError, MantraError
@@ -50,7 +49,6 @@ def make(node: Node, kind: Any = None) -> Actor:
         except Exception as error:
             raise ConfigurationError(f"{node.name}: cannot import {node.kind}: {error}") from error
     try:
-        inspect.signature(kind).bind(node.name, node.reads, node.writes, **node.options)
         actor = kind(node.name, node.reads, node.writes, **node.options)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{node.name}: {node.kind}: {error}") from error
@@ -67,7 +65,7 @@ class Process(Actor):
         self._node = node
         self._process: subprocess.Popen[bytes] | None = None
         self._killer: threading.Timer | None = None
-        self._pipe: IO[bytes] | None = None
+        self._pipe: Connection | None = None
         self._why: tuple[type[MantraError], str] | None = None
 
     def setup(self, spine: Spine) -> None:
@@ -75,15 +73,13 @@ class Process(Actor):
         if spine.run is None:
             raise ConfigurationError(f"{self.name}: a private run cannot be joined by another process")
         spine.timings(self.name)
-        reader, writer = os.pipe()
-        self._pipe = os.fdopen(reader, "rb", 0)
-        given = (sys.path, self._node, spine.run, spine.number, writer, logging.getLogger().getEffectiveLevel())
+        self._pipe, writer = Pipe(duplex=False)
+        level = logging.getLogger().getEffectiveLevel()
+        given = (sys.path, self._node, spine.run, spine.number, writer.fileno(), level)
         try:
-            try:
-                self._process = child.spawn("mantra.runtime.process", [self.name, self._node.kind], pass_fds=(writer,),
-                                            given=pickle.dumps(given))
-            finally:
-                os.close(writer)
+            with writer:
+                self._process = child.spawn("mantra.runtime.process", [self.name, self._node.kind],
+                                            pass_fds=(writer.fileno(),), given=pickle.dumps(given))
             self.identity = process_identity(self._process.pid)
             while (heard := self._hear()) is not None:
                 if heard == "ready":
@@ -121,14 +117,14 @@ class Process(Actor):
         """The next thing that the process says; None: it has ended (the pipe does not tell: its forks have it)."""
         assert self._pipe is not None
         assert self._process is not None
-        while not select.select([self._pipe], [], [], 0.2)[0]:
+        while not self._pipe.poll(0.2):
             if self._process.poll() is not None:
                 return None
             if self.stopping.is_set():      # since before there was a process to wake
                 self.wake()
         try:
-            heard = pickle.load(self._pipe)
-        except (EOFError, pickle.UnpicklingError):      # killed in the middle of a word
+            heard: object = self._pipe.recv()
+        except (EOFError, OSError):
             self._process.wait()
             return None
         if isinstance(heard, logging.LogRecord):
@@ -157,12 +153,15 @@ class Teller(logging.handlers.QueueHandler):
 
     def __init__(self, pipe: int) -> None:
         super().__init__(queue.SimpleQueue())
-        self._pipe = os.fdopen(pipe, "wb")
+        self._pipe = Connection(pipe, readable=False)
 
     def enqueue(self, record: object) -> None:
-        with contextlib.suppress(BrokenPipeError):      # the run is gone, and we soon
-            self._pipe.write(pickle.dumps(record))
-            self._pipe.flush()
+        self.acquire()
+        try:
+            with contextlib.suppress(BrokenPipeError):      # the run is gone, and we soon
+                self._pipe.send(record)
+        finally:
+            self.release()
 
 
 def main() -> int:

@@ -205,7 +205,7 @@ def test_a_shared_queue_has_a_writer_on_a_thread_and_one_in_a_process(live):
 
 
 @pytest.mark.parametrize(("node", "says"), [
-    (fade(PROCESS, "braeks = 1"), "fade: my_actors:Fade: got an unexpected keyword argument 'braeks'"),
+    (fade(PROCESS, "braeks = 1"), "fade: my_actors:Fade: Fade.__init__() got an unexpected keyword argument 'braeks'"),
     (fade(THREAD).replace("my_actors", "your_actors"), "cannot import your_actors:Fade: No module named 'your_actors'"),
 ])
 def test_a_node_that_cannot_be_is_one_line_and_exit_2(live, node, says):
