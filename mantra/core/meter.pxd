@@ -15,11 +15,14 @@ cdef extern from "mantra/meter.h" nogil:
     void mantra_meter_set(mantra_meter *meter, double value)
 
 
-cdef class Counter(Shared):
+cdef class Meter(Shared):
     cdef mantra_meter *meter
 
-cdef class Gauge(Shared):
-    cdef mantra_meter *meter
+cdef class Counter(Meter):
+    pass
+
+cdef class Gauge(Meter):
+    pass
 
 cdef class Timer:
     cdef readonly Histogram histogram

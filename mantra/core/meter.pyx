@@ -7,27 +7,29 @@ from mantra.core.histogram cimport Histogram, mantra_histogram_record
 from mantra.core.region cimport Region
 
 
-cdef Region _made(str kind, name):
-    return Region.create(name, sizeof(mantra_meter), kind=kind, layout=f"{kind}: 8 bytes", fingerprint=1,
-                         slot_bytes=sizeof(mantra_meter), capacity=1)
-
-
 @cython.no_gc
-cdef class Counter(Shared):
-    """Counts up, in one process; everybody reads."""
+cdef class Meter(Shared):
+    """Base of the two that hold a number: written in one process, read by everybody."""
 
     def __cinit__(self, Region region):
         self.meter = <mantra_meter *>region.payload()
 
-    @staticmethod
-    def create(str name = None) -> Counter:
-        """A counter at 0 in shared memory, or private without a name. RegionError."""
-        return Counter(_made("counter", name))
+    @classmethod
+    def create(cls, name: str | None = None) -> Self:
+        """One at 0 in shared memory, or private without a name. RegionError."""
+        kind = cls.__name__.lower()
+        return cls(Region.create(name, sizeof(mantra_meter), kind=kind, layout=f"{kind}: 8 bytes", fingerprint=1,
+                                 slot_bytes=sizeof(mantra_meter), capacity=1))
 
-    @staticmethod
-    def open(str name not None) -> Counter:
-        """Read another process's. RegionError: there is none."""
-        return Counter(Region.open(name, kind="counter", fingerprint=1))
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """Read another process's. RegionError: there is none; LayoutMismatch."""
+        return cls(Region.open(name, kind=cls.__name__.lower(), fingerprint=1))
+
+
+@cython.no_gc
+cdef class Counter(Meter):
+    """Counts up."""
 
     def add(self, uint64_t n = 1) -> None:
         """Count `n` more."""
@@ -41,21 +43,8 @@ cdef class Counter(Shared):
 
 
 @cython.no_gc
-cdef class Gauge(Shared):
-    """A float that goes up and down, set in one process; everybody reads."""
-
-    def __cinit__(self, Region region):
-        self.meter = <mantra_meter *>region.payload()
-
-    @staticmethod
-    def create(str name = None) -> Gauge:
-        """A gauge at 0.0 in shared memory, or private without a name. RegionError."""
-        return Gauge(_made("gauge", name))
-
-    @staticmethod
-    def open(str name not None) -> Gauge:
-        """Read another process's. RegionError: there is none."""
-        return Gauge(Region.open(name, kind="gauge", fingerprint=1))
+cdef class Gauge(Meter):
+    """A float that goes up and down."""
 
     def set(self, double value) -> None:
         """It is `value` now."""
