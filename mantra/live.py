@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import json
 import logging
+import logging.handlers
 import signal
 import sys
 import threading
@@ -114,6 +115,10 @@ def live(options: argparse.Namespace) -> int:
             services["metrics"] = ["--listen", options.metrics] if options.metrics else []
         if not options.headless and sys.stdout.isatty():
             services["terminal"] = ["--banner", banner]
+            if sys.stderr.isatty():     # what is logged would be drawn over: it is shown when the terminal has left
+                held = logging.handlers.MemoryHandler(1_000, logging.CRITICAL + 1, logging.root.handlers[0])
+                logging.root.handlers[:] = [held]
+                stack.callback(held.close)
         system = System(settings, services=services, table=table)
         started = time.monotonic()
         with system:
