@@ -5,8 +5,9 @@
 One way is half of a round trip, each measured; throughput is the time until the reader has the last of a burst. All
 peers take turns, so that all meet the same machine; both ends are pinned, and the reader checks every byte it is told.
 Who polls answers soonest and takes a whole core for it; who sleeps is woken by the system, which costs more than the
-message. In a burst it is the other way round: who polls stays right behind the sender and takes the message's line from
-it each time, who is woken finds many. Between threads nobody polls: a polling Python thread would keep the GIL.
+message; mantra's wait() looks for some microseconds before it sleeps ("both"). In a burst it is the other way round: who
+polls stays right behind the sender and takes the message's line from it each time, who is woken finds many. Between
+threads nobody polls: a polling Python thread would keep the GIL from the other.
 """
 from __future__ import annotations
 
@@ -76,8 +77,8 @@ class Mantra:
             each.close()
 
 
-class MantraAsleep(Mantra):
-    waits, threads = "sleeps", True
+class MantraWaits(Mantra):
+    waits, threads = "both", True
 
     def end(self, side: int) -> End:
         bells = [Doorbell.open(f"{self.name}.bell{way}") for way in range(2)]
@@ -257,10 +258,10 @@ class Iceoryx:
 
 
 PEERS: dict[str, type[Any]] = {
-    "mantra": Mantra, "mantra, asleep": MantraAsleep, "SharedMemory ring in Python": Ring, "iceoryx2": Iceoryx,
+    "mantra": Mantra, "mantra, wait()": MantraWaits, "SharedMemory ring in Python": Ring, "iceoryx2": Iceoryx,
     "pyzmq ipc": Zmq, "multiprocessing.Pipe": Pipes, "multiprocessing.Queue": Queues,
 }
-THREADS: dict[str, type[Any]] = {"mantra, asleep": MantraAsleep, "queue.SimpleQueue": Simple, "pyzmq inproc": ZmqInside}
+THREADS: dict[str, type[Any]] = {"mantra, wait()": MantraWaits, "queue.SimpleQueue": Simple, "pyzmq inproc": ZmqInside}
 
 
 def answer(peer: Any, control: Any, core: int) -> None:
@@ -329,8 +330,9 @@ class Pair:
 
 
 def run(peers: dict[str, type[Any]], use: list[int], turns: int, threads: bool) -> dict[str, dict[str, float]]:
-    pairs = []
+    pairs, before = [], os.sched_getaffinity(0)
     with contextlib.ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, before)
         for number, (name, kind) in enumerate(peers.items()):
             try:
                 peer = kind(f"peers-{os.getpid()}-{number}")
@@ -339,6 +341,7 @@ def run(peers: dict[str, type[Any]], use: list[int], turns: int, threads: bool) 
                 print(f"{name}: not installed ({missing})", file=sys.stderr)
                 continue
             stack.callback(pairs[-1].close)
+        os.sched_setaffinity(0, {use[0]})       # only now: processes inherit it, and on one core nobody would spin
         for _ in range(turns):
             for pair in pairs:
                 pair.turn()
@@ -359,12 +362,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args()
-    use, before = cores()[:2], os.sched_getaffinity(0)
+    use = cores()[:2]
     if len(use) < 2:
         sys.exit("bench_peers: needs two cores")
-    os.sched_setaffinity(0, {use[0]})
     results = {"processes": run(PEERS, use, options.turns, False), "threads": run(THREADS, use, options.turns, True)}
-    os.sched_setaffinity(0, before)
     for kind, rows in results.items():
         show(f"one way, between {kind}", rows)
     if options.json:

@@ -25,7 +25,7 @@ def ran(name: str, *options: str) -> Any:
 
 def test_every_peer_that_is_installed_gives_back_what_it_was_given() -> None:
     result = ran("bench_peers.py", "--turns", "1")
-    assert result["processes"].keys() >= {"mantra", "mantra, asleep", "multiprocessing.Queue", "multiprocessing.Pipe"}
+    assert result["processes"].keys() >= {"mantra", "mantra, wait()", "multiprocessing.Queue", "multiprocessing.Pipe"}
     assert all(row["per_second"] > 0 for rows in result.values() for row in rows.values())
     assert not Region.list("peers-")
 
