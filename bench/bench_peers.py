@@ -5,8 +5,8 @@
 One way is half of a round trip, each measured; throughput is the time until the reader has the last of a burst. All
 peers take turns, so that all meet the same machine; both ends are pinned, and the reader checks every byte it is told.
 Who polls answers soonest and takes a whole core for it; who sleeps is woken by the system, which costs more than the
-message; mantra's wait() looks for some microseconds before it sleeps ("both"). In a burst it is the other way round: who
-polls stays right behind the sender and takes the message's line from it each time, who is woken finds many. Between
+message; mantra's wait() looks for some microseconds before it sleeps ("both"). In a burst it is the other way round:
+who polls stays right behind the sender and takes the message's line from it each time, who is woken finds many. Between
 threads nobody polls: a polling Python thread would keep the GIL from the other.
 """
 from __future__ import annotations
