@@ -481,8 +481,9 @@ mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
         if (atomic_load_explicit(&slot->version, memory_order_relaxed) != version)
             break;
     }
+    if (position != from) /* it has moved on; while it has not, mantra_consume counts how often it looked */
+        consumer->stuck = 0;
     consumer->position = position;
-    consumer->stuck = 0;
     return (size_t)(position - from);
 }
 
