@@ -2,6 +2,7 @@
  * does not look at the version twice is caught. */
 // threads
 #include <pthread.h>
+#include <sched.h>
 
 #include "check.h"
 #include "mantra/queue.h"
@@ -50,7 +51,9 @@ peek_broken(const mantra_consumer *consumer, void *message)
     uint64_t lap = mantra_queue_lap(&consumer->queue, consumer->position);
     if (version >> MANTRA_LAP_SHIFT != lap || version & MANTRA_WRITING)
         return version >> MANTRA_LAP_SHIFT > lap ? -1 : 0;
-    mantra_words_load(slot->words, message, consumer->queue.words);
+    mantra_words_load(slot->words, message, 8);
+    sched_yield(); /* so that it is caught soon, however fast the copy */
+    mantra_words_load(slot->words + 8, (uint64_t *)message + 8, consumer->queue.words - 8);
     return 1;
 }
 
