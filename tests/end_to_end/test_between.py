@@ -81,7 +81,7 @@ def test_a_snapshot_that_cannot_be_had_is_asked_for_again(between, kind):
     asked = []
 
     def rest(path):
-        if "book" in path or "depth" in path:
+        if "order_book" in path or "depth" in path:         # not what the judge asks the simulator
             asked.append(path)
             if len(asked) <= len(answers):
                 return answers[len(asked) - 1]
