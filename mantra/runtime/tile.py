@@ -119,7 +119,7 @@ class Tile:
         if self.policy.core is not None:
             os.sched_setaffinity(0, {self.policy.core})     # 0: this thread
         while True:
-            if self.error is None:
+            if self._is_set_up:
                 self._guarded("step", self._loop)
             self._tear_down()
             if self._stopping.is_set():

@@ -154,6 +154,23 @@ def test_an_actor_that_fails_is_made_anew_when_its_policy_says_so(spine, caplog,
     assert caplog.text.count("Traceback") == 2
 
 
+def test_one_that_is_stopped_in_the_middle_of_its_restart_does_not_step(spine, caplog):
+    class Slow(Worker):
+        def setup(self, spine):
+            super().setup(spine)
+            assert not self.stopping.wait(10), "stopped"
+
+    made = [Worker("step"), Slow()]
+    tile = Tile(made[0], spine, Policy(restart="on-failure", pause_ms=1), again=lambda: made[1])
+    tile.setup()
+    tile.start()
+    until(lambda: made[1].happened)
+    tile.stop()
+    assert tile.join(10)
+    assert made[1].happened == ["setup"]
+    assert tile.failures == 1
+
+
 def test_one_that_fails_too_often_has_failed_for_good(spine, caplog):
     tile, made = restarted(spine, Policy(restart="on-failure", pause_ms=1, most_restarts=3), "step", 99)
     assert tile.join(10)
