@@ -187,8 +187,8 @@ def main() -> int:
             tile.setup()
             if tile.error is None:
                 teller.enqueue("ready")
-            tile.start()        # not on this thread: signals are to be heard whatever the actor does
             with contextlib.suppress(KeyboardInterrupt):
+                tile.start()        # not on this thread: signals are to be heard whatever the actor does
                 while tile.running:
                     time.sleep(0.05)    # an interrupted join would take the thread for ended (CPython 3.11)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -201,7 +201,8 @@ def main() -> int:
     except KeyboardInterrupt:
         pass
     except MantraError as error:
-        teller.enqueue((type(error), str(error)))
+        kind = ConfigurationError if isinstance(error, ConfigurationError) else MantraError
+        teller.enqueue((kind, str(error)))      # a class of the actor's own could not be told
         return error.exit_code
     return 0
 

@@ -54,6 +54,21 @@ def test_all_that_it_logs_is_heard_however_long_and_its_failure_once(tmp_path, c
     assert caplog.text.count("ValueError: enough said") == 1
 
 
+def test_an_error_of_a_class_of_the_actors_own_is_told_as_it_is(tmp_path):
+    (tmp_path / "refuser.py").write_text("""
+from mantra.errors import MantraError
+class Refused(MantraError): ...
+class Refuser:
+    def __init__(self, *_):
+        raise Refused("not today")
+""")
+    node = Node("refuser", "refuser:Refuser", process=True, folder=str(tmp_path))
+    with Spine.create(f"test-refuser-{os.getpid()}") as spine:
+        tile = Tile(Process(node), spine)
+        tile.setup()
+        assert str(tile.error) == "not today"
+
+
 def test_what_cannot_be_made_is_one_line(tmp_path):
     node = chatter(tmp_path, since=1)
     with pytest.raises(ConfigurationError, match=r"chatter: chatter:Chatter: .*tags"):
