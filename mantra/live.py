@@ -84,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:         # whoever was to read the result has gone
+        sys.stderr.close()
+        return 0
 
 
 def live(options: argparse.Namespace) -> int:
