@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from mantra.core.region import Region
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.child import follow_parent
 from mantra.runtime.spine import Spine
@@ -82,7 +81,7 @@ def serve(service: Served, run: str | None, ready_fd: int | None = None) -> int:
                     service.step(spine)
                     if (now := time.monotonic()) >= check:
                         check = now + 0.5
-                        if not any(info.owner_alive for info in Region.list(f"{spine.run}.doorbell")):
+                        if not spine.alive():
                             break
             finally:
                 service.teardown(spine)

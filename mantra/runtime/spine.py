@@ -426,7 +426,7 @@ class Spine:
 
     def alive(self) -> bool:
         """Is the process that owns this run still there?"""
-        return self.owner or self.run in running()
+        return self.owner or any(info.owner_alive for info in Region.list(f"{self.run}.clock"))
 
     def close(self) -> None:
         """Let go of every region; the owner removes them."""
