@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import random
+import secrets
 import select
 import subprocess
 import tempfile
@@ -49,7 +50,7 @@ from mantra.runtime.topology import Node, Topology
 from mantra.subscriber.subscriber import subscriber
 from mantra.topologies import bbo, depth
 from mantra.venues.instrument import InstrumentTable, load_listings, resolve_all, save_listings
-from mantra.venues.venue import Listing, Mode, Venue
+from mantra.venues.venue import Listing, Venue
 
 log = logging.getLogger("mantra.system")
 
@@ -230,14 +231,14 @@ class System:
             log.warning("metrics ended with exit code %d; the run goes on without", metrics.returncode)
             del self.services["metrics"]
         for name, process in self.services.items():
-            if process.poll():
-                return f"{name} ended with exit code {process.returncode}"
+            if (code := process.poll()) or (code == 0 and name in self.addresses):
+                return f"{name} ended with exit code {code}"
         return None
 
     @property
     def left(self) -> bool:
         """The user has left the terminal."""
-        return any(process.poll() == 0 for name, process in self.services.items() if name != "metrics")
+        return any(process.poll() == 0 for name, process in self.services.items() if name not in self.addresses)
 
     # Reading ---------------------------------------------------------------------------------------------------
 
@@ -313,24 +314,25 @@ class System:
                                      f"there are {', '.join(sorted(LISTENER_OPTIONS))}")
         if node.restart != "never":
             raise ConfigurationError(f"{node.name}: a listener is not restarted: it connects again by itself")
-        mode: Mode = options.get("mode", self.settings.mode)
+        try:
+            own = replace(self.settings, **{key: value for key, value in options.items() if key != "venue"})
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{node.name}: {error}") from None
+        mode: Any = own.mode
         if mode not in venue.modes:
             raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.modes)}")
-        trades = bool(options.get("trades", self.settings.trades))
-        most = options.get("per_connection", self.settings.per_connection)
         governor = self._governor(venue)
         desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._clock))
         # Deep snapshots weigh more: with many books a shallower one each keeps the start within a minute.
         levels = 5000 if len(wanted) <= 20 else 1000 if len(wanted) <= 100 else 100
         plans = [
             Plan(name=f"{node.name}.{number}", venue=venue, mode=mode,
-                 depth=int(options.get("depth", self.settings.depth)), wanted=part,
-                 client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
-                 subscriber=subscriber(venue, [row.symbol for row in part], mode, trades, governor, self._clock),
+                 depth=own.depth, wanted=part, client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
+                 subscriber=subscriber(venue, [row.symbol for row in part], mode, own.trades, governor, self._clock),
                  governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
-            for number, part in enumerate(plan_connections(wanted, venue, mode, trades, most))]
+            for number, part in enumerate(plan_connections(wanted, venue, mode, own.trades, own.per_connection))]
         first = sum(len(tile.actor.numbers) for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
-        if options.get("reader", self.settings.reader) == "poller":
+        if own.reader == "poller":
             yield PollerListener(node.name, plans, first)
         else:
             for number, plan in enumerate(plans, first):
@@ -378,8 +380,7 @@ class Simulated:
     """The simulated venues, on loopback, in a process of their own; `endpoints` is the file of their addresses."""
 
     def __init__(self, venues: Sequence[str], instruments: Sequence[str], *arguments: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="mantra-")
-        self.endpoints = Path(self._folder.name) / "endpoints.toml"
+        self.endpoints = Path(tempfile.gettempdir(), f"mantra-{secrets.token_hex(8)}.toml")     # they remove it
         self.process = child.spawn("mantra.simulator.door", [
             "--venues", ",".join(venues), "--instruments", ",".join(instruments),
             "--endpoints", str(self.endpoints), "--with-parent", *arguments])
@@ -397,7 +398,7 @@ class Simulated:
 
     def stop(self) -> None:
         child.stop([self.process])
-        self._folder.cleanup()
+        self.endpoints.unlink(missing_ok=True)      # unless they had to be killed
 
     def __enter__(self) -> Simulated:
         try:

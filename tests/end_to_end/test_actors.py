@@ -207,6 +207,10 @@ def test_a_shared_queue_has_a_writer_on_a_thread_and_one_in_a_process(live):
 @pytest.mark.parametrize(("node", "says"), [
     (fade(PROCESS, "braeks = 1"), "fade: my_actors:Fade: Fade.__init__() got an unexpected keyword argument 'braeks'"),
     (fade(THREAD).replace("my_actors", "your_actors"), "cannot import your_actors:Fade: No module named 'your_actors'"),
+    ('[[node]]\nname = "more"\nkind = "listener"\nvenue = "binance"\ndepth = "x"\n',
+     "more: depth must be a whole number from 1 to 10, not 'x'"),
+    ('[[node]]\nname = "more"\nkind = "listener"\nvenue = "binance"\nreader = "poll"\n',
+     "more: reader must be one of threads, poller, not 'poll'"),
 ])
 def test_a_node_that_cannot_be_is_one_line_and_exit_2(live, node, says):
     assert says in live(node).refuses()

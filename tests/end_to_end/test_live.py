@@ -48,7 +48,8 @@ class Live:
         self.run = run or next(RUNS)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mantra.live", "--headless", "--run", self.run, *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "MANTRA_HOME": str(home)})
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "MANTRA_HOME": str(home), "TMPDIR": str(home)})
         self.lines = []
         lines = iter(self.process.stderr.readline, "")
         self._reader = threading.Thread(target=lambda: self.lines.extend(lines), daemon=True)
@@ -108,6 +109,24 @@ def test_a_run_of_some_seconds_ends_with_one_object_that_says_what_it_did(tmp_pa
     assert said["venues"]["bitstamp"]["messages"] > 0
     assert {venue for side in ("bids", "asks") for _, _, venue in said["world"]["ETH-BTC"][side]} == set(NAMES)
     assert said["latency_ns"]["socket_to_world"]["p50"] > 0
+
+
+def test_nobody_reads_its_result_and_it_ends_all_the_same(tmp_path):
+    with Live(tmp_path, "--duration", "0.1", "--json", "--grpc", "off") as live:
+        live.process.stdout.close()
+        live.process.wait(15.0)
+        live._reader.join(5.0)
+        assert not any("Traceback" in line for line in live.lines), live.lines
+
+
+def test_a_service_that_ends_by_itself_ends_the_run_and_is_named(tmp_path):
+    with Live(tmp_path, "--grpc", "127.0.0.1:0") as live:
+        below = descendants(live.started().process.pid)
+        os.kill(next(pid for pid, command in processes().items() if pid in below and "grpc" in command), signal.SIGTERM)
+        assert live.process.wait(5.0) == 1
+        live._reader.join(5.0)
+        assert live.lines[-1].strip() == "mantra live: grpc ended with exit code 0"
+        assert not live.regions()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -170,6 +189,7 @@ def test_killed_it_leaves_no_child_and_the_next_run_takes_its_memory_back(tmp_pa
         live.process.wait()
         until(lambda: not set(below) & set(processes()), "its children end")
         assert live.regions()
+        assert not [*tmp_path.glob("mantra-*")], "addresses of the simulated venues"
         with Child("--venues", "binance", "--instruments", "eth-btc") as child, \
                 Live(tmp_path, *simulated(child.path), "--venues", "binance") as other:
             other.started()
