@@ -45,6 +45,8 @@ static inline int
 mantra_writers_join(mantra_writers *writers, uint32_t most, bool *inherited)
 {
     const uint64_t self = mantra_process_self();
+    if (self == UINT64_MAX) /* /proc cannot be read, or no descriptor is left: nobody could tell that it lives */
+        return -1;
     for (uint32_t i = 0; i < most; i++) {
         uint64_t holder = atomic_load_explicit(&writers->identity[i], memory_order_acquire);
         while (!mantra_process_alive(holder)) {

@@ -1,6 +1,7 @@
 """Queues: every consumer sees every message, or is told how many it missed."""
 import gc
 import os
+import resource
 import threading
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_a_second_producer_is_an_error_until_the_first_is_closed():
         producer.produce(update(2))
     successor = queue.producer()
     assert successor.position == 1
+
+
+def test_a_producer_that_cannot_tell_who_it_is_is_refused():
+    queue, soft = Queue.create(None, "update", 8), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, soft[1]))    # /proc cannot be read: nobody could tell that it lives
+    try:
+        with pytest.raises(RegionError):
+            queue.producer()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, soft)
+    producer = queue.producer()
+    with pytest.raises(RegionError, match="has a producer already"):
+        queue.producer()
+    producer.close()
 
 
 def test_a_producer_left_to_the_garbage_collector_gives_its_place_back():
