@@ -15,6 +15,8 @@ from mantra.core.tracking cimport (
 
 from mantra.errors import Lapped, RegionError
 
+cdef uint64_t MOST = 1 << 32      # slots: more overflow the size of their region
+
 
 @cython.no_gc     # its memory must outlive a Producer that the collector takes with it
 cdef class Queue(Shared):
@@ -27,7 +29,7 @@ cdef class Queue(Shared):
 
     def __cinit__(self, Region region):
         cdef uint64_t capacity = region.header().capacity
-        self.format = slots_found(region, capacity > 1 and not capacity & (capacity - 1),
+        self.format = slots_found(region, 1 < capacity <= MOST and not capacity & (capacity - 1),
                                   mantra_queue_bytes(capacity, region.header().slot_bytes))
         self.queue = mantra_queue_attach(region.payload(), capacity, self.format.slot_bytes, self.format.flags_offset)
 
@@ -41,8 +43,8 @@ cdef class Queue(Shared):
         cdef Region region
         if kind not in ("spmc", "mpmc"):
             raise ValueError(f"a queue is 'spmc' or 'mpmc', not {kind!r}")
-        if capacity < 2 or capacity & (capacity - 1):
-            raise ValueError(f"capacity {capacity} is not a power of two from 2")
+        if not 1 < capacity <= MOST or capacity & (capacity - 1):
+            raise ValueError(f"capacity {capacity} is not a power of two from 2 to {MOST}")
         region = slots_made("queue", name, form, capacity, mantra_queue_bytes(capacity, form.slot_bytes))
         (<mantra_queue_header *>region.payload()).many = kind == "mpmc"
         (<mantra_queue_header *>region.payload()).number = number

@@ -72,6 +72,18 @@ def test_a_producer_that_cannot_tell_who_it_is_is_refused():
     producer.close()
 
 
+def test_more_slots_than_a_region_can_hold_are_refused_wherever_they_are_asked_for():
+    with pytest.raises(ValueError, match="power of two"):
+        Queue.create(None, "update", 1 << 58)       # times 64: no bytes at all
+    name = f"test-queue-{os.getpid()}"
+    with Queue.create(name, "update", 8):
+        with open(f"/dev/shm/mantra.{name}", "r+b") as file:
+            file.seek(56)
+            file.write((1 << 58).to_bytes(8, "little"))
+        with pytest.raises(RegionError, match="is no queue of update"):
+            Queue.open(name)
+
+
 def test_a_producer_left_to_the_garbage_collector_gives_its_place_back():
     queue = Queue.create(None, "update", 8)
 
