@@ -131,6 +131,8 @@ mantra_process_alive(uint64_t identity)
 typedef struct mantra_region_spec {
     const char *kind, *layout;
     uint64_t fingerprint, slot_bytes, capacity;
+    const void *first; /* what the payload begins with, if not with zeros */
+    size_t first_bytes;
 } mantra_region_spec;
 
 static inline void
@@ -291,6 +293,8 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
         .fingerprint = spec->fingerprint, .slot_bytes = spec->slot_bytes, .capacity = spec->capacity};
     snprintf(header->kind, sizeof header->kind, "%s", spec->kind);
     snprintf(header->layout, sizeof header->layout, "%s", spec->layout);
+    if (spec->first_bytes)
+        memcpy(mantra_region_payload(region), spec->first, spec->first_bytes);
     region->size = size;
     if (name == NULL)
         return 0;

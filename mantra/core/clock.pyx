@@ -61,8 +61,7 @@ cdef class Clock:
         cdef Region region
         if self.region is not None:
             raise RegionError(f"this clock is published already, as {self.region.name!r}")
-        region = _Region.create(name, sizeof(mantra_clock), **_LAYOUT)
-        (<mantra_clock *>region.payload())[0] = self.clock[0]
+        region = _Region.create(name, sizeof(mantra_clock), first=(<char *>self.clock)[:sizeof(mantra_clock)], **_LAYOUT)
         self.clock, self.region = <mantra_clock *>region.payload(), region
         self.published.append(region)
         return self

@@ -129,5 +129,5 @@ cdef class Format:
     cdef int fill(self, object message, void *raw) except -1
 
 cpdef Format format_of(object message)
-cdef Region slots_made(str kind, object name, Format form, uint64_t capacity, size_t size)
+cdef Region slots_made(str kind, object name, Format form, uint64_t capacity, size_t size, bytes head)
 cdef Format slots_found(Region region, bint sound, size_t size)

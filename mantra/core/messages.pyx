@@ -319,10 +319,10 @@ cpdef Format format_of(object message):
     return found
 
 
-cdef Region slots_made(str kind, name, Format form, uint64_t capacity, size_t size):
-    """A new region for a queue or vector of `capacity` messages. RegionError."""
+cdef Region slots_made(str kind, name, Format form, uint64_t capacity, size_t size, bytes head):
+    """A new region for a queue or vector of `capacity` messages, which begins with `head`. RegionError."""
     return Region.create(name, size, kind=kind, layout=form.layout, fingerprint=form.fingerprint,
-                         slot_bytes=form.slot_bytes, capacity=capacity)
+                         slot_bytes=form.slot_bytes, capacity=capacity, first=head)
 
 
 cdef Format slots_found(Region region, bint sound, size_t size):

@@ -4,6 +4,7 @@ import numpy
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memset
 
 from mantra.core.doorbell cimport Doorbell, Waiter, mantra_doorbell_ring, mantra_ready
 from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
@@ -35,20 +36,20 @@ cdef class Queue(Shared):
 
     @staticmethod
     def create(name: str | None, message: str | type[Message], capacity: int, kind: Literal["spmc", "mpmc"] = "spmc", *,
-               number: int = 0) -> Queue:
+               uint16_t number = 0) -> Queue:
         """`message`: "update", Update, ...; `capacity`: a power of two from 2; `number`: what its readers' timings call it.
 
         ValueError, RegionError."""
         cdef Format form = format_of(message)
-        cdef Region region
+        cdef mantra_queue_header head
         if kind not in ("spmc", "mpmc"):
             raise ValueError(f"a queue is 'spmc' or 'mpmc', not {kind!r}")
         if not 1 < capacity <= MOST or capacity & (capacity - 1):
             raise ValueError(f"capacity {capacity} is not a power of two from 2 to {MOST}")
-        region = slots_made("queue", name, form, capacity, mantra_queue_bytes(capacity, form.slot_bytes))
-        (<mantra_queue_header *>region.payload()).many = kind == "mpmc"
-        (<mantra_queue_header *>region.payload()).number = number
-        return Queue(region)
+        memset(&head, 0, sizeof(head))
+        head.many, head.number = kind == "mpmc", number
+        return Queue(slots_made("queue", name, form, capacity, mantra_queue_bytes(capacity, form.slot_bytes),
+                                (<char *>&head)[:sizeof(head)]))
 
     @staticmethod
     def open(name: str, *, write: bool = False) -> Queue:

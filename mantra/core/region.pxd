@@ -21,6 +21,8 @@ cdef extern from "mantra/region.h" nogil:
         const char *kind
         const char *layout
         uint64_t fingerprint, slot_bytes, capacity
+        const void *first
+        size_t first_bytes
 
     mantra_region_header *mantra_region_head(const mantra_region *region)
     uint8_t *mantra_region_payload(const mantra_region *region)

@@ -47,8 +47,10 @@ cdef class Region:
 
     @staticmethod
     def create(name: str | None, size_t size, *, size_t ceiling=0, kind: str, layout: str = "", uint64_t fingerprint=0,
-               uint64_t slot_bytes=0, uint64_t capacity=0) -> Region:
-        """Make a zeroed region of `size` payload bytes, growable to `ceiling`; what a dead owner left is replaced.
+               uint64_t slot_bytes=0, uint64_t capacity=0, bytes first=b"") -> Region:
+        """Make a region of `size` payload bytes, growable to `ceiling`; what a dead owner left is replaced.
+
+        The payload is zeros but for what it begins with, `first`: whoever opens the name finds it there.
 
         RegionError: the name is bad or in use, or there is not enough shared memory.
         """
@@ -60,7 +62,9 @@ cdef class Region:
         cdef int failed
         if len(kind_) > 31 or len(layout_) > 927 or b"\0" in name_ + kind_ + layout_:
             raise RegionError(f"region '{name}': kind is at most 31 bytes, layout 927, without NUL")
-        spec = mantra_region_spec(kind_, layout_, fingerprint, slot_bytes, capacity)
+        if len(first) > <Py_ssize_t>size:
+            raise RegionError(f"region '{name}': {len(first)} bytes to begin with, of {size}")
+        spec = mantra_region_spec(kind_, layout_, fingerprint, slot_bytes, capacity, <const char *>first, len(first))
         with nogil:
             failed = mantra_region_create(&self.region, text, size, ceiling, &spec, error)
         if failed:

@@ -1,5 +1,6 @@
 """vector: the latest value of a message, slot by slot, read without ever waiting for its writer."""
 cimport cython
+from libc.string cimport memset
 
 from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
 from mantra.core.region cimport Region
@@ -25,14 +26,15 @@ cdef class Vector(Shared):
                kind: Literal["single", "many"] = "single") -> Vector:
         """`message`: "top", Top, ...; name None: private memory. ValueError, RegionError."""
         cdef Format form = format_of(message)
-        cdef Region region
+        cdef mantra_vector_header head
         if kind not in ("single", "many"):
             raise ValueError(f"a vector's slots have a 'single' writer or 'many', not {kind!r}")
         if not 0 < capacity < 2**31:
             raise ValueError(f"capacity {capacity} is not 1 to 2^31 - 1")
-        region = slots_made("vector", name, form, capacity, mantra_vector_bytes(capacity, form.slot_bytes))
-        (<mantra_vector_header *>region.payload()).many = kind == "many"
-        return Vector(region)
+        memset(&head, 0, sizeof(head))
+        head.many = kind == "many"
+        return Vector(slots_made("vector", name, form, capacity, mantra_vector_bytes(capacity, form.slot_bytes),
+                                 (<char *>&head)[:sizeof(head)]))
 
     def __dealloc__(self):
         if self.joined:

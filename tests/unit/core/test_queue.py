@@ -84,6 +84,20 @@ def test_more_slots_than_a_region_can_hold_are_refused_wherever_they_are_asked_f
             Queue.open(name)
 
 
+def test_whoever_opens_a_queue_the_moment_it_has_a_name_finds_its_kind(monkeypatch):
+    name, pid, seen = f"test-queue-{os.getpid()}", os.getpid(), []
+
+    def called_when_named():
+        seen.append(Queue.open(name))
+        return pid
+
+    monkeypatch.setattr(os, "getpid", called_when_named)
+    with Queue.create(name, "update", 8, "mpmc", number=7):
+        assert [(queue.kind, queue.number) for queue in seen] == [("mpmc", 7)]
+    with pytest.raises(OverflowError):
+        Queue.create(None, "update", 8, number=1 << 16)
+
+
 def test_a_producer_left_to_the_garbage_collector_gives_its_place_back():
     queue = Queue.create(None, "update", 8)
 
