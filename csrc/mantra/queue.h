@@ -160,7 +160,7 @@ mantra_queue_sweep(const mantra_queue *queue, uint16_t writer)
             atomic_fetch_add_explicit(&queue->header->abandoned, 1, memory_order_relaxed);
 }
 
-/* A batch that its producer did not live to end: the next message must not pass for more of it. */
+/* A batch that its producer did not end, killed or gone: the next message must not pass for more of it. */
 static inline uint64_t
 mantra_queue_break(const mantra_queue *queue, uint64_t position)
 {
@@ -192,8 +192,7 @@ mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint1
     /* A hint that a killed one did not store: its last message was published, do not write it again. */
     *producer = (mantra_producer){*queue, mantra_queue_unused(queue, mantra_produced(queue)), publisher, (uint16_t)writer};
     if (!queue->many) {
-        if (inherited)
-            producer->position = mantra_queue_break(queue, producer->position);
+        producer->position = mantra_queue_break(queue, producer->position);
         atomic_store_explicit(&queue->header->position, producer->position, memory_order_release);
     }
     return 0;

@@ -100,7 +100,7 @@ cdef class Queue(Shared):
 
     @property
     def abandoned(self) -> int:
-        """Positions that hold nothing because their producer was killed while writing."""
+        """Positions that hold nothing because their producer was killed while writing, or left a batch without its end."""
         return self.queue.header.abandoned
 
     @property

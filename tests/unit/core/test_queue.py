@@ -72,6 +72,17 @@ def test_a_producer_that_cannot_tell_who_it_is_is_refused():
     producer.close()
 
 
+def test_a_batch_whose_producer_left_is_not_continued_by_the_next():
+    queue = Queue.create(None, "update", 8)
+    consumer, producer = queue.consumer(on_lap="count"), queue.producer()
+    producer.produce(update(1, more=True))
+    producer.close()
+    successor = queue.producer()
+    successor.produce(update(2))
+    assert consumer.batch()["price"].tolist() == [2]
+    assert (consumer.lost, consumer.holes, queue.abandoned) == (1, 1, 1)
+
+
 def test_more_slots_than_a_region_can_hold_are_refused_wherever_they_are_asked_for():
     with pytest.raises(ValueError, match="power of two"):
         Queue.create(None, "update", 1 << 58)       # times 64: no bytes at all
