@@ -33,6 +33,14 @@ mantra_merge_of(mantra_merge_source *sources, uint32_t count)
     return (mantra_merge){sources, count, count, 0};
 }
 
+/* In the middle of a batch for long: is there nobody to finish it? Rarely asked, as it reads /proc. */
+static inline bool
+mantra_merge_broken(mantra_merge *merge)
+{
+    return merge->batch < merge->count && ++merge->empty % 256 == 0
+           && !mantra_queue_producers(&merge->sources[merge->batch].consumer.queue);
+}
+
 /* 1: a message; 0: nothing waits; -1: of `source`, messages were lost (its consumer's `lost` grew) or a batch broke off:
  * what is kept of its unfinished batch must be dropped, and the next call goes on. */
 static inline int
@@ -61,9 +69,7 @@ mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
             best = each;
     }
     if (best == NULL) {
-        /* In the middle of a batch for long: is there anyone to finish it? Rarely asked, as it reads /proc. */
-        if (merge->batch == merge->count || ++merge->empty % 256
-            || mantra_queue_producers(&merge->sources[merge->batch].consumer.queue))
+        if (!mantra_merge_broken(merge))
             return 0;
         *source = merge->batch;
         merge->batch = merge->count;
@@ -77,15 +83,18 @@ mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
     return 1;
 }
 
-/* Is anything waiting in any queue? */
+/* Is there anything that mantra_merge_next would tell? In the middle of a batch that is only what comes of it. */
 static inline bool
 mantra_merge_ready(void *merge_)
 {
     mantra_merge *merge = merge_;
-    for (uint32_t i = 0; i < merge->count; i++)
+    const bool inside = merge->batch < merge->count;
+    for (uint32_t i = inside ? merge->batch : 0; i < (inside ? merge->batch + 1 : merge->count); i++)
         if (merge->sources[i].holds || mantra_consumer_ready(&merge->sources[i].consumer))
             return true;
-    return false;
+    const bool broken = mantra_merge_broken(merge);
+    merge->empty -= broken; /* mantra_merge_next is to find the same */
+    return broken;
 }
 
 #endif

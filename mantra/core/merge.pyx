@@ -106,6 +106,7 @@ cdef class Merge:
                                                               raw + (count - 1) * size):
                     count -= 1
                     self.taken[source].count -= 1
+                    self.merge.sources[source].consumer.lost += 1
                 if got < 0 and self.raises:
                     break
         for source in range(self.merge.count):      # one record for what came of each queue; the last has the work

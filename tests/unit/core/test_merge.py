@@ -82,6 +82,34 @@ def test_an_array_holds_what_waits_in_the_order_of_publishing_and_no_half_batch_
     assert counting.lost == 14
 
 
+def test_in_the_middle_of_a_batch_only_more_of_it_ends_a_wait():
+    (first, second), (one, two) = queues(2)
+    merge = Merge([first, second])
+    one.produce(published_at(1, more=True))
+    two.produce(published_at(2))
+    assert merge.read()[1].origin == 1
+    assert (merge.wait(0.01), merge.read()) == (False, None)
+    one.produce(published_at(3))
+    assert (merge.wait(0.01), merge.read()[1].origin, merge.read()[1].origin) == (True, 3, 2)
+    one.produce(published_at(4, more=True))
+    two.produce(published_at(5))
+    assert merge.read()[1].origin == 4
+    one.close()
+    assert (merge.wait(5), merge.read()[1].origin) == (True, 5), "nobody will end it"
+
+
+def test_what_is_dropped_of_a_broken_batch_is_counted():
+    (queue, ), (producer, ) = queues(1)
+    merge, consumer = Merge([queue], on_lap="count"), queue.consumer(on_lap="count")
+    for more in (False, True, True):
+        producer.produce(published_at(1, more=more))
+    producer.close()
+    queue.producer().produce(published_at(2))
+    for reader in (merge, consumer):
+        assert reader.batch()["origin"].tolist() == [1, 2]
+        assert reader.lost == 2
+
+
 def test_a_merge_of_nothing_or_of_different_messages_is_an_error():
     with pytest.raises(ValueError, match="at least one"):
         Merge([])
