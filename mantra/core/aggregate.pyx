@@ -181,6 +181,9 @@ cdef class WorldMerger(Hop):
                                 ("latest", latest.format, "world"), ("instruments", instruments.format, "instrument")):
             if has.name != name:
                 raise ValueError(f"{what} carries {has.name}, not {name}")
+        latest.writing()
+        if latency is not None:
+            latency.writing()
         super().__init__(merge, output, clock, doorbell, tops)
         self.instruments, self.latest, self.latency, self.least_trust = instruments, latest, latency, least_trust
         self.slots = min(instruments.vector.capacity, latest.vector.capacity)

@@ -78,6 +78,10 @@ cdef class Feed:
         cdef uint32_t slots = 16
         if scheme not in SCHEMES:
             raise ConfigurationError(f"scheme {scheme!r}: choose one of {', '.join(SCHEMES)}")
+        latest_tops.writing()
+        ledger.owner.writing()
+        if socket_to_top is not None:
+            socket_to_top.writing()
         self.name = name
         self.clock = clock
         self.books_ = []

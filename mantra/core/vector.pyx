@@ -45,6 +45,15 @@ cdef class Vector(Shared):
         """Open for reading; `write`: also for writing. RegionError: there is none; LayoutMismatch: another build's."""
         return Vector(Region.open(name, kind="vector", write=write))
 
+    cdef int writing(self) except -1:
+        """RegionError unless it may be written here; of many writers, this becomes one."""
+        Shared.writing(self)
+        if self.vector.header.many and not self.joined:
+            if mantra_vector_join(&self.vector):
+                raise RegionError(f"vector '{self.name or '(private)'}' has 256 writers already")
+            self.joined = True
+        return 0
+
     cdef uint32_t check(self, object slot) except? 0xFFFFFFFF:
         if not 0 <= slot < self.vector.capacity:
             raise IndexError(f"slot {slot} of a vector of {self.vector.capacity}")
@@ -55,10 +64,6 @@ cdef class Vector(Shared):
         cdef uint64_t[SCRATCH] raw
         cdef uint32_t at = self.check(slot)
         self.writing()
-        if self.vector.header.many and not self.joined:
-            if mantra_vector_join(&self.vector):
-                raise RegionError(f"vector '{self.name or '(private)'}' has 256 writers already")
-            self.joined = True
         self.format.fill(message, raw)
         mantra_vector_write(&self.vector, at, raw)
 

@@ -1,6 +1,7 @@
 """Hops: late starts, laps, unknown instruments, waking; tops conflated from tops and from updates."""
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from mantra.core.merge import Merge
 from mantra.core.messages import InstrumentRow, Top, Update
 from mantra.core.queue import Queue
 from mantra.core.vector import Vector
+from mantra.errors import RegionError
 from tests.reference.world import top_of
 
 MS = 1_000_000
@@ -142,6 +144,14 @@ def test_waiting_step_works_without_the_interpreter_and_ends_when_woken() -> Non
     merger.wake()
     thread.join(10)
     assert handled == [1]
+
+
+def test_vector_of_views_opened_for_reading_is_refused() -> None:
+    run = Run()
+    with Vector.create(f"test-{os.getpid()}.worlds", "world", 4) as worlds:
+        run.latest = Vector.open(worlds.name or "")
+        with pytest.raises(RegionError, match="opened for reading"):
+            run.merger()
 
 
 def test_queues_of_another_message_are_refused() -> None:
