@@ -25,7 +25,8 @@ cdef class Histogram(Shared):
     @staticmethod
     def open(str name not None) -> Histogram:
         """Read another process's histogram. RegionError: there is none; LayoutMismatch."""
-        return Histogram(Region.open(name, kind=_LAYOUT["kind"], fingerprint=_LAYOUT["fingerprint"]))
+        return Histogram(Region.open(name, kind=_LAYOUT["kind"], fingerprint=_LAYOUT["fingerprint"],
+                                     size=MANTRA_HISTOGRAM_BYTES))
 
     def record(self, uint64_t ns) -> None:
         """Count one value."""

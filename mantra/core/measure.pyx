@@ -116,7 +116,7 @@ cdef class Course(Shared):
     @staticmethod
     def open(str name not None) -> Course:
         """Another process's. RegionError, LayoutMismatch."""
-        return Course(Region.open(name, kind="course", fingerprint=1, write=True))
+        return Course(Region.open(name, kind="course", fingerprint=1, write=True, size=8 * WORDS))
 
     def stop(self) -> None:
         """Whoever waits for another side raises Closed, within a millisecond or so."""

@@ -74,8 +74,9 @@ cdef class Region:
         return self
 
     @staticmethod
-    def open(name: str, *, kind: str, fingerprint: int | None = None, write: bool = False) -> Region:
-        """Map an existing region. RegionError: there is none; LayoutMismatch: not of this kind or fingerprint."""
+    def open(name: str, *, kind: str, fingerprint: int | None = None, write: bool = False, size: int = 0) -> Region:
+        """Map an existing region. RegionError: there is none; LayoutMismatch: not of this kind or fingerprint, or its payload
+        is less than `size` bytes."""
         cdef Region self = Region()
         cdef char[MANTRA_REGION_ERROR] error
         cdef bytes name_ = name.encode()
@@ -89,6 +90,8 @@ cdef class Region:
         if fingerprint is not None and info.fingerprint != fingerprint:
             raise LayoutMismatch(f"region '{name}' holds {info.layout or 'another layout'} (fingerprint "
                                  f"{info.fingerprint:016x}); this program expects fingerprint {fingerprint:016x}")
+        if info.size < size:
+            raise LayoutMismatch(f"region '{name}' is a {kind} of {info.size} bytes; this program expects {size}")
         return self
 
     cdef uint8_t *payload(self) noexcept nogil:

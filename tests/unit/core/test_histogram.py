@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mantra.core.histogram import Histogram
-from mantra.errors import RegionError
+from mantra.core.region import Region
+from mantra.errors import LayoutMismatch, RegionError
 
 
 def test_percentiles_are_exact_to_three_digits() -> None:
@@ -68,6 +69,12 @@ def test_buckets_are_what_was_counted_least_first() -> None:
 def test_a_percentile_outside_the_hundred_is_refused() -> None:
     with pytest.raises(ValueError, match="not between"):
         Histogram.create().percentile(101)
+
+
+def test_a_region_too_small_for_a_histogram_is_refused() -> None:
+    with Region.create(f"test-{os.getpid()}.small", 64, kind="histogram", fingerprint=1) as region:
+        with pytest.raises(LayoutMismatch, match="of 64 bytes"):
+            Histogram.open(region.name or "")
 
 
 def test_others_read_a_named_histogram_and_only_its_maker_writes() -> None:
