@@ -23,9 +23,9 @@ cdef uint64_t MOST = 1 << 32      # slots: more overflow the size of their regio
 cdef class Queue(Shared):
     """A ring of `capacity` messages of one kind in shared memory, or private (name None). Made by `create` or `open`.
 
-    `kind` "spmc": one producer at a time. "mpmc": up to 256 (fewer than slots), each a thread's own, of any processes; 20 ns a message instead of 4.
-    Batches (updates with `more`) are kept whole by consumers of a single producer; those of many mingle, so that each message
-    stands alone: tell them apart by `publisher`.
+    `kind` "spmc": one producer at a time. "mpmc": up to 256 (fewer than slots), each a thread's own, of any processes; 20 ns a
+    message instead of 4. Batches (updates with `more`) are kept whole by consumers of a single producer; those of many
+    mingle, so that each message stands alone: tell them apart by `publisher`.
     """
 
     def __cinit__(self, Region region):
@@ -80,7 +80,7 @@ cdef class Queue(Shared):
 
     @property
     def produced(self) -> int:
-        """Position of the next message: how many were ever produced."""
+        """Position of the next message: how many were ever produced, and how many positions hold nothing."""
         return mantra_produced(&self.queue)
 
     @property
@@ -119,8 +119,9 @@ cdef class Producer:
     def __init__(self, Queue queue not None, uint16_t publisher=0, Doorbell doorbell=None, Tracker tracker=None):
         queue.writing()
         if mantra_producer_open(&self.producer, &queue.queue, publisher):
-            raise RegionError(f"queue '{queue.name or '(private)'}' has a producer already, and it is running (kind 'mpmc' takes "
-                              "up to 256)" if not queue.queue.many else f"queue '{queue.name}' has as many producers as it can (256, fewer than slots)")
+            raise RegionError(f"queue '{queue.name or '(private)'}' has " + (
+                "as many producers as it can (256, fewer than slots)" if queue.queue.many else
+                "a producer already, and it is running (kind 'mpmc' takes up to 256)"))
         self.queue, self.bell, self.tracker, self.claimed = queue, doorbell, tracker, True
 
     def __dealloc__(self):
