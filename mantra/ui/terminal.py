@@ -392,7 +392,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("standard output is not a terminal: --once prints one screen")
     launcher = os.getppid() if "MANTRA_PARENT" in os.environ else None
     child.follow_parent()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)    # unwinds, so that the terminal gets its screen back
+
+    def leave(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)       # once: what follows gives the terminal its screen back
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, leave)
     try:
         with mantra.attach(options.run) as run:
             reader = Reader(run)
@@ -403,6 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Console(width=size.columns, highlight=False).print(
                     screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
             elif show(reader, options.banner, options.refresh) and launcher is not None:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 os.kill(launcher, signal.SIGINT)    # who started us and the feeds together ends them together
     except MantraError as error:
         print(f"mantra ui: {error}", file=sys.stderr)

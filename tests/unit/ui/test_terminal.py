@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import os
 import pty
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -194,19 +196,25 @@ def test_program_says_in_one_line_what_is_wrong(named_run: str) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_program_draws_until_q_is_pressed(named_run: str) -> None:
+@pytest.mark.parametrize("signalled", [False, True])
+def test_program_draws_until_q_is_pressed_or_it_is_told_to_end_however_often(named_run: str, signalled: bool) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, program(named_run))
     screen_bytes, deadline = b"", time.monotonic() + 30
     while b"binance.0" not in screen_bytes and time.monotonic() < deadline:
         screen_bytes += os.read(terminal, 65536)
-    os.write(terminal, b"q")
+    if not signalled:
+        os.write(terminal, b"q")
     while time.monotonic() < deadline:
         try:
-            screen_bytes += os.read(terminal, 65536)
+            if signalled:
+                os.kill(pid, signal.SIGTERM)
+            if select.select([terminal], [], [], 0.002)[0]:
+                screen_bytes += os.read(terminal, 65536)
         except OSError:     # the other end is closed: it ended
             break
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert b"\x1b[?1049l" in screen_bytes      # it gave the screen back
+    assert b"KeyboardInterrupt" not in screen_bytes
