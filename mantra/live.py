@@ -116,7 +116,8 @@ def live(options: argparse.Namespace) -> int:
             services["grpc"] = ["--listen", settings.grpc] if "grpc" in settings.named else []
         if options.metrics is not None:
             services["metrics"] = ["--listen", options.metrics] if options.metrics else []
-        if not options.headless and sys.stdout.isatty():
+        shown = any(node.kind == "terminal" for node in topology.nodes)
+        if shown and not options.headless and sys.stdout.isatty():
             services["terminal"] = ["--banner", banner]
             if sys.stderr.isatty():     # what is logged would be drawn over: it is shown when the terminal has left
                 held = logging.handlers.MemoryHandler(1_000, logging.CRITICAL + 1, logging.root.handlers[0])

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -109,6 +110,20 @@ def test_a_run_of_some_seconds_ends_with_one_object_that_says_what_it_did(tmp_pa
     assert said["venues"]["bitstamp"]["messages"] > 0
     assert {venue for side in ("bids", "asks") for _, _, venue in said["world"]["ETH-BTC"][side]} == set(NAMES)
     assert said["latency_ns"]["socket_to_world"]["p50"] > 0
+
+
+def test_on_a_terminal_that_its_topology_does_not_draw_on_it_says_that_it_runs(tmp_path):
+    (tmp_path / "mine.toml").write_text('[[node]]\nname = "binance"\nkind = "listener"\n'
+                                        '[[node]]\nname = "best"\nkind = "bbo"\nreads = ["tops"]\nwrites = ["world"]\n')
+    ours, its = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "mantra.live", "--run", next(RUNS), "--topology", str(tmp_path / "mine.toml"),
+         "--venues", "binance", "--grpc", "off", "--duration", "0.1"],
+        stdout=its, stderr=subprocess.PIPE, text=True, timeout=30, env={**os.environ, "MANTRA_HOME": str(tmp_path)})
+    os.close(ours)
+    os.close(its)
+    assert done.returncode == 0
+    assert "Ctrl-C ends it" in done.stderr
 
 
 def test_nobody_reads_its_result_and_it_ends_all_the_same(tmp_path):
