@@ -122,13 +122,16 @@ def from_benchmarks(path: Path) -> tuple[list[Row], dict[str, Any]]:
 
 
 def from_run(run: Spine, seconds: float) -> list[Row]:
-    """What the run's histograms, its actors and their timers count in the `seconds` from now."""
+    """What the run's histograms, its actors and their timers count in the `seconds` from now; MantraError when the run
+    ends before."""
     collector = Collector(run)
     before: dict[Any, Histogram] = {**run.histograms(), **run.timers()}
     copies = {key: histogram.copy() for key, histogram in before.items()}
     began = time.monotonic()
     while (left := began + seconds - time.monotonic()) > 0:
         collector.poll()
+        if not collector.alive:
+            raise MantraError(f"run {run.run} ended while it was watched")
         time.sleep(min(left, collector.pace))
     collector.poll()
     seconds, rows = time.monotonic() - began, list[Row]()

@@ -167,6 +167,15 @@ def test_a_running_system_is_watched_and_reported(tmp_path, capsys):
     assert said["sources"][f"run {run}, 0.5 s"]["cores"]
 
 
+def test_a_run_that_ends_while_it_is_watched_is_one_line_and_no_report(tmp_path, capsys):
+    run = f"test-report-ends-{os.getpid()}"
+    with Spine.create(run) as spine:
+        threading.Timer(0.2, spine.close).start()
+        assert report.main(["--run", run, "--seconds", "3", "--out", str(tmp_path / "report")]) == 1
+    assert capsys.readouterr().err == f"latency_report: run {run} ended while it was watched\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("arguments", "says"), [
     (["{folder}/none.json"], "no JSON of"), (["{folder}/test_bench.py"], "no JSON of pytest-benchmark"),
     (["{folder}/whole.json", "--against", "{folder}/whole.json"], "no report's JSON"),
