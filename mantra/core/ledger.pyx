@@ -84,7 +84,10 @@ cdef class Ledger(Shared):
     @staticmethod
     def open(str name not None) -> Ledger:
         """Read another process's ledger. RegionError: there is none; LayoutMismatch: another build's counters."""
-        return Ledger(Region.open(name, kind="ledger", fingerprint=_FINGERPRINT))
+        cdef Ledger self = Ledger(Region.open(name, kind="ledger", fingerprint=_FINGERPRINT))
+        if self.ledger.capacity > (self.region.size - sizeof(mantra_ledger)) // sizeof(mantra_ledger_row):
+            raise RegionError(f"ledger '{name}' of {self.region.size} bytes says it has {self.ledger.capacity} rows")
+        return self
 
     cdef Row _row(self, uint64_t index):
         cdef Row row = Row.__new__(Row)

@@ -54,5 +54,10 @@ def test_others_read_a_named_ledger_and_only_its_maker_counts() -> None:
         for forbidden in (lambda: row.add("gaps"), lambda: other.row("new", 0), lambda: row.set_state(1, 1)):
             with pytest.raises(RegionError, match="belongs to another"):
                 forbidden()
+        with open(f"/dev/shm/mantra.{name}", "r+b") as file:
+            file.seek(1024)
+            file.write((1 << 60).to_bytes(8, "little"))
+        with pytest.raises(RegionError, match="says it has"):
+            Ledger.open(name)
     with pytest.raises(RegionError):
         Ledger.open(name)
