@@ -220,8 +220,8 @@ cdef class Consumer:
             self.tell()
         if out is None:
             out = numpy.empty(limit, self.queue.format.dtype)
-        elif out.dtype != self.queue.format.dtype:
-            raise TypeError(f"out holds {out.dtype}, not {self.queue.format.name}")
+        elif out.dtype != self.queue.format.dtype or out.ndim != 1:
+            raise TypeError(f"out is {out.ndim}-dimensional of {out.dtype}, not a row of {self.queue.format.name}")
         PyObject_GetBuffer(out, &view, PyBUF_WRITABLE)
         try:
             room = min(<size_t>limit, view.len // size)

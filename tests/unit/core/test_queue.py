@@ -170,6 +170,8 @@ def test_batches_of_messages_are_structured_arrays():
     assert np.shares_memory(first, out)
     assert consumer.batch(limit=3)["price"].tolist() == [4, 5, 6]
     assert consumer.batch()["price"].tolist() == [7, 8, 9]
+    with pytest.raises(TypeError, match="2-dimensional"):
+        consumer.batch(np.empty((2, 4), DTYPES["update"]))
     with pytest.raises(TypeError):
         consumer.batch(np.zeros(4))
 
