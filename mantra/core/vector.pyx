@@ -13,7 +13,7 @@ cdef class Vector(Shared):
     """`capacity` slots that each hold the newest message written there. Made by `create` or `open`.
 
     `kind` "single": a slot has one writer. "many": any thread of any process may write any slot, each through a Vector of its
-    own; a writer waits for one that is in the middle of the same slot.
+    own, not after a fork; a writer waits for one that is in the middle of the same slot.
     """
 
     def __cinit__(self, Region region):
@@ -65,7 +65,11 @@ cdef class Vector(Shared):
         cdef uint32_t at = self.check(slot)
         self.writing()
         self.format.fill(message, raw)
-        mantra_vector_write(&self.vector, at, raw)
+        if self.vector.header.many:
+            with nogil:     # it may wait for another writer
+                mantra_vector_write(&self.vector, at, raw)
+        else:
+            mantra_vector_write(&self.vector, at, raw)
 
     def read(self, slot: int) -> Any:
         """The newest message of `slot`, or None if there never was one. IndexError."""

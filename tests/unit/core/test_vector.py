@@ -1,6 +1,9 @@
 """Vectors: the newest value of each slot."""
 import os
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -72,3 +75,23 @@ def test_many_write_the_same_slot_through_vectors_of_their_own():
         assert vector.read(0).sequence in (2997, 2998, 2999)
     with pytest.raises(ValueError, match="'single' writer or 'many'"):
         Vector.create(None, "top", 1, "mpmc")
+
+
+def test_a_writer_that_waits_for_another_process_stops_nobody_else():
+    program = ("import os, signal, sys; from mantra.core.vector import Vector; from mantra.core.messages import Top\n"
+               "vector = Vector.open(sys.argv[1], write=True); vector.write(0, Top())\n"
+               "print(flush=True); signal.pause()")
+    with Vector.create(f"test-stopped-{os.getpid()}", "top", 1, "many") as vector:
+        other = subprocess.Popen([sys.executable, "-c", program, vector.name], stdout=subprocess.PIPE)
+        assert other.stdout.readline() == b"\n"
+        with open(f"/dev/shm/mantra.{vector.name}", "r+b") as file:     # it stands in the middle of its second write
+            file.seek(1024 + 64 + 8 * 256)
+            file.write((2 << 18 | 1).to_bytes(8, "little"))
+        writer = threading.Thread(target=vector.write, args=(0, Top(sequence=7)))
+        writer.start()
+        time.sleep(0.2)     # this thread runs although that one waits
+        assert writer.is_alive()
+        other.kill()
+        other.communicate()
+        writer.join(10)
+        assert vector.read(0).sequence == 7
