@@ -169,7 +169,7 @@ cdef class Consumer:
         cdef uint64_t[SCRATCH] scratch
         if on_lap not in ("raise", "count"):
             raise ValueError(f"on_lap is 'raise' or 'count', not {on_lap!r}")
-        if isinstance(start, str) and start not in ("newest", "oldest"):
+        if not isinstance(start, int) and start not in ("newest", "oldest"):
             raise ValueError(f"start is 'newest', 'oldest' or a position, not {start!r}")
         position = MANTRA_NEWEST if start == "newest" else MANTRA_OLDEST if start == "oldest" else start
         self.queue, self.bell, self.tracker, self.raises = queue, doorbell, tracker, on_lap == "raise"

@@ -62,9 +62,10 @@ def show(parser: Parser, collector: Collector, interval: float, duration: float 
         from mantra.telemetry.app import Timekeeper
     except ImportError:
         parser.error("the screen needs textual: pip install 'mantra[ui]'; --plain and --json do without")
-    if said := Timekeeper(collector, interval, message, duration).run():
+    app = Timekeeper(collector, interval, message, duration)
+    if said := app.run():
         print(f"mantra timekeeper: {said}", file=sys.stderr)
-    return 0
+    return app.return_code or 0
 
 
 def tell(collector: Collector, lineage: Lineage | None, as_json: bool, duration: float | None,

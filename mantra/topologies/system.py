@@ -174,6 +174,9 @@ class System:
                     tile.setup()
                     if tile.error is not None and tile.policy.vital and tile.policy.restart == "never":
                         raise MantraError(f"{tile.name} did not start: {tile.error}")
+            there = {node.name for node in self.topology.nodes} | {tile.name for tile in self.tiles}
+            for name in set(self.settings.pin) - there:
+                log.warning("pin: no actor is called %r; there are %s", name, ", ".join(sorted(there)))
             for tile in reversed(self.tiles):       # readers first: nothing is missed
                 tile.start()
             self._steering.start()

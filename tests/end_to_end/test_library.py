@@ -89,6 +89,13 @@ def test_a_process_that_joins_late_holds_the_very_same_books(system):
     assert done.stdout.strip() == "equal", done.stderr
 
 
+def test_a_pin_for_nobody_is_told(simulated, tmp_path, caplog):
+    pins = {"binanse": 0, "best": 0}
+    with mantra.start("binance", "ETH-BTC", endpoints=simulated.endpoints, home=tmp_path, pin=pins):
+        assert "no actor is called 'binanse'; there are best, binance, binance.0" in caplog.text
+        assert "'best';" not in caplog.text
+
+
 def test_leaving_takes_everything_along(simulated, tmp_path):
     name = f"test-leaving-{os.getpid()}"
     with mantra.start(["binance"], ["eth-btc"], endpoints=simulated.endpoints, home=tmp_path, run=name) as system:

@@ -134,6 +134,9 @@ def test_a_consumer_starts_where_it_is_asked_to():
     for price in range(8):
         producer.produce(update(price))
     newest, oldest, sixth = queue.consumer(), queue.consumer("oldest"), queue.consumer(6)
+    for start in ("latest", 1.5):
+        with pytest.raises(ValueError, match="start is 'newest', 'oldest' or a position"):
+            queue.consumer(start)
     producer.close()
     queue.producer().produce(update(8))
     assert (prices(newest), prices(sixth)) == ([8], [6, 7, 8])
