@@ -44,7 +44,8 @@ mantra_min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* What poll and epoll_wait take: milliseconds, rounded up, so that a wait never turns into a spin; negative: for ever. */
+/* What poll and epoll_wait take: milliseconds, rounded up, so that a wait never turns into a spin; negative: for
+ * ever. */
 static inline int
 mantra_poll_ms(int64_t timeout_ns)
 {

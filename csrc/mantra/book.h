@@ -75,7 +75,8 @@ mantra_book_bytes(size_t levels)
     return sizeof(mantra_book_header) + 2 * (levels + MANTRA_BOOK_SLACK) * sizeof(mantra_level);
 }
 
-/* An empty book in zeroed, 64-byte aligned memory of mantra_book_bytes(ceiling), backed for `capacity` levels a side. */
+/* An empty book in zeroed, 64-byte aligned memory of mantra_book_bytes(ceiling), backed for `capacity` levels a
+ * side. */
 static inline void
 mantra_book_init(mantra_book *book, void *memory, uint32_t capacity, uint32_t ceiling, uint32_t instrument,
                  uint8_t venue)
@@ -232,10 +233,10 @@ mantra_book_find(const mantra_level *levels, size_t count, int64_t key, int64_t 
     return low;
 }
 
-/* Copy four levels from `from` to `to`, which may overlap: all are loaded before any is stored. Most of a deep update is
- * this, so x86-64 does it sixteen bytes at a time (a third faster at 10,000 levels: as fast as memmove). In assembly:
- * it is no C access, so no data race to reason about; the CPU never tears an aligned eight bytes of it and keeps stores
- * in order, which is what the seqlock needs of relaxed words. */
+/* Copy four levels from `from` to `to`, which may overlap: all are loaded before any is stored. Most of a deep update
+ * is this, so x86-64 does it sixteen bytes at a time (a third faster at 10,000 levels: as fast as memmove). In
+ * assembly: it is no C access, so no data race to reason about; the CPU never tears an aligned eight bytes of it and
+ * keeps stores in order, which is what the seqlock needs of relaxed words. */
 static inline void
 mantra_level_copy4(mantra_level *to, const mantra_level *from)
 {

@@ -4,7 +4,8 @@
  *   {"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":2,"bids":[["p","q"]],"asks":[]}}     no symbol inside
  *
  * The venue's own spelling is read as it passes. Anything else is checked whole first, members noted where they stand
- * (keys may come in any order, and mean what the event says: `a` is a side, an id or a price), then taken from there. */
+ * (keys may come in any order, and mean what the event says: `a` is a side, an id or a price), then taken from
+ * there. */
 #ifndef MANTRA_DECODE_BINANCE_H
 #define MANTRA_DECODE_BINANCE_H
 
@@ -113,7 +114,8 @@ mantra_binance_message(mantra_decoder *decoder, const char *text, size_t size)
     return stream.text || (at[MANTRA_BINANCE_u] && at[MANTRA_BINANCE_s]) ? MANTRA_IGNORED : MANTRA_MALFORMED;
 }
 
-/* A book message or a trade byte for byte as the venue spells it, raw or combined. 0: it is neither, or has an error. */
+/* A book message or a trade byte for byte as the venue spells it, raw or combined. 0: it is neither, or has an
+ * error. */
 static inline int
 mantra_binance_usual(mantra_decoder *decoder, const char *text, size_t size)
 {

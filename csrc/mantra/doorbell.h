@@ -58,8 +58,8 @@ mantra_doorbell_ring(mantra_doorbell *bell)
     syscall(SYS_futex, &bell->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* After publishing in the middle of a batch, whose end rings in any case: no fence, so it wakes who has been asleep, and
- * may miss who goes to sleep this very moment. */
+/* After publishing in the middle of a batch, whose end rings in any case: no fence, so it wakes who has been asleep,
+ * and may miss who goes to sleep this very moment. */
 static inline void
 mantra_doorbell_hurry(mantra_doorbell *bell)
 {

@@ -1,7 +1,7 @@
 /* feed.h - what a feed is, how far its books are believed, and how that is published.
  *
- * A feed is one connection: its transport, its frames, its venue's decoder, its books and its queues. One thread runs it
- * and is the only writer of all of them. hot_path.h takes messages to books, receive.h takes bytes to messages. */
+ * A feed is one connection: its transport, its frames, its venue's decoder, its books and its queues. One thread runs
+ * it and is the only writer of all of them. hot_path.h takes messages to books, receive.h takes bytes to messages. */
 #ifndef MANTRA_FEED_H
 #define MANTRA_FEED_H
 
@@ -147,9 +147,10 @@ mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue
     mantra_doorbell_hurry(feed->doorbell);
 }
 
-/* Before and after each message, where they are timed: one record each, from stamps taken anyway where it was published.
- * Its wait is behind other messages of the same bytes. The time from a split message's first bytes to its last is the wire's
- * (the delta of `published`), and what follows the publishing of a top, queueing the updates, the next one's wait. */
+/* Before and after each message, where they are timed: one record each, from stamps taken anyway where it was
+ * published. Its wait is behind other messages of the same bytes. The time from a split message's first bytes to its
+ * last is the wire's (the delta of `published`), and what follows the publishing of a top, queueing the updates, the
+ * next one's wait. */
 static inline void
 mantra_feed_timing(mantra_feed *feed)
 {
@@ -301,8 +302,8 @@ mantra_feed_told(const mantra_feed *feed, mantra_feed_book *book)
     }
 }
 
-/* Has the market moved so far that the top holds levels which the snapshot did not tell of? Between them others may stand,
- * unknown until they change: the top would be wrong, and look right. */
+/* Has the market moved so far that the top holds levels which the snapshot did not tell of? Between them others may
+ * stand, unknown until they change: the top would be wrong, and look right. */
 static inline bool
 mantra_feed_adrift(const mantra_feed_book *book)
 {

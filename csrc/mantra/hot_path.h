@@ -116,8 +116,8 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     return true;
 }
 
-/* Keep a message until the snapshot comes. When there is no room everything held is dropped, counted, and only a snapshot
- * that covers what was dropped will do. */
+/* Keep a message until the snapshot comes. When there is no room everything held is dropped, counted, and only a
+ * snapshot that covers what was dropped will do. */
 static inline void
 mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size)
 {
@@ -150,7 +150,8 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
     MANTRA_COUNT(feed, buffered, 1);
 }
 
-/* A message older than its book is dropped. True: so many came in a row that the venue must have begun to count anew. */
+/* A message older than its book is dropped. True: so many came in a row that the venue must have begun to count
+ * anew. */
 static inline bool
 mantra_feed_outdated(mantra_feed *feed, mantra_feed_book *book)
 {
@@ -235,8 +236,8 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     mantra_doorbell_hurry(feed->doorbell);
 }
 
-/* A diff that comes after a newer one. Where messages have no numbers it may have changed what the newer one did not, and
- * it can not be applied any more: only a snapshot as new as the newest will do. True: that was so. */
+/* A diff that comes after a newer one. Where messages have no numbers it may have changed what the newer one did not,
+ * and it can not be applied any more: only a snapshot as new as the newest will do. True: that was so. */
 MANTRA_COLD bool
 mantra_feed_late(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
@@ -340,9 +341,9 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
 /* What became of a snapshot. */
 enum { MANTRA_SPLICED = 0, MANTRA_SPLICE_OLD = 1 }; /* or MANTRA_MALFORMED, MANTRA_FINER, MANTRA_TOO_MANY */
 
-/* Load a snapshot (the venue's REST answer) into book `index`, then the messages held for it. MANTRA_SPLICE_OLD: it does
- * not reach the first held message; ask again. `settled`: it was asked for so long after the last loss that it is newer
- * even if the market has been too quiet for a message to prove it. */
+/* Load a snapshot (the venue's REST answer) into book `index`, then the messages held for it. MANTRA_SPLICE_OLD: it
+ * does not reach the first held message; ask again. `settled`: it was asked for so long after the last loss that it is
+ * newer even if the market has been too quiet for a message to prove it. */
 static inline int
 mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bool settled, uint64_t origin)
 {

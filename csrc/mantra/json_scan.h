@@ -390,8 +390,8 @@ mantra_json_finish(mantra_json *json)
 }
 
 /* The object here, all of it checked: notes where the values of those members stand that have one of `count` names; in
- * what name number `wrapper` holds (`count`: none) as well. A name that comes twice or in disguise is malformed: which is
- * meant? `values` are NULL before, and stay so for who is not there. */
+ * what name number `wrapper` holds (`count`: none) as well. A name that comes twice or in disguise is malformed: which
+ * is meant? `values` are NULL before, and stay so for who is not there. */
 MANTRA_COLD int
 mantra_json_members(mantra_json *json, const mantra_span *names, const char **values, unsigned count, unsigned wrapper)
 {

@@ -1,12 +1,12 @@
 /* merge.h - many queues of one message, read as one.
  *
- *   queue 0  . . a b|                 of what waits, the earliest published comes first; but a batch (MANTRA_MORE), once
+ *   queue 0  . . a b|                 of what waits, the earliest published comes first; a batch (MANTRA_MORE), once
  *   queue 1  . . c d+ e|   ->  a c b d e          begun, is read to its end before another queue has its turn
  *   queue 2  . .
  *
- * One message per queue is held, so that the next decision is a comparison of stamps. "Waiting" is what had arrived when
- * asked: nothing is delayed to wait for a slower queue. A batch whose producer died or left before its end is given up.
- * gnu11, as region.h is. */
+ * One message per queue is held, so that the next decision is a comparison of stamps. "Waiting" is what had arrived
+ * when asked: nothing is delayed to wait for a slower queue. A batch whose producer died or left before its end is
+ * given up. gnu11, as region.h is. */
 #ifndef MANTRA_MERGE_H
 #define MANTRA_MERGE_H
 
@@ -41,8 +41,8 @@ mantra_merge_broken(mantra_merge *merge)
            && !mantra_queue_producers(&merge->sources[merge->batch].consumer.queue);
 }
 
-/* 1: a message; 0: nothing waits; -1: of `source`, messages were lost (its consumer's `lost` grew) or a batch broke off:
- * what is kept of its unfinished batch must be dropped, and the next call goes on. */
+/* 1: a message; 0: nothing waits; -1: of `source`, messages were lost (its consumer's `lost` grew) or a batch broke
+ * off: what is kept of its unfinished batch must be dropped, and the next call goes on. */
 static inline int
 mantra_merge_next(mantra_merge *merge, void *message, uint32_t *source)
 {

@@ -198,8 +198,8 @@ _Static_assert(sizeof(mantra_world) == 504, "eight cache lines with its version"
 #define MANTRA_MESSAGE_MAX sizeof(mantra_world) /* the largest */
 
 /* The word of a message that begins with four bytes and ends in four small fields, as they lie in memory. What is
- * stored by the byte and loaded by the word at once makes a CPU wait until the bytes have left its store buffer, several
- * times longer than a load takes; so the hot path puts words together in a register. */
+ * stored by the byte and loaded by the word at once makes a CPU wait until the bytes have left its store buffer,
+ * several times longer than a load takes; so the hot path puts words together in a register. */
 static inline uint64_t
 mantra_word(uint32_t low, uint8_t fourth, uint8_t fifth, uint8_t sixth, uint8_t seventh)
 {

@@ -2,7 +2,8 @@
  *
  *   | word | ... 64 |      a counter's count, or the bits of a gauge's double; one line each, so that nobody shares it
  *
- * One writer (a load and a store, no locked instruction), any number of readers; relaxed atomics, so nothing is torn. */
+ * One writer (a load and a store, no locked instruction), any number of readers; relaxed atomics, so nothing is
+ * torn. */
 #ifndef MANTRA_METER_H
 #define MANTRA_METER_H
 

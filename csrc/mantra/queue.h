@@ -15,24 +15,25 @@
  *   this lap, hole          there is no message at p and never will be: go on at p + 1
  *   a newer lap             p is overwritten: lapped
  *
- * One producer (spmc): plain stores. Many (mpmc): a position is claimed by one compare-and-swap on its slot's version, so
- * there is no moment between taking a position and saying whose it is. What is found there decides:
+ * One producer (spmc): plain stores. Many (mpmc): a position is claimed by one compare-and-swap on its slot's version,
+ * so there is no moment between taking a position and saying whose it is. What is found there decides:
  *
  *   older lap, settled      swap in (this lap, me, writing): claimed
  *   older lap, writing, and its writer is dead     the same; what it left unfinished is `abandoned`
  *   older lap, writing, and its writer lives       it may write into the slot any time: nobody takes that over. Swap in
- *                           (this lap, its writer, hole | writing): this position is `burnt` for all, the next one is tried
+ *                           (this lap, its writer, hole | writing): this position is `burnt` for all; try the next
  *   this lap or newer       the position is used: the next one is tried
  *
- * A writer settles by compare-and-swap too. It fails when its slot was burnt, a whole lap after it was claimed: the writer
- * gives up the slot as a hole and produces its message again, further on. So versions only grow, whatever a slot's words
- * hold is settled by who wrote it or never, every consumer meets the same messages in the same order, and positions used
- *  = messages + abandoned + burnt (that counts both the position skipped and the stalled writer's own; who is killed
- * between making a hole and counting it leaves it uncounted here: consumers count what they skip themselves).
+ * A writer settles by compare-and-swap too. It fails when its slot was burnt, a whole lap after it was claimed: the
+ * writer gives up the slot as a hole and produces its message again, further on. So versions only grow, whatever a
+ * slot's words hold is settled by who wrote it or never, every consumer meets the same messages in the same order, and
+ * positions used = messages + abandoned + burnt (that counts both the position skipped and the stalled writer's own; who
+ * is killed between making a hole and counting it leaves it uncounted here: consumers count what they skip themselves).
  * Consumers wait for a living writer until it settles or until the ring has come round to it, whichever is first.
  *
- * A producer killed anywhere leaves at most one slot that is being written. `position` is a hint where to begin to look,
- * as it is stored after the slot, and by many; consumers read it when they start or were lapped. gnu11, as region.h is. */
+ * A producer killed anywhere leaves at most one slot that is being written. `position` is a hint where to begin to
+ * look, as it is stored after the slot, and by many; consumers read it when they start or were lapped. gnu11, as
+ * region.h is. */
 #ifndef MANTRA_QUEUE_H
 #define MANTRA_QUEUE_H
 
@@ -74,7 +75,7 @@ typedef struct mantra_consumer {
     mantra_queue queue;
     uint64_t position, lost, holes;
     uint32_t stuck;  /* times in a row that the slot was found being written */
-    uint8_t joining; /* in the middle of a batch whose beginning was missed, or behind a broken one: see mantra_consume */
+    uint8_t joining; /* amid a batch whose beginning was missed, or behind a broken one: see mantra_consume */
 } mantra_consumer;
 
 static inline size_t
@@ -84,8 +85,8 @@ mantra_queue_bytes(uint64_t capacity, uint32_t slot_bytes)
 }
 
 /* Over zeroed, 64-byte aligned memory of mantra_queue_bytes (with header->many set first), or over what another process
- * made there. `capacity` is a power of two from 2, `slot_bytes` whole cache lines. Of many producers, batches mingle: each
- * message stands alone, and who wants batches tells them apart by their publisher. */
+ * made there. `capacity` is a power of two from 2, `slot_bytes` whole cache lines. Of many producers, batches mingle:
+ * each message stands alone, and who wants batches tells them apart by their publisher. */
 static inline mantra_queue
 mantra_queue_attach(uint8_t *memory, uint64_t capacity, uint32_t slot_bytes, uint32_t flags_offset)
 {
@@ -120,7 +121,8 @@ static inline uint64_t
 mantra_queue_unused(const mantra_queue *queue, uint64_t position)
 {
     for (;;) {
-        const uint64_t version = atomic_load_explicit(&mantra_queue_slot(queue, position)->version, memory_order_acquire);
+        const mantra_seqlock *slot = mantra_queue_slot(queue, position);
+        const uint64_t version = atomic_load_explicit(&slot->version, memory_order_acquire);
         const uint64_t lap = version >> MANTRA_LAP_SHIFT;
         if (lap < mantra_queue_lap(queue, position))
             return position;
@@ -128,7 +130,8 @@ mantra_queue_unused(const mantra_queue *queue, uint64_t position)
     }
 }
 
-/* Position of the next message. Of many producers, one that stood still may have set the hint back: look on from there. */
+/* Position of the next message. Of many producers, one that stood still may have set the hint back: look on from
+ * there. */
 static inline uint64_t
 mantra_produced(const mantra_queue *queue)
 {
@@ -177,8 +180,8 @@ mantra_queue_break(const mantra_queue *queue, uint64_t position)
     return position + 1;
 }
 
-/* Become a producer. -1: the one there may be, or all of many, live. A dead one's place is taken where it stopped. Of many
- * there are fewer than slots, so that whoever stands still, there are slots to go on with. */
+/* Become a producer. -1: the one there may be, or all of many, live. A dead one's place is taken where it stopped. Of
+ * many there are fewer than slots, so that whoever stands still, there are slots to go on with. */
 static inline int
 mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint16_t publisher)
 {
@@ -190,7 +193,8 @@ mantra_producer_open(mantra_producer *producer, const mantra_queue *queue, uint1
     if (inherited)
         mantra_queue_sweep(queue, (uint16_t)writer);
     /* A hint that a killed one did not store: its last message was published, do not write it again. */
-    *producer = (mantra_producer){*queue, mantra_queue_unused(queue, mantra_produced(queue)), publisher, (uint16_t)writer};
+    const uint64_t position = mantra_queue_unused(queue, mantra_produced(queue));
+    *producer = (mantra_producer){*queue, position, publisher, (uint16_t)writer};
     if (!queue->many) {
         producer->position = mantra_queue_break(queue, producer->position);
         atomic_store_explicit(&queue->header->position, producer->position, memory_order_release);
@@ -276,7 +280,7 @@ mantra_produce_again(mantra_producer *producer, mantra_seqlock *slot)
         mantra_words_load(slot->words, message, words);
         uint64_t version = atomic_load_explicit(&slot->version, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&slot->version, &version, version & ~MANTRA_WRITING,
-                                                      memory_order_release, memory_order_relaxed)) {} /* burnt once more */
+                                                      memory_order_release, memory_order_relaxed)) {} /* again */
         slot = mantra_produce_claim(producer);
         atomic_thread_fence(memory_order_release);
         mantra_words_store(slot->words, message, words);
@@ -325,8 +329,8 @@ mantra_produce(mantra_producer *producer, const void *message)
 /* What stands at a consumer's position. */
 enum { MANTRA_LAPPED = -1, MANTRA_NOTHING = 0, MANTRA_MESSAGE = 1, MANTRA_SKIP = 2 };
 
-/* A slot is being written, as `version` says: will it ever be settled? Asked of the system at first when it has been found so
- * a few times in a row, then more and more rarely. */
+/* A slot is being written, as `version` says: will it ever be settled? Asked of the system at first when it has been
+ * found so a few times in a row, then more and more rarely. */
 MANTRA_COLD int
 mantra_consumer_stuck(mantra_consumer *consumer, uint64_t version)
 {
@@ -411,8 +415,8 @@ mantra_consumer_seek(mantra_consumer *consumer, uint64_t position, uint8_t why, 
     consumer->position = position;
 }
 
-/* The oldest position worth starting from: all there is before the first lap, then an eighth of the ring less, as a head
- * start: the very oldest would be overwritten at once. */
+/* The oldest position worth starting from: all there is before the first lap, then an eighth of the ring less, as a
+ * head start: the very oldest would be overwritten at once. */
 static inline uint64_t
 mantra_queue_oldest(const mantra_queue *queue, uint64_t produced)
 {
@@ -420,10 +424,11 @@ mantra_queue_oldest(const mantra_queue *queue, uint64_t produced)
     return produced > capacity ? produced - safe : 0;
 }
 
-/* Next message into `message`: 1; 0 nothing waiting; -1 lapped: `lost` says how many in all, `position` moved to the oldest
- * safe one, what was kept of an unfinished batch must be dropped, and the next call goes on. (-1 with `lost` as before: a
- * producer was killed, what was kept of its unfinished batch must be dropped.) The rest of a batch whose
- * beginning was missed is dropped here (and counted in `lost`, if it was a lap that missed it): batches are read whole. */
+/* Next message into `message`: 1; 0 nothing waiting; -1 lapped: `lost` says how many in all, `position` moved to the
+ * oldest safe one, what was kept of an unfinished batch must be dropped, and the next call goes on. (-1 with `lost` as
+ * before: a producer was killed, what was kept of its unfinished batch must be dropped.) The rest of a batch whose
+ * beginning was missed is dropped here (and counted in `lost`, if it was a lap that missed it): batches are read
+ * whole. */
 static inline int
 mantra_consume(mantra_consumer *consumer, void *message)
 {
@@ -460,8 +465,8 @@ mantra_consume(mantra_consumer *consumer, void *message)
     }
 }
 
-/* As many messages of one line as wait, up to `room`, one behind the other, while nothing is unusual: its place is kept in
- * registers, so it takes less than mantra_consume for each. When there is room left, mantra_consume says why. */
+/* As many messages of one line as wait, up to `room`, one behind the other, while nothing is unusual: its place is kept
+ * in registers, so it takes less than mantra_consume for each. When there is room left, mantra_consume says why. */
 static inline size_t
 mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
 {

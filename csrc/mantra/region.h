@@ -3,8 +3,8 @@
  * /dev/shm/mantra.<name>, mode 0600. A name appears only when its region is complete (an unnamed file is filled, then
  * linked), so nobody ever opens half a region and a creator killed midway leaves nothing behind.
  *
- *   0        8         12       16      24     32        40            48           56         64     96      1024
- *   | magic  | version | header | owner | size | ceiling | fingerprint | slot bytes | capacity | kind | layout | payload
+ *   0       8         12       16      24     32        40            48           56         64     96       1024
+ *   | magic | version | header | owner | size | ceiling | fingerprint | slot bytes | capacity | kind | layout | payload
  *
  *   owner     pid << 42 | start time of the process (/proc/<pid>/stat, field 22): a reused pid is somebody else
  *   size      payload bytes that are backed by memory; only the owner grows it, up to ceiling
@@ -194,7 +194,8 @@ mantra_region_back(int fd, uint8_t *base, size_t total)
     return failed;
 }
 
-/* Back at least `payload_bytes` of payload. 0, or the errno: ENOMEM over the ceiling, ENOSPC, EPERM if not the owner. */
+/* Back at least `payload_bytes` of payload. 0, or the errno: ENOMEM over the ceiling, ENOSPC, EPERM if not the
+ * owner. */
 static inline int
 mantra_region_grow(mantra_region *region, size_t payload_bytes)
 {
@@ -212,7 +213,8 @@ mantra_region_grow(mantra_region *region, size_t payload_bytes)
     return 0;
 }
 
-/* The header of the file at `path`, opened for `access`: its descriptor, or -1 with errno (EPROTO: no region of ours). */
+/* The header of the file at `path`, opened for `access`: its descriptor, or -1 with errno (EPROTO: no region of
+ * ours). */
 static inline int
 mantra_region_peek(const char *path, int access, mantra_region_header *header)
 {
@@ -234,8 +236,8 @@ mantra_region_named(int fd, const char *path)
     return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino;
 }
 
-/* Remove `path` if its owner is dead: 1 removed (or already gone), 0 its owner lives, -1 not a region of ours. The lock,
- * with the second look at the name, keeps two cleaners from removing what one of them has already made anew. */
+/* Remove `path` if its owner is dead: 1 removed (or already gone), 0 its owner lives, -1 not a region of ours. The
+ * lock, with the second look at the name, keeps two cleaners from removing what one of them has already made anew. */
 static inline int
 mantra_region_bury(const char *path)
 {
@@ -346,8 +348,8 @@ mantra_region_open(mantra_region *region, const char *name, bool writable, char 
     return 0;
 }
 
-/* Take the name away; who has it mapped keeps the memory. 0, EPERM if this process (a forked child, say) does not own it,
- * or the errno of unlink. A name that has meanwhile become another region is left alone. */
+/* Take the name away; who has it mapped keeps the memory. 0, EPERM if this process (a forked child, say) does not own
+ * it, or the errno of unlink. A name that has meanwhile become another region is left alone. */
 static inline int
 mantra_region_unlink(const mantra_region *region)
 {

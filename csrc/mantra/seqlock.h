@@ -3,8 +3,8 @@
  *   0         8            8 + 8*words
  *   | version | payload ... |    even: settled, odd: being written
  *
- * Words are relaxed atomics: a torn read is a value to discard, not undefined behaviour. Two fences make it right by C11
- * (and so on Arm), after Boehm, "Can seqlocks get along with programming language memory models?", 2012:
+ * Words are relaxed atomics: a torn read is a value to discard, not undefined behaviour. Two fences make it right by
+ * C11 (and so on Arm), after Boehm, "Can seqlocks get along with programming language memory models?", 2012:
  *
  *   writer                              reader
  *   version = odd      (relaxed)        seen = version      (acquire: pairs with the settling release)

@@ -80,8 +80,8 @@ mantra_plain_write(mantra_transport *t, const void *from, size_t size)
     return errno == EAGAIN || errno == EWOULDBLOCK ? MANTRA_AGAIN : mantra_transport_fail(t, errno, NULL);
 }
 
-/* An unconnected transport, which can already be woken and ended; `fd` is for whoever connects to set, to a non-blocking
- * stream. 0, or -1 with errno. */
+/* An unconnected transport, which can already be woken and ended; `fd` is for whoever connects to set, to a
+ * non-blocking stream. 0, or -1 with errno. */
 static inline int
 mantra_transport_init(mantra_transport *t)
 {

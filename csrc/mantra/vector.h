@@ -3,16 +3,16 @@
  *   0      64        2112
  *   | many | writers | slot 0 | slot 1 | ...
  *
- *   slot      | version, message | version, message |      two copies, whole cache lines; their versions as writers.h draws
+ *   slot      | version, message | version, message |      two copies; versions as writers.h draws them
  *
- * A slot keeps its last two values: the copy with the greater number is the latest, and the next write goes to the other
- * one, under the next number (even numbers are the first copy's). So a reader always finds a settled value even while the
- * next is being written, and a writer killed in the middle harms nothing: its number is given up for the next but one. A
- * reader tries again only when two whole writes passed during its copy.
+ * A slot keeps its last two values: the copy with the greater number is the latest, and the next write goes to the
+ * other one, under the next number (even numbers are the first copy's). So a reader always finds a settled value even
+ * while the next is being written, and a writer killed in the middle harms nothing: its number is given up for the next
+ * but one. A reader tries again only when two whole writes passed during its copy.
  *
  * One writer per slot: plain stores. Many: a write is claimed by one compare-and-swap on its copy's version. Who finds
- * another in the middle of it waits for that one (a write is nanoseconds), for as long as it lives; a dead writer's copy
- * is taken over. Readers wait for nobody. gnu11, as region.h is. */
+ * another in the middle of it waits for that one (a write is nanoseconds), for as long as it lives; a dead writer's
+ * copy is taken over. Readers wait for nobody. gnu11, as region.h is. */
 #ifndef MANTRA_VECTOR_H
 #define MANTRA_VECTOR_H
 
@@ -44,13 +44,14 @@ mantra_vector_bytes(uint32_t capacity, uint32_t slot_bytes)
     return sizeof(mantra_vector_header) + (size_t)2 * capacity * slot_bytes;
 }
 
-/* Over zeroed, 64-byte aligned memory of mantra_vector_bytes (with header->many set first), or over what another process
- * made there. */
+/* Over zeroed, 64-byte aligned memory of mantra_vector_bytes (with header->many set first), or over what another
+ * process made there. */
 static inline mantra_vector
 mantra_vector_attach(uint8_t *memory, uint32_t capacity, uint32_t slot_bytes)
 {
-    return (mantra_vector){.header = (mantra_vector_header *)(void *)memory, .slots = memory + sizeof(mantra_vector_header),
-                           .capacity = capacity, .slot_bytes = slot_bytes, .words = (slot_bytes - 8) / 8};
+    mantra_vector_header *header = (mantra_vector_header *)(void *)memory;
+    return (mantra_vector){.header = header, .slots = memory + sizeof *header, .capacity = capacity,
+                           .slot_bytes = slot_bytes, .words = (slot_bytes - 8) / 8};
 }
 
 static inline mantra_seqlock *
@@ -74,7 +75,8 @@ mantra_vector_look_at(const mantra_vector *vector, uint32_t slot)
         const uint64_t even = mantra_version_settled(version[0]) ? number[0] : 0;
         const uint64_t odd = mantra_version_settled(version[1]) ? number[1] : 0;
         const uint64_t latest = even > odd ? even : odd;
-        const uint64_t newest = number[0] > number[1] ? number[0] : number[1]; /* the latest, or a write under way, or given up */
+        /* the latest, or a write under way, or given up */
+        const uint64_t newest = number[0] > number[1] ? number[0] : number[1];
         /* Neither is settled: so it may seem when a write passes between the two looks. */
         if (MANTRA_UNLIKELY(latest == 0 && newest > 0) && mantra_seqlock_look(copy[0]) != version[0])
             continue;
@@ -123,9 +125,10 @@ mantra_vector_claim(mantra_vector *vector, uint32_t slot)
                 sched_yield();
             continue;
         }
-        const uint64_t claim = look.next << MANTRA_NUMBER_SHIFT | (uint64_t)vector->writer << MANTRA_WRITER_SHIFT;
+        const uint64_t claim = look.next << MANTRA_NUMBER_SHIFT | (uint64_t)vector->writer << MANTRA_WRITER_SHIFT
+                               | MANTRA_WRITING;
         /* Acquire: the words that the copy held must not land on top of ours. Release: as in mantra_vector_begin. */
-        if (atomic_compare_exchange_strong_explicit(&copy->version, &look.held, claim | MANTRA_WRITING, memory_order_acq_rel,
+        if (atomic_compare_exchange_strong_explicit(&copy->version, &look.held, claim, memory_order_acq_rel,
                                                     memory_order_relaxed))
             return copy;
     }

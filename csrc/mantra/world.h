@@ -28,8 +28,8 @@ typedef struct mantra_world_side {
     uint8_t count;
 } mantra_world_side;
 
-/* Merge one side of all that contribute, best first, larger first at equal price, then by venue; or one level per price.
- * Each venue's levels are sorted, so every step takes the best of the venues' next. */
+/* Merge one side of all that contribute, best first, larger first at equal price, then by venue; or one level per
+ * price. Each venue's levels are sorted, so every step takes the best of the venues' next. */
 static inline void
 mantra_world_merge(const mantra_world_state *state, bool asks, mantra_world_side *out)
 {
@@ -96,8 +96,8 @@ mantra_world_same(const mantra_top *a, const mantra_top *b, bool asks)
                       memcmp(a->bid_size, b->bid_size, sizeof a->bid_size) == 0;
 }
 
-/* Take a venue's new top and bring state->view up to date; returns what changed in it (MANTRA_WORLD_*, 0: nothing, and the
- * view is as it was). Only a side whose levels at this venue changed is merged anew. */
+/* Take a venue's new top and bring state->view up to date; returns what changed in it (MANTRA_WORLD_*, 0: nothing, and
+ * the view is as it was). Only a side whose levels at this venue changed is merged anew. */
 static inline uint32_t
 mantra_world_put(mantra_world_state *state, const mantra_top *top, uint8_t least_trust)
 {

@@ -1,10 +1,11 @@
-/* writers.h - who may be writing into a region: a number for each, so that anybody can tell whether a slot's writer lives.
+/* writers.h - who may be writing into a region: a number for each, so that all can tell whether a slot's writer lives.
  *
- *   | identity 0 | identity 1 | ... 256 |      0: free; else the process that holds the number (pid and start, region.h)
+ *   | identity 0 | identity 1 | ... 256 |      0: free; else who holds the number (pid and start, region.h)
  *
- * A slot that is being written names its writer's number. A number is given back when its holder has finished all it began;
- * one whose holder died is given to the next who joins, and that one first settles what the dead left unfinished. So an
- * unfinished slot whose number nobody alive holds will never be finished. Two threads of a process hold two numbers.
+ * A slot that is being written names its writer's number. A number is given back when its holder has finished all it
+ * began; one whose holder died is given to the next who joins, and that one first settles what the dead left
+ * unfinished. So an unfinished slot whose number nobody alive holds will never be finished. Two threads of a process
+ * hold two numbers.
  *
  * Looking at a writer costs a file of /proc: only ever done for a slot that stays unfinished. gnu11, as region.h is. */
 #ifndef MANTRA_WRITERS_H
@@ -39,8 +40,8 @@ typedef struct mantra_writers {
     _Atomic uint64_t identity[MANTRA_WRITERS];
 } mantra_writers;
 
-/* A number for this thread, below `most`; -1: all are held by the living. *inherited: it was a dead one's, whose unfinished
- * slots the caller settles before it writes. */
+/* A number for this thread, below `most`; -1: all are held by the living. *inherited: it was a dead one's, whose
+ * unfinished slots the caller settles before it writes. */
 static inline int
 mantra_writers_join(mantra_writers *writers, uint32_t most, bool *inherited)
 {
@@ -69,12 +70,13 @@ mantra_writers_leave(mantra_writers *writers, uint32_t number)
     atomic_compare_exchange_strong(&writers->identity[number], &self, 0);
 }
 
-/* Does anybody alive hold `number`, which a version said that was loaded with acquire? If not, and the version is still the
- * same, that writer has left its slot unfinished and nobody will finish it. */
+/* Does anybody alive hold `number`, which a version said that was loaded with acquire? If not, and the version is still
+ * the same, that writer has left its slot unfinished and nobody will finish it. */
 static inline bool
 mantra_writers_alive(const mantra_writers *writers, uint32_t number)
 {
-    return mantra_process_alive(atomic_load_explicit(&writers->identity[number % MANTRA_WRITERS], memory_order_acquire));
+    const _Atomic uint64_t *holder = &writers->identity[number % MANTRA_WRITERS];
+    return mantra_process_alive(atomic_load_explicit(holder, memory_order_acquire));
 }
 
 /* A slot that `number`, whose holder died, was writing: there is a hole. Returns whether this made it one. */
