@@ -190,9 +190,7 @@ def venue_summary(spine: Spine, name: str) -> dict[str, Any]:
         "crosses", "finer", "unknown_deletes", "overflowed", "bytes", "down_ns")}
     names = {instrument.id: instrument.name for instrument in spine.instruments()}
     trust = {}
-    for slot in range(spine.tops.capacity):
-        if (top := spine.tops.read(slot)) is None:
-            break
+    for top in spine.newest_tops():
         if top.venue == venues.NAMES.index(name):
             trust[names[top.instrument]] = Trust(top.trust).name.lower()
     return {"connections": len(rows), **counts, "trust": trust}

@@ -34,7 +34,7 @@ from mantra.core.doorbell import Doorbell
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import Ledger
 from mantra.core.merge import Merge
-from mantra.core.messages import DTYPES, ActorRow, ActorState, InstrumentRow
+from mantra.core.messages import DTYPES, ActorRow, ActorState, InstrumentRow, Top
 from mantra.core.meter import Counter, Gauge, Timer
 from mantra.core.queue import Consumer, Producer, Queue
 from mantra.core.region import Region, process_identity
@@ -344,14 +344,16 @@ class Spine:
                     return
                 self.doorbell.wait(0.001, seen)
 
+    def newest_tops(self) -> Iterator[Top]:
+        """The newest top of every book that has one. A book has its slot before it has a top: there are gaps."""
+        return (top for slot in range(self.tops.capacity) if (top := self.tops.read(slot)) is not None)
+
     def follow(self, venue: str, symbol: str) -> tuple[Any, Consumer]:
         """A book as it is now (`Book.image()`), and a reader of its feed's updates from just behind it: nothing is
         missed and nothing comes twice. The updates are the whole connection's: keep those of the image's instrument.
         A RESET among them (price: the generation) says to take the image again."""
         image = self.book(venue, symbol).image()
-        for slot in range(self.tops.capacity):
-            if (top := self.tops.read(slot)) is None:
-                break
+        for top in self.newest_tops():
             if (top.venue, top.instrument) == (image.venue, image.instrument):
                 feed = self.ledger.rows()[top.publisher].name  # feeds enter the ledger in the order of their numbers
                 return image, self.queue(f"updates.{feed}", "update").consumer(image.position, doorbell=self.doorbell)

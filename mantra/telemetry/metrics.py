@@ -115,9 +115,7 @@ class Exporter:
         run, labels = self._run, ("venue", "instrument")
         names = {instrument.id: instrument.name for instrument in run.instruments()}
         newest: dict[tuple[str, str], Any] = {}     # an instrument's last scale generation is what counts
-        for slot in range(len(run.tops)):
-            if (top := run.tops.read(slot)) is None:
-                break
+        for top in run.newest_tops():
             key = venues.NAMES[top.venue], names.get(top.instrument, str(top.instrument))
             if key not in newest or top.instrument > newest[key].instrument:
                 newest[key] = top

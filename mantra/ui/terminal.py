@@ -132,10 +132,9 @@ class Reader:
 
     def _books(self) -> dict[int, list[BookTrust]]:
         books: dict[int, list[BookTrust]] = {}
-        for slot in range(len(self.run.tops)):      # a book has its slot before it has a top: there are gaps
-            if top := self.run.tops.read(slot):
-                books.setdefault(top.instrument, []).append(
-                    BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
+        for top in self.run.newest_tops():
+            books.setdefault(top.instrument, []).append(
+                BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
         return books
 
     def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:

@@ -229,3 +229,10 @@ def test_meters_of_a_private_run_are_read_there():
 
 def python(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+def test_a_book_without_a_top_hides_none_of_those_behind_it():
+    with Spine.private() as spine:
+        for slot in (1, 5, spine.tops.capacity - 1):
+            spine.tops.write(slot, Top(instrument=slot))
+        assert [top.instrument for top in spine.newest_tops()] == [1, 5, spine.tops.capacity - 1]

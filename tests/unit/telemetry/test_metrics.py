@@ -78,7 +78,8 @@ def test_buckets_count_exactly_what_was_recorded(run):
 
 def test_trust_actors_and_meters_are_told(run):
     instrument = run.add_instrument(7, "ETH-BTC", 0, 8, 8)
-    run.tops.write(0, Top(instrument=instrument.id, venue=1, trust=Trust.UNVERIFIED, trust_since_ns=2_500_000_000))
+    # slot 0: a book that has no top yet
+    run.tops.write(1, Top(instrument=instrument.id, venue=1, trust=Trust.UNVERIFIED, trust_since_ns=2_500_000_000))
     number = run.add_actor("desk", "user")
     run.change_actor(number, state=ActorState.RUNNING, restarts=2)
     run.counter("fills").add(5)
