@@ -15,7 +15,6 @@
 
 #include <sched.h>
 
-#include "mantra/decode.h"
 #include "mantra/messages.h"
 #include "mantra/seqlock.h"
 
@@ -59,6 +58,12 @@ _Static_assert(offsetof(mantra_book_header, count) == 64 && offsetof(mantra_book
     "book 1: version generation sequence:u64 venue_time_ns trust_since_ns:i64 position:u64 instrument:u32 " \
     "venue trust reason:u8 growths:u64@56 bids asks capacity ceiling:u32@64 "                               \
     "bids[capacity+4] asks[capacity+4]:{price size:i64}@128 best last"
+
+/* A change to a book. */
+typedef struct mantra_change {
+    int64_t price, size; /* ticks, lots; size 0 removes the level */
+    uint8_t kind;        /* MANTRA_BID or MANTRA_ASK */
+} mantra_change;
 
 typedef struct mantra_book {
     mantra_book_header *header;

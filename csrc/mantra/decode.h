@@ -2,10 +2,16 @@
  *
  * A decoder reads one venue message (JSON text) completely, and only then may anything be applied: malformed text is an
  * error before it can be half a book. It fills `changes` or `trades` (capacity given; allocated by the feed) and the
- * numbers below, and says what kind of message it was. It knows text, not books: sequence rules live in hot_path.h. */
+ * numbers below, and says what kind of message it was. It knows text, not books: sequence rules live in hot_path.h.
+ *
+ * A message about several books is decoded in parts: each call answers one, and `rest` tells where to go on.
+ *
+ *   decoder->rest = NULL;
+ *   do kind = decode(decoder, text, size); while (decoder->rest);      the first call checks the whole text */
 #ifndef MANTRA_DECODE_H
 #define MANTRA_DECODE_H
 
+#include "mantra/book.h"
 #include "mantra/messages.h"
 #include "mantra/symbols.h"
 #include "mantra/ticks.h"
@@ -18,15 +24,15 @@ enum {
     MANTRA_TRADES = 3,
     MANTRA_UNCHANGED = 4,     /* an image whose first levels are the same bytes as last time */
     MANTRA_CONTROL = 5,       /* acknowledgement, error, restart notice: for the subscriber, in Python */
+    MANTRA_SNAPSHOT = 6,      /* the whole book, in the stream: replaces it */
+    MANTRA_CHECKSUM = 7,      /* nothing but a checksum of the book as it stands */
+    MANTRA_HEARTBEAT = 8,     /* nothing but life: of the channel of `book`, or of the connection (UINT32_MAX) */
+    MANTRA_EARLY = 9,         /* of a channel not acknowledged yet: to be decoded again when one is (`routed`) */
+    MANTRA_WITNESS = 10,      /* the best levels as they are at `last`, says the venue: compared, never applied */
     /* -1 and -2: MANTRA_MALFORMED and MANTRA_FINER, from ticks.h */
     MANTRA_UNKNOWN = -3,      /* a symbol this feed does not have */
     MANTRA_TOO_MANY = -4,     /* more changes than there is room for */
 };
-
-typedef struct mantra_change {
-    int64_t price, size; /* ticks, lots; size 0 removes the level */
-    uint8_t kind;        /* MANTRA_BID or MANTRA_ASK */
-} mantra_change;
 
 typedef struct mantra_print {
     int64_t price, size;
@@ -44,6 +50,13 @@ typedef struct mantra_image_text {
     char text[MANTRA_IMAGE_BYTES]; /* bids, then asks; levels that do not fit are decoded every time */
 } mantra_image_text;
 
+/* Where a channel's messages go that name but a number, dealt anew on every connection. */
+typedef struct mantra_route {
+    uint64_t channel;
+    uint32_t book;
+    uint8_t kind;        /* the decoder's own */
+} mantra_route;
+
 typedef struct mantra_decoder {
     /* given by the feed */
     const mantra_symbols *symbols;    /* venue spelling -> index of the book */
@@ -60,9 +73,23 @@ typedef struct mantra_decoder {
     uint32_t unpriced;                /* levels of price 0 or less, left out: nobody can trade there, yet venues send them */
     uint64_t first, last;             /* venue sequence range of a diff or image (equal where the venue has but one) */
     int64_t venue_time_ns;            /* UTC; 0 where the message has none */
+    const char *rest;                 /* the next part of this message; NULL: there is none, or a message begins */
+    uint64_t number;                  /* of the message among all of its connection, if `numbered` */
+    uint32_t checksum;                /* the venue's, of the book after this part, if `checked` */
+    bool numbered, checked;
+    bool routed;                      /* a channel was acknowledged: what was early may be decoded now */
+    /* kept from message to message; zeroed by the feed on a new connection, except `printed` */
+    uint64_t flags;                   /* the decoder's own: how this connection talks */
+    mantra_route *routes;
+    uint32_t route_count, route_capacity;
+    mantra_scale *printed;            /* by index of the book: decimals that the venue prints, where a checksum is of text */
+    void *context;                    /* the decoder's own (one written in Python) */
 } mantra_decoder;
 
 /* Decode one message of `size` bytes; MANTRA_PADDING readable bytes follow it. Returns one of the kinds above. */
 typedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size);
+
+/* The venue's checksum of a book whose ticks and lots have `scale`, printed with `printed` decimals. */
+typedef uint32_t (*mantra_checksum)(const mantra_book *book, mantra_scale scale, mantra_scale printed);
 
 #endif

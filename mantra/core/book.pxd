@@ -1,7 +1,6 @@
 """book: L2 ladders that other processes may read while they change (csrc/mantra/book.h, top.h)."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from mantra.core.decode cimport mantra_change
 from mantra.core.messages cimport mantra_top
 from mantra.core.region cimport Shared
 
@@ -9,6 +8,10 @@ from mantra.core.region cimport Shared
 cdef extern from "mantra/book.h" nogil:
     enum: MANTRA_BOOK_CEILING, MANTRA_BOOK_START, MANTRA_BOOK_SAME, MANTRA_BOOK_ABSENT, MANTRA_BOOK_FULL
     const char *MANTRA_BOOK_LAYOUT
+
+    ctypedef struct mantra_change:
+        int64_t price, size
+        uint8_t kind
 
     ctypedef struct mantra_book_header:
         pass

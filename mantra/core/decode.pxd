@@ -1,6 +1,7 @@
-"""decode: a venue's text to changes and trades (csrc/mantra/decode.h, decode_binance.h, decode_bitstamp.h, symbols.h)."""
+"""decode: a venue's text to changes and trades (csrc/mantra/decode.h, decoders.h, symbols.h)."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from mantra.core.book cimport mantra_book, mantra_change
 from mantra.core.ticks cimport mantra_scale
 
 
@@ -20,14 +21,13 @@ cdef extern from "mantra/decode.h" nogil:
     enum:
         MANTRA_IMAGE
 
-    ctypedef struct mantra_change:
-        int64_t price, size
-        uint8_t kind
-
     ctypedef struct mantra_print:
         pass
 
     ctypedef struct mantra_image_text:
+        pass
+
+    ctypedef struct mantra_route:
         pass
 
     ctypedef struct mantra_decoder:
@@ -36,17 +36,25 @@ cdef extern from "mantra/decode.h" nogil:
         mantra_image_text *images
         mantra_change *changes
         mantra_print *trades
-        uint32_t depth, change_capacity, trade_capacity, change_count, book
-        uint64_t last
+        uint32_t depth, change_capacity, trade_capacity, change_count, trade_count, book
+        uint64_t first, last
+        int64_t venue_time_ns
+        const char *rest
+        uint64_t number
+        uint32_t checksum
+        bint numbered, checked
+        mantra_route *routes
+        uint32_t route_capacity
+        mantra_scale *printed
+        void *context
 
     ctypedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size) noexcept nogil
+    ctypedef uint32_t (*mantra_checksum)(const mantra_book *book, mantra_scale scale, mantra_scale printed) noexcept nogil
 
 
-cdef extern from "mantra/decode_binance.h" nogil:
-    int mantra_decode_binance(mantra_decoder *decoder, const char *text, size_t size) noexcept
-    int mantra_decode_binance_snapshot(mantra_decoder *decoder, const char *text, size_t size) noexcept
+cdef extern from "mantra/decoders.h" nogil:
+    ctypedef struct mantra_dialect:
+        mantra_decode message, snapshot
+        mantra_checksum checksum
 
-
-cdef extern from "mantra/decode_bitstamp.h" nogil:
-    int mantra_decode_bitstamp(mantra_decoder *decoder, const char *text, size_t size) noexcept
-    int mantra_decode_bitstamp_snapshot(mantra_decoder *decoder, const char *text, size_t size) noexcept
+    const mantra_dialect *mantra_dialect_named(const char *name)

@@ -4,12 +4,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from mantra.core.book cimport Book
+from mantra.core.book cimport Book, mantra_change
 from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
 from mantra.core.decode cimport (
-    MANTRA_IMAGE, mantra_change, mantra_decode_binance, mantra_decode_binance_snapshot,
-    mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, mantra_image_text, mantra_print,
-    mantra_symbol, mantra_symbols, mantra_symbols_add, mantra_symbols_init,
+    MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_print, mantra_symbol,
+    mantra_symbols, mantra_symbols_add, mantra_symbols_init,
 )
 from mantra.core.doorbell cimport Doorbell, mantra_doorbell_ring
 from mantra.core.frame cimport (
@@ -88,12 +87,10 @@ cdef class Feed:
         self.kept = [doorbell, ledger, updates, trades, tops, latest_tops, socket_to_top, tracker]
         self.most_books = most_books
         feed.clock = clock.clock
-        if decoder == "binance":
-            feed.decode, feed.decode_snapshot = mantra_decode_binance, mantra_decode_binance_snapshot
-        elif decoder == "bitstamp":
-            feed.decode, feed.decode_snapshot = mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot
-        else:
+        cdef const mantra_dialect *dialect = mantra_dialect_named(decoder.encode())
+        if dialect is NULL:
             raise ConfigurationError(f"there is no decoder {decoder!r}")
+        feed.decode, feed.decode_snapshot = dialect.message, dialect.snapshot
         feed.updates = &updates.producer
         feed.trades = &trades.producer
         feed.tops = &tops.producer

@@ -70,7 +70,7 @@ def bare_feed(spine: Spine, name: str, venue: Venue, mode: Mode = "book", publis
               **options: Any) -> Feed:
     """The compiled hot path of a connection, with its queues in the spine, without books."""
     return Feed(
-        name, venue=venue.id, decoder=venue.decoder, scheme="image" if mode == "top" else venue.scheme,
+        name, venue=venue.id, decoder=venue.decoder, scheme=venue.schemes[mode],
         live_trust=venue.live_trust[mode], publisher=publisher, clock=spine.clock, doorbell=spine.doorbell,
         ledger=spine.ledger.row(name, venue.id), updates=spine.queue(f"updates.{name}", "update").producer(publisher),
         trades=spine.queue(f"trades.{name}", "trade").producer(publisher),
@@ -89,7 +89,7 @@ def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
         book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
         feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,
                       wanted.instrument.price_decimals, wanted.instrument.size_decimals)
-    feed.liveness(venue.heartbeat.text, venue.heartbeat.interval_s, venue.heartbeat.interval_s * 1.5, venue.silence_s)
+    feed.liveness(venue.heartbeat.text, venue.heartbeat.interval_s, venue.stale_s, venue.silence_s)
     return feed
 
 

@@ -322,8 +322,8 @@ class System:
         except ConfigurationError as error:
             raise ConfigurationError(f"{node.name}: {error}") from None
         mode: Any = own.mode
-        if mode not in venue.modes:
-            raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.modes)}")
+        if mode not in venue.schemes:
+            raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.schemes)}")
         governor = self._governor(venue)
         desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._clock))
         # Deep snapshots weigh more: with many books a shallower one each keeps the start within a minute.

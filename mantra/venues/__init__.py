@@ -49,8 +49,8 @@ def _endpoints(path: Path, name: str, table: object) -> Endpoints:
         raise fail(f"no such venue; one of {', '.join(NAMES)}")
     if not isinstance(table, dict):
         raise fail("must be a table with websocket and rest")
-    if unknown := set(table) - {"websocket", "rest", "ca_file"}:
-        raise fail(f"{min(unknown)!r} is not websocket, rest or ca_file")
+    if unknown := set(table) - {"websocket", "rest", "ca_file", "api"}:
+        raise fail(f"{min(unknown)!r} is not websocket, rest, ca_file or api")
     for key, schemes in (("websocket", ("ws://", "wss://")), ("rest", ("http://", "https://"))):
         if not str(table.get(key, "")).startswith(schemes):
             raise fail(f"{key} must be an address that starts with {' or '.join(schemes)}")
@@ -58,4 +58,4 @@ def _endpoints(path: Path, name: str, table: object) -> Endpoints:
     if ca_file is not None and not (path.parent / ca_file).is_file():
         raise fail(f"ca_file {ca_file} does not exist")
     return Endpoints(table["websocket"].rstrip("/"), table["rest"].rstrip("/"),
-                     None if ca_file is None else str(path.parent / ca_file))
+                     None if ca_file is None else str(path.parent / ca_file), str(table.get("api", "")))

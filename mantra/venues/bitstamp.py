@@ -21,7 +21,9 @@ class Bitstamp(venue.Venue):
     name = "bitstamp"
     id = 1
     decoder = "bitstamp"
-    scheme = "time"
+    schemes = {"book": "time", "top": "image"}  # noqa: RUF012
+    proofs = frozenset()
+    spread = "symbol"
     live_trust = {"book": venue.UNVERIFIED, "top": venue.UNVERIFIED}  # noqa: RUF012
     home = Endpoints("wss://ws.bitstamp.net", "https://www.bitstamp.net")
     limits = venue.Limits(channels=1024, frame_bytes=511, rates={
@@ -30,12 +32,17 @@ class Bitstamp(venue.Venue):
         "rest": (Rate(400, 1.0), Rate(10_000, 600.0)),
     })
     # Quiet markets are silent for a minute; only the heartbeat, answered within a round trip, tells life.
-    heartbeat, silence_s, max_age_s = venue.Heartbeat('{"event":"bts:heartbeat"}', 15.0), 25.0, 89 * 86400.0
+    heartbeat = venue.Heartbeat('{"event":"bts:heartbeat"}', 5.0)
+    stale_s, silence_s, max_age_s = 8.0, 12.0, 89 * 86400.0
     book_channels = {"book": "diff_order_book_{}", "top": "order_book_{}"}  # noqa: RUF012
     trade_channel = "live_trades_{}"
     book_url = re.compile(r"/order_book/([^/?]+)/?(?:\?|$)")
     list_url = re.compile(r"/(?:markets|trading-pairs-info)/?(?:\?|$)")
     dense_trade_ids = False
+    offers = venue.Offers(
+        books="diffs spliced onto a whole REST book by time; 100 levels in mode top", trades="every trade",
+        bbo="", orders="live_orders, chained event ids", verified_by="",
+        cannot_prove="that no diff was lost: they have neither numbers nor checksums (audits and orders do)")
     when_refused = "Bitstamp refuses this address or region, and offers no other public host"
 
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:

@@ -19,19 +19,21 @@ from urllib.parse import unquote
 
 from mantra.errors import VenueError
 
-Mode = Literal["book", "top"]
-Scheme = Literal["ids", "time"]
+Mode = Literal["book", "top", "orders"]     # orders: the book is derived from every single order (L3)
+Scheme = Literal["ids", "time", "image", "stream"]
 
 VERIFIED, UNVERIFIED = 4, 3    # MANTRA_VERIFIED, MANTRA_UNVERIFIED: messages.h says what they mean
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Base addresses, without a trailing slash. `ca_file`: PEM of an authority to trust instead of the system's."""
+    """Base addresses, without a trailing slash. `ca_file`: PEM of an authority to trust instead of the system's. `api`:
+    which of the venue's protocols is spoken there ("": the main one)."""
 
     websocket: str
     rest: str
     ca_file: str | None = None
+    api: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,25 @@ class Listing:
     max_size: str       # of one order
     status: str         # the venue's word
     tradable: bool
+    min_size: str = ""  # of one order
+    min_value: str = "" # of one order, in the quote currency
 
     @property
     def name(self) -> str:
         """Canonical name, alike at all venues: BASE-QUOTE."""
         return f"{self.base}-{self.quote}"
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What a venue gives to who asks without a key, in a few words each; for `mantra venues`."""
+
+    books: str
+    trades: str
+    bbo: str            # a best bid and offer that is a truth to check the book against; "" where there is none
+    orders: str         # L3; "" where there is none
+    verified_by: str    # what proves its books; "" nothing does
+    cannot_prove: str   # what may go wrong unseen
 
 
 @dataclass(frozen=True)
@@ -118,8 +134,11 @@ class Venue(ABC):
     name: ClassVar[str]
     id: ClassVar[int]                               # index in mantra.venues.NAMES: a bit of a world level's mask
     decoder: ClassVar[str]                          # mantra_decode_<decoder>
-    scheme: ClassVar[Scheme]                        # how snapshot and diffs are spliced, see listener/recovery.py
-    live_trust: ClassVar[Mapping[Mode, int]]        # of a synchronised book
+    schemes: ClassVar[Mapping[Mode, Scheme]]        # how a book is kept right (hot_path.h), by the modes it has
+    proofs: ClassVar[frozenset[str]]                # what proves a book: of "ids", "numbers", "checksums"
+    spread: ClassVar[Literal["symbol", "connection"]]   # whose books a fault makes suspect
+    live_trust: Mapping[Mode, int]                  # of a synchronised book
+    offers: ClassVar[Offers]
     home: ClassVar[Endpoints]                       # the real venue
     limits: ClassVar[Limits]
     book_channels: ClassVar[Mapping[Mode, str]]     # "{}" stands for the symbol in lower case
@@ -128,10 +147,13 @@ class Venue(ABC):
     list_url: ClassVar[re.Pattern[str]]             # of a list of instruments, also of those that recordings have
     dense_trade_ids: ClassVar[bool]                 # ids of one symbol's trades rise by one: a jump is a loss
     when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
-    modes: ClassVar[tuple[Mode, ...]] = ("book", "top")
+    first_number: ClassVar[int | None] = None       # of a connection's messages, where the venue numbers them
 
     heartbeat: Heartbeat
-    silence_s: float        # a connection on which nothing at all, pongs included, came for so long is dead
+    stale_s: float          # nothing at all came for so long, pongs included: the connection's books are stale
+    silence_s: float        # ... it is dead
+    channel_silent_s: float = 0.0   # nothing came of one book, whose channel has heartbeats: it is suspect
+    cross_s: float = 0.0    # a crossed book is believed for so long
     max_age_s: float        # an older connection is replaced before the venue ends it
 
     def __init__(self, endpoints: Endpoints | None = None) -> None:
@@ -153,6 +175,15 @@ class Venue(ABC):
     def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         """Frames to send once connected to `url` of the same arguments; empty where the URL said it all."""
 
+    def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode) -> list[str]:
+        """Frames that end the book channels of `symbols`; then `subscribe_texts` without trades brings new snapshots
+        (scheme "stream")."""
+        return []
+
+    def keep(self, mode: Mode, depth: int) -> int:
+        """Levels a side that the venue's book has for who wants `depth`: subscribed, and cut to. 0: all."""
+        return 0
+
     @abstractmethod
     def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
         """Keys that `control` must have acknowledged before the feeds are granted; empty: nothing to wait for."""
@@ -163,7 +194,8 @@ class Venue(ABC):
 
     @abstractmethod
     def snapshot(self, symbol: str, levels: int) -> Request:
-        """The REST book, at least `levels` a side where the venue has and gives as many."""
+        """The REST book, at least `levels` a side where the venue has and gives as many; to splice (schemes "ids" and
+        "time"), and for audits."""
 
     def snapshot_symbol(self, url: str) -> str | None:
         """Symbol of the book that a recorded GET of `url` fetched; None if it fetched something else."""

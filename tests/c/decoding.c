@@ -2,34 +2,39 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "mantra/decode_binance.h"
-#include "mantra/decode_bitstamp.h"
+#include "mantra/decoders.h"
 
-enum { CHANGES = 65536, TRADES = 1024, SYMBOLS = 4096, BOOKS = 1024 };
+enum { CHANGES = 65536, TRADES = 1024, SYMBOLS = 4096, BOOKS = 1024, ROUTES = 64 };
 
 typedef struct decoding {
     mantra_decoder decoder;
     mantra_decode message, snapshot;
     mantra_symbols symbols;
     mantra_symbol slots[SYMBOLS];
-    mantra_scale scales[BOOKS];
+    mantra_scale scales[BOOKS], printed[BOOKS];
+    mantra_route routes[ROUTES];
     mantra_image_text images[BOOKS];
     mantra_change changes[CHANGES];
     mantra_print trades[TRADES];
 } decoding;
 
 decoding *
-decoding_new(bool binance, uint32_t depth)
+decoding_new(const char *venue, uint32_t depth)
 {
     decoding *d = calloc(1, sizeof *d);
     if (d == NULL)
         return NULL;
+    const mantra_dialect *dialect = mantra_dialect_named(venue);
+    if (dialect == NULL) {
+        free(d);
+        return NULL;
+    }
     mantra_symbols_init(&d->symbols, d->slots, SYMBOLS);
-    d->message = binance ? mantra_decode_binance : mantra_decode_bitstamp;
-    d->snapshot = binance ? mantra_decode_binance_snapshot : mantra_decode_bitstamp_snapshot;
+    d->message = dialect->message;
+    d->snapshot = dialect->snapshot;
     d->decoder = (mantra_decoder){
         .symbols = &d->symbols, .scales = d->scales, .images = d->images, .depth = depth, .changes = d->changes,
-        .change_capacity = CHANGES, .trades = d->trades, .trade_capacity = TRADES};
+        .change_capacity = CHANGES, .trades = d->trades, .trade_capacity = TRADES, .printed = d->printed, .routes = d->routes, .route_capacity = ROUTES};
     return d;
 }
 
@@ -71,8 +76,12 @@ decoding_time(decoding *d, const char *const *texts, const size_t *sizes, size_t
 {
     struct timespec from, to;
     clock_gettime(CLOCK_MONOTONIC, &from);
-    for (size_t i = 0; i < count; i++)
-        d->message(&d->decoder, texts[i], sizes[i]);
+    for (size_t i = 0; i < count; i++) {
+        d->decoder.rest = NULL;
+        do
+            d->message(&d->decoder, texts[i], sizes[i]);
+        while (d->decoder.rest);
+    }
     clock_gettime(CLOCK_MONOTONIC, &to);
     return (uint64_t)((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec);
 }

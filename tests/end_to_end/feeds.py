@@ -32,7 +32,7 @@ def patient(name, endpoints, *, heartbeat=0.4, silence=1.6, max_age=3600.0):
     venue = venues.get(name, endpoints)
     venue.heartbeat = Heartbeat(venue.heartbeat.text, heartbeat)
     venue.limits = dataclasses.replace(venue.limits, rates={})
-    venue.silence_s, venue.max_age_s = silence, max_age
+    venue.stale_s, venue.silence_s, venue.max_age_s = 1.5 * heartbeat, silence, max_age
     return venue
 
 

@@ -72,7 +72,7 @@ def test_every_frame_decodes_as_json_and_decimal_read_it(venue, path):
     for frame, (kind, symbol, *rest) in zip(frames, expected, strict=True):
         answer = decoder.decode(frame)
         book = None if symbol is None else symbols.index(symbol)
-        assert tuple(answer) == (kind, book, *rest), frame
+        assert answer[:7] == (kind, book, *rest), frame
     assert len(frames) > 100
 
 

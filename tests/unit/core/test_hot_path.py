@@ -24,7 +24,7 @@ class Bench:
         queues = {name: self.spine.queue(f"{name}.feed", message)
                   for name, message in (("updates", "update"), ("trades", "trade"), ("tops", "top"))}
         self.feed = Feed("feed", venue=venue.id, decoder=venue.decoder,
-                         scheme="image" if mode == "top" else venue.scheme, live_trust=venue.live_trust[mode],
+                         scheme=venue.schemes[mode], live_trust=venue.live_trust[mode],
                          publisher=7, clock=self.spine.clock,
                          doorbell=self.spine.doorbell, ledger=self.row, updates=queues["updates"].producer(),
                          trades=queues["trades"].producer(), tops=queues["tops"].producer(),

@@ -1,0 +1,29 @@
+/* decoders.h - every venue's decoder, by name. */
+#ifndef MANTRA_DECODERS_H
+#define MANTRA_DECODERS_H
+
+#include "mantra/decode_binance.h"
+#include "mantra/decode_bitstamp.h"
+
+typedef struct mantra_dialect {
+    const char *name;
+    mantra_decode message, snapshot; /* a frame of the stream; the answer of REST that holds a book */
+    mantra_checksum checksum;        /* NULL: the venue has none */
+} mantra_dialect;
+
+static const mantra_dialect mantra_dialects[] = {
+    {"binance", mantra_decode_binance, mantra_decode_binance_snapshot, NULL},
+    {"bitstamp", mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, NULL},
+};
+
+/* The dialect of that name, or NULL. */
+static inline const mantra_dialect *
+mantra_dialect_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof mantra_dialects / sizeof *mantra_dialects; i++)
+        if (strcmp(mantra_dialects[i].name, name) == 0)
+            return &mantra_dialects[i];
+    return NULL;
+}
+
+#endif
