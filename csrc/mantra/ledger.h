@@ -1,14 +1,16 @@
-/* ledger.h - what arrived and what went missing, counted per feed, readable from other processes.
+/* ledger.h - what arrived and what went missing, counted per feed and per book, readable from other processes.
  *
  *   0          8      64
- *   | capacity | used | row | row | ...          row: | name[48] | venue | counters ... |, whole cache lines
+ *   | capacity | used | row | row | ...    row: | name[48] | venue | feed | instrument | - | counters ... |, whole lines
  *
- * A row has one writer, the feed's own thread: an addition is a plain load and store. Readers see every counter whole;
- * two counters read together may be a message apart. */
+ * A run has two: a row per feed (<run>.ledger), and a row per book (<run>.books), which says whose feed's row is at
+ * work on it. A row has one writer, the feed's own thread: an addition is a plain load and store. Only what an audit
+ * counts is not that thread's, and is added atomically. Readers see every counter whole; two counters read together may
+ * be a message apart. */
 #ifndef MANTRA_LEDGER_H
 #define MANTRA_LEDGER_H
 
-#include "mantra/base.h"
+#include "mantra/seqlock.h"
 
 /* COUNT(name, what it counts): only ever grows. GAUGE(name, what it says): the latest value. */
 #define MANTRA_LEDGER_COUNTERS(COUNT, GAUGE)                                                                           \
@@ -20,12 +22,14 @@
     COUNT(bytes, "payload received")                                                                                   \
     COUNT(control, "messages handed to the subscriber")                                                                \
     COUNT(malformed, "refused: not what the venue documents")                                                          \
-    COUNT(gaps, "sequence numbers that never came: a resync each")                                                     \
+    COUNT(gaps, "holes in a sequence: a resync each")                                                                  \
+    COUNT(lost, "sequence numbers in these holes: messages that never came")                                           \
     COUNT(trade_gaps, "trade ids that never came")                                                                     \
     COUNT(resyncs, "books taken anew from a snapshot")                                                                 \
     COUNT(reconnects, "connections made after the first")                                                              \
     COUNT(checksums_ok, "checksums that agreed")                                                                       \
     COUNT(checksums_failed, "checksums that did not: the book is taken anew")                                          \
+    COUNT(witnessed, "best levels that the venue's own word on them confirmed")                                        \
     COUNT(unknown_deletes, "removals of levels that the book did not have")                                            \
     COUNT(unpriced, "levels of price 0 or less, left out")                                                             \
     COUNT(crosses, "messages that left a book crossed")                                                                \
@@ -37,10 +41,14 @@
     COUNT(unchanged, "images whose first levels had not changed")                                                      \
     COUNT(protocol_errors, "frames that break RFC 6455: the connection ends")                                          \
     COUNT(full, "levels that a book at its ceiling refused")                                                           \
-    COUNT(lapped, "messages overwritten before this reader came to them")                                              \
+    COUNT(overruns, "tops overwritten before an aggregator came to them")                                              \
     COUNT(connects, "connections made")                                                                                \
     COUNT(refused, "connections or subscriptions that the venue refused")                                              \
     COUNT(down_ns, "time without a connection")                                                                        \
+    COUNT(distrusted_ns, "time trusted less than unverified, until trust came back")                                   \
+    COUNT(audits, "comparisons with the venue's REST book")                                                            \
+    COUNT(audited, "levels compared by them")                                                                          \
+    COUNT(agreed, "levels of these that were as the venue says")                                                       \
     GAUGE(last_receive_utc_ns, "when the last bytes arrived")                                                          \
     GAUGE(state, "what the connection is doing: MANTRA_FEED_...")                                                      \
     GAUGE(state_since_utc_ns, "since when it does")
@@ -83,7 +91,10 @@ enum {
 
 typedef struct mantra_ledger_row {
     _Alignas(MANTRA_CACHE_LINE) char name[MANTRA_LEDGER_NAME];
-    uint64_t venue;
+    uint32_t venue;
+    _Atomic uint32_t feed;       /* index of the feed's row in the run's ledger of feeds; a feed's own is its own */
+    _Atomic uint32_t instrument; /* of a book; a feed's row has none */
+    uint32_t unused;
     _Atomic uint64_t counters[MANTRA_COUNTERS];
 } mantra_ledger_row;
 
@@ -94,6 +105,7 @@ typedef struct mantra_ledger {
 } mantra_ledger;
 
 _Static_assert(offsetof(mantra_ledger, rows) == MANTRA_CACHE_LINE, "rows are whole lines: two writers share none");
+_Static_assert(offsetof(mantra_ledger_row, counters) == MANTRA_CACHE_LINE, "what is counted begins a line");
 
 static inline size_t
 mantra_ledger_bytes(uint64_t rows)
@@ -106,6 +118,13 @@ mantra_ledger_add(mantra_ledger_row *row, uint32_t counter, uint64_t n)
 {
     _Atomic uint64_t *word = &row->counters[counter];
     atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* The same where many may count at once. */
+static inline void
+mantra_ledger_add_shared(mantra_ledger_row *row, uint32_t counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(&row->counters[counter], n, memory_order_relaxed);
 }
 
 static inline void
@@ -126,10 +145,27 @@ mantra_ledger_used(const mantra_ledger *ledger)
     return mantra_min_u64(atomic_load_explicit(&ledger->used, memory_order_acquire), ledger->capacity);
 }
 
+/* Whose row it is: the feed that counts here may change, and so may the scale of a book's instrument. */
+static inline void
+mantra_ledger_assign(mantra_ledger_row *row, uint32_t feed, uint32_t instrument)
+{
+    atomic_store_explicit(&row->feed, feed, memory_order_relaxed);
+    atomic_store_explicit(&row->instrument, instrument, memory_order_relaxed);
+}
+
+/* The first `rows` rows as they are now. */
+static inline void
+mantra_ledger_copy(const mantra_ledger *ledger, uint64_t rows, void *out)
+{
+    mantra_words_load((const _Atomic uint64_t *)(const void *)ledger->rows, out,
+                      (size_t)rows * (sizeof(mantra_ledger_row) / 8));
+}
+
 /* Take the next free row; NULL when there is none. Only the ledger's owner adds rows, one thread at a time. A reader
  * sees a row once it is named. */
 static inline mantra_ledger_row *
-mantra_ledger_claim(mantra_ledger *ledger, const char *name, size_t name_bytes, uint64_t venue)
+mantra_ledger_claim(mantra_ledger *ledger, const char *name, size_t name_bytes, uint32_t venue, uint32_t feed,
+                    uint32_t instrument)
 {
     const uint64_t used = mantra_ledger_used(ledger);
     if (used >= ledger->capacity || name_bytes >= MANTRA_LEDGER_NAME)
@@ -138,6 +174,7 @@ mantra_ledger_claim(mantra_ledger *ledger, const char *name, size_t name_bytes, 
     memset(row->name, 0, sizeof row->name);
     memcpy(row->name, name, name_bytes);
     row->venue = venue;
+    mantra_ledger_assign(row, feed, instrument);
     atomic_store_explicit(&ledger->used, used + 1, memory_order_release);
     return row;
 }

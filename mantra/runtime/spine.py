@@ -4,7 +4,8 @@ A run is a set of shared-memory regions whose names begin with the run's. Who cr
 process of the same user attaches by name, reads, and leaves without the run noticing:
 
     <run>.clock        cycles -> UTC            <run>.doorbell     who waits parks here
-    <run>.ledger       what went missing        <run>.instruments  slot -> name and scale
+    <run>.ledger       what went missing, by feed; <run>.books: by book
+    <run>.instruments  slot -> name and scale
     <run>.updates.F  .trades.F  .tops.F         queues of feed F (one connection)
     <run>.latest.tops                           newest top of every book
     <run>.world, <run>.latest.world             an aggregator's queue and newest values, slot = instrument's slot
@@ -102,6 +103,7 @@ class Spine:
                     self._regions["clock"] = self.clock.publish(f"{run}.clock")
                 self.doorbell = self._make("doorbell", Doorbell.create)
                 self.ledger = self._make("ledger", lambda name: Ledger.create(name, MOST_FEEDS))
+                self.book_ledger = self._make("books", lambda name: Ledger.create(name, MOST_BOOKS))
                 self.instrument_rows = self.vector("instruments", "instrument", MOST_INSTRUMENTS)
                 self.tops = self.vector("latest.tops", "top", MOST_BOOKS)
                 self.actor_rows = self.vector("actors", "actor", MOST_ACTORS)
@@ -109,6 +111,7 @@ class Spine:
                 self.clock = Clock.open(f"{run}.clock")
                 self.doorbell = self._make("doorbell", Doorbell.open)
                 self.ledger = self._make("ledger", Ledger.open)
+                self.book_ledger = self._make("books", Ledger.open)
                 self.instrument_rows = self.vector("instruments", "instrument")
                 self.tops = self.vector("latest.tops", "top")
                 self.actor_rows = self.vector("actors", "actor")

@@ -43,7 +43,8 @@ from mantra.telemetry.collector import Actor, ClockState, Collector, QueueState
 DEFAULT = "127.0.0.1:9464"      # what exporters of OpenTelemetry take
 BOUNDS_NS = (*(int(step * 10**decade) for decade in range(2, 10) for step in (1, 2.5, 5)), 10**10)
 PATIENCE_S = 5.0                # for a client that asks slowly, or takes slowly
-UNITS = {"bytes": ("received_bytes", 1), "down_ns": ("down_seconds", 1e9)}      # of counters that have one
+UNITS = {"bytes": ("received_bytes", 1), "down_ns": ("down_seconds", 1e9),       # of counters that have one
+         "distrusted_ns": ("distrusted_seconds", 1e9)}
 GAUGES = ("last_receive_utc_ns", "state", "state_since_utc_ns")
 
 

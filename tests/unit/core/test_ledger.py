@@ -21,6 +21,35 @@ def test_rows_count_for_themselves_and_are_found_by_name() -> None:
     assert set(first.counts()) == set(COUNTERS)
 
 
+def test_rows_of_thousands_of_books_are_found_and_read_at_once() -> None:
+    ledger = Ledger.create(f"test-{os.getpid()}.books", rows=6000)
+    try:
+        for i in range(6000):
+            ledger.row(f"kraken.COIN{i}-USD", 4, i // 40, i + 1).add("gaps", i % 2)
+        row = ledger.row("kraken.COIN41-USD", 4, 7, 9000)       # another connection, another scale
+        assert (row.feed, row.instrument, row["gaps"], len(ledger)) == (7, 9000, 1, 6000)
+        table = Ledger.open(ledger.name or "").table()
+        assert table["gaps"].sum() == 3000
+        assert table[["name", "feed", "instrument"]][[0, 41, 5999]].tolist() == [
+            (b"kraken.COIN0-USD", 0, 1), (b"kraken.COIN41-USD", 7, 9000), (b"kraken.COIN5999-USD", 149, 6000)]
+        assert ledger[41].name == "kraken.COIN41-USD"
+        with pytest.raises(IndexError):
+            ledger[6000]
+    finally:
+        ledger.close()
+
+
+def test_an_audit_by_another_process_is_counted_in_the_row() -> None:
+    with contextlib.closing(Ledger.create(f"test-{os.getpid()}.books", rows=4)) as ledger:
+        ledger.row("binance.ETHBTC", 0, 0, 1)
+        auditor = Ledger.open(ledger.name or "", write=True)
+        auditor[0].audit(100, 98)
+        auditor[0].audit(50, 50)
+        assert [ledger[0][name] for name in ("audits", "audited", "agreed")] == [2, 150, 148]
+        with pytest.raises(RegionError, match="belongs to another"):
+            Ledger.open(ledger.name or "")[0].audit(1, 1)
+
+
 def test_a_state_keeps_the_time_it_began() -> None:
     row = Ledger.create(rows=1).row("binance.0", 0)
     row.set_state(FeedState.LIVE, 100)
