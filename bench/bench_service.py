@@ -20,7 +20,7 @@ from pathlib import Path
 import grpc
 import numpy
 
-from mantra.core.messages import Top, World
+from mantra.core.messages import World
 from mantra.runtime.spine import Spine
 from mantra.service import mantra_pb2, orderbook_pb2
 from mantra.service.grpc_server import summary, world
@@ -53,8 +53,6 @@ def encoding() -> dict[str, float]:
     with Spine.private() as spine:
         spine.add_instrument(7, "ETH-BTC", 0, 8, 8)
         write(spine, 1)
-        for venue in (0, 1):
-            spine.tops.write(venue, Top(instrument=7, venue=venue, trust=4, trust_since_ns=1))
         views = Views(spine)
         state = views.read("world", "ETH-BTC")
         compatible, exact = summary(state, 10), world(state, 10)

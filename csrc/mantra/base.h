@@ -11,7 +11,7 @@
 #define MANTRA_CACHE_LINE 64
 #define MANTRA_DEPTH 10       /* levels per side of a top and of a world view */
 #define MANTRA_PADDING 64     /* readable bytes behind any text that is scanned: whole words are loaded */
-#define MANTRA_MAX_VENUES 32  /* a world level names its venues in one 32-bit mask */
+#define MANTRA_MAX_VENUES 16  /* a world view tells of each how far it is trusted */
 
 #define MANTRA_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MANTRA_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -117,7 +117,8 @@ enum {
     ARRAY(int64_t, ask_size, MANTRA_DEPTH)
 
 /* Many venues' tops seen as one book. bid_venues / ask_venues: bit v set where venue v stands behind that level
- * (one bit in a best-bid-and-offer view, several where sizes are summed). trust[v]: venue v's book. */
+ * (one bit in a best-bid-and-offer view, several where sizes are summed). trust[v], reason[v], trust_since_s[v]: how far
+ * venue v's book can be trusted, why no further, and since when (UTC seconds; all 0: nothing is known of it). */
 #define MANTRA_WORLD_FIELDS(FIELD, ARRAY)      \
     MANTRA_TRACKING(FIELD, ARRAY)              \
     FIELD(uint64_t, sequence)                  \
@@ -128,6 +129,8 @@ enum {
     FIELD(uint8_t, bid_count)                  \
     FIELD(uint8_t, ask_count)                  \
     ARRAY(uint8_t, trust, MANTRA_MAX_VENUES)   \
+    ARRAY(uint8_t, reason, MANTRA_MAX_VENUES)  \
+    ARRAY(uint32_t, trust_since_s, MANTRA_MAX_VENUES) \
     ARRAY(int64_t, bid_price, MANTRA_DEPTH)    \
     ARRAY(int64_t, bid_size, MANTRA_DEPTH)     \
     ARRAY(int64_t, ask_price, MANTRA_DEPTH)    \
@@ -193,7 +196,7 @@ _Static_assert(sizeof(mantra_update) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_trade) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_timing) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_top) == 376, "six cache lines with its version");
-_Static_assert(sizeof(mantra_world) == 504, "eight cache lines with its version");
+_Static_assert(sizeof(mantra_world) == 568, "nine cache lines with its version");
 
 #define MANTRA_MESSAGE_MAX sizeof(mantra_world) /* the largest */
 

@@ -3,9 +3,10 @@
  *   binance  bids 101 x 2, 100 x 5           best bid and offer:  101 x 4 bitstamp, 101 x 2 binance, 100 x 5 ...
  *   bitstamp bids 101 x 4,  99 x 1    ->     liquidity:           101 x 6 both,     100 x 5 binance,  99 x 1 ...
  *
- * A venue trusted less than the policy asks contributes nothing, and its trust is told all the same. Venues may cross
- * each other: the best bid is then above the best ask, and stays so. The ten best sums are exact although each venue
- * gives ten levels only: where a venue's levels end, its own ten stand before anything worse. */
+ * A venue trusted less than the policy asks contributes nothing, and its trust is told all the same: a change of trust,
+ * of its reason or its time alone makes a new view. Venues may cross each other: the best bid is then above the best ask,
+ * and stays so. The ten best sums are exact although each venue gives ten levels only: where a venue's levels end, its
+ * own ten stand before anything worse. */
 #ifndef MANTRA_WORLD_H
 #define MANTRA_WORLD_H
 
@@ -109,7 +110,10 @@ mantra_world_put(mantra_world_state *state, const mantra_top *top, uint8_t least
     const bool was_used = (state->used & bit) != 0, used = top->trust >= least_trust;
     const bool bids = used != was_used || (used && !mantra_world_same(top, held, false));
     const bool asks = used != was_used || (used && !mantra_world_same(top, held, true));
-    uint32_t changed = top->trust != held->trust ? MANTRA_WORLD_TRUST : 0;
+    const uint32_t since_s = (uint32_t)(top->trust_since_ns / 1000000000);
+    const bool trust = top->trust != held->trust || top->reason != held->reason ||
+                       since_s != view->trust_since_s[top->venue];
+    uint32_t changed = trust ? MANTRA_WORLD_TRUST : 0;
     *held = *top;
     state->used = used ? state->used | bit : state->used & ~bit;
     mantra_world_side side;
@@ -131,6 +135,8 @@ mantra_world_put(mantra_world_state *state, const mantra_top *top, uint8_t least
     view->instrument = top->instrument;
     view->venue = top->venue;
     view->trust[top->venue] = top->trust;
+    view->reason[top->venue] = top->reason;
+    view->trust_since_s[top->venue] = since_s;
     return changed;
 }
 

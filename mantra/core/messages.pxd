@@ -87,10 +87,7 @@ cdef extern from "mantra/messages.h" nogil:
 
     const mantra_layout *mantra_layout_at(size_t index)
     uint64_t mantra_fingerprint(const mantra_layout *layout)
-
-
-cdef enum:
-    SCRATCH = 64    # words: room for any message
+    enum: SCRATCH "(MANTRA_MESSAGE_MAX / 8)"   # words: room for any message
 
 
 cdef class Message:

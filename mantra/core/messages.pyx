@@ -212,7 +212,8 @@ cdef class Top(Message):
 
 
 cdef class World(Message):
-    """Many venues as one book. `bids`, `asks`: [(price, size, mask of venues)...], best first; `trust[v]`: venue v's book."""
+    """Many venues as one book. `bids`, `asks`: [(price, size, mask of venues)...], best first; `trust[v]`, `reason[v]`,
+    `trust_since_s[v]`: venue v's book."""
 
     def __cinit__(self, *_, **__):
         self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
@@ -227,6 +228,12 @@ cdef class World(Message):
     @property
     def asks(self) -> list[tuple[int, int, int]]:
         return list(zip(self.ask_price, self.ask_size, self.ask_venues))[:self.ask_count]
+
+    @property
+    def books(self) -> list[tuple[int, int, int, int]]:
+        """(venue, trust, reason, since when in UTC seconds) of every book of this instrument that was heard of."""
+        return [(venue, *told) for venue, told in enumerate(zip(self.trust, self.reason, self.trust_since_s))
+                if any(told)]
 
     @property
     def spread(self) -> int | None:

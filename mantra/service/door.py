@@ -71,9 +71,15 @@ def line(state: Any) -> str:
     if not isinstance(state, mantra_pb2.World):
         return f"{best}  spread {state.spread:.12g}"
     when = datetime.fromtimestamp(state.published_ns / 1e9, timezone.utc).strftime("%H:%M:%S.%f")
-    trust = " ".join(f"{venue.name}:{mantra_pb2.Trust.Name(venue.trust).lower()}" for venue in state.venues)
+    trust = " ".join(map(_trust, state.venues))
     return (f"{when} {state.instrument} #{state.sequence}  {best}  spread {state.spread or '-'}  "
             f"{(time.time_ns() - state.origin_ns) / 1e6:.3f} ms old  {trust}")
+
+
+def _trust(venue: Any) -> str:
+    """binance:verified, kraken:suspect(gap)"""
+    why = f"({mantra_pb2.Reason.Name(venue.reason).lower()})" if venue.reason else ""
+    return f"{venue.name}:{mantra_pb2.Trust.Name(venue.trust).lower()}{why}"
 
 
 def levels(state: Any) -> list[str]:

@@ -24,6 +24,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from mantra.core.messages import Trust
 from mantra.core.ticks import text
 from mantra.errors import UnknownSymbol
 from mantra.runtime.options import Parser
@@ -46,14 +47,17 @@ _OPTIONS = (
 
 
 def summary(view: View, depth: int) -> bytes:
-    """orderbook.Summary. Its clients want doubles, the only ones in mantra; each is the one nearest to the decimal."""
+    """orderbook.Summary. Its clients want doubles, the only ones in mantra; each is the one nearest to the decimal.
+    They can not be told of trust: what is not trusted is left out, whatever the aggregator's own policy lets in."""
     tick, lot = 10 ** view.instrument.price_decimals, 10 ** view.instrument.size_decimals
     message = orderbook_pb2.Summary()
-    if view.bids and view.asks:
-        message.spread = (view.asks[0][0] - view.bids[0][0]) / tick
-    for levels, side in ((message.bids, view.bids), (message.asks, view.asks)):
+    trusted = sum(1 << venue for venue, trust, _, _ in view.books if trust >= Trust.UNVERIFIED)
+    bids, asks = ([level for level in side if level[2] & trusted] for side in (view.bids, view.asks))
+    if bids and asks:
+        message.spread = (asks[0][0] - bids[0][0]) / tick
+    for levels, side in ((message.bids, bids), (message.asks, asks)):
         for price, size, mask in side[:depth]:
-            levels.add(exchange=_names(mask)[0], price=price / tick, amount=size / lot)
+            levels.add(exchange=_names(mask & trusted)[0], price=price / tick, amount=size / lot)
     return bytes(message.SerializeToString())
 
 
@@ -68,8 +72,8 @@ def world(view: View, depth: int) -> bytes:
     for levels, side in ((message.bids, view.bids), (message.asks, view.asks)):
         for price, size, mask in side[:depth]:
             levels.add(price=text(price, ticks, True), size=text(size, lots, True), venues=_names(mask))
-    for name, trust, since in view.venues:
-        message.venues.add(name=name, trust=trust, since_ns=since)
+    for venue, trust, reason, since_s in view.books:
+        message.venues.add(name=NAMES[venue], trust=trust, since_ns=since_s * 10**9, reason=reason)
     return bytes(message.SerializeToString())
 
 

@@ -14,17 +14,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmantra/service/mantra.proto\x12\tmantra.v1\"\x18\n\x16ListInstrumentsRequest\"E\n\x17ListInstrumentsResponse\x12*\n\x0binstruments\x18\x01 \x03(\x0b\x32\x15.mantra.v1.Instrument\"I\n\nInstrument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eprice_decimals\x18\x02 \x01(\r\x12\x15\n\rsize_decimals\x18\x03 \x01(\r\"c\n\rWorldsRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12\x10\n\x08max_rate\x18\x03 \x01(\x01\x12\x1d\n\x04view\x18\x04 \x01(\x0e\x32\x0f.mantra.v1.View\"\xc8\x01\n\x05World\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x11\n\torigin_ns\x18\x03 \x01(\x03\x12\x14\n\x0cpublished_ns\x18\x04 \x01(\x03\x12\x0e\n\x06spread\x18\x05 \x01(\t\x12\x1e\n\x04\x62ids\x18\x06 \x03(\x0b\x32\x10.mantra.v1.Level\x12\x1e\n\x04\x61sks\x18\x07 \x03(\x0b\x32\x10.mantra.v1.Level\x12 \n\x06venues\x18\x08 \x03(\x0b\x32\x10.mantra.v1.Venue\"4\n\x05Level\x12\r\n\x05price\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\t\x12\x0e\n\x06venues\x18\x03 \x03(\t\"H\n\x05Venue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x05trust\x18\x02 \x01(\x0e\x32\x10.mantra.v1.Trust\x12\x10\n\x08since_ns\x18\x03 \x01(\x03*\x1f\n\x04View\x12\x08\n\x04\x42\x45ST\x10\x00\x12\r\n\tLIQUIDITY\x10\x01*G\n\x05Trust\x12\x08\n\x04\x44OWN\x10\x00\x12\t\n\x05STALE\x10\x01\x12\x0b\n\x07SUSPECT\x10\x02\x12\x0e\n\nUNVERIFIED\x10\x03\x12\x0c\n\x08VERIFIED\x10\x04\x32\x9e\x01\n\nMarketData\x12X\n\x0fListInstruments\x12!.mantra.v1.ListInstrumentsRequest\x1a\".mantra.v1.ListInstrumentsResponse\x12\x36\n\x06Worlds\x12\x18.mantra.v1.WorldsRequest\x1a\x10.mantra.v1.World0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmantra/service/mantra.proto\x12\tmantra.v1\"\x18\n\x16ListInstrumentsRequest\"E\n\x17ListInstrumentsResponse\x12*\n\x0binstruments\x18\x01 \x03(\x0b\x32\x15.mantra.v1.Instrument\"I\n\nInstrument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eprice_decimals\x18\x02 \x01(\r\x12\x15\n\rsize_decimals\x18\x03 \x01(\r\"c\n\rWorldsRequest\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12\x10\n\x08max_rate\x18\x03 \x01(\x01\x12\x1d\n\x04view\x18\x04 \x01(\x0e\x32\x0f.mantra.v1.View\"\xc8\x01\n\x05World\x12\x12\n\ninstrument\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x11\n\torigin_ns\x18\x03 \x01(\x03\x12\x14\n\x0cpublished_ns\x18\x04 \x01(\x03\x12\x0e\n\x06spread\x18\x05 \x01(\t\x12\x1e\n\x04\x62ids\x18\x06 \x03(\x0b\x32\x10.mantra.v1.Level\x12\x1e\n\x04\x61sks\x18\x07 \x03(\x0b\x32\x10.mantra.v1.Level\x12 \n\x06venues\x18\x08 \x03(\x0b\x32\x10.mantra.v1.Venue\"4\n\x05Level\x12\r\n\x05price\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\t\x12\x0e\n\x06venues\x18\x03 \x03(\t\"k\n\x05Venue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x05trust\x18\x02 \x01(\x0e\x32\x10.mantra.v1.Trust\x12\x10\n\x08since_ns\x18\x03 \x01(\x03\x12!\n\x06reason\x18\x04 \x01(\x0e\x32\x11.mantra.v1.Reason*\x1f\n\x04View\x12\x08\n\x04\x42\x45ST\x10\x00\x12\r\n\tLIQUIDITY\x10\x01*G\n\x05Trust\x12\x08\n\x04\x44OWN\x10\x00\x12\t\n\x05STALE\x10\x01\x12\x0b\n\x07SUSPECT\x10\x02\x12\x0e\n\nUNVERIFIED\x10\x03\x12\x0c\n\x08VERIFIED\x10\x04*\x8b\x01\n\x06Reason\x12\x08\n\x04NONE\x10\x00\x12\x11\n\rSYNCHRONISING\x10\x01\x12\x07\n\x03GAP\x10\x02\x12\x0b\n\x07\x43ROSSED\x10\x03\x12\r\n\tMALFORMED\x10\x04\x12\t\n\x05SCALE\x10\x05\x12\x08\n\x04\x46ULL\x10\x06\x12\n\n\x06SILENT\x10\x07\x12\x10\n\x0c\x44ISCONNECTED\x10\x08\x12\x0c\n\x08\x43HECKSUM\x10\t2\x9e\x01\n\nMarketData\x12X\n\x0fListInstruments\x12!.mantra.v1.ListInstrumentsRequest\x1a\".mantra.v1.ListInstrumentsResponse\x12\x36\n\x06Worlds\x12\x18.mantra.v1.WorldsRequest\x1a\x10.mantra.v1.World0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mantra.service.mantra_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_VIEW']._serialized_start=646
-  _globals['_VIEW']._serialized_end=677
-  _globals['_TRUST']._serialized_start=679
-  _globals['_TRUST']._serialized_end=750
+  _globals['_VIEW']._serialized_start=681
+  _globals['_VIEW']._serialized_end=712
+  _globals['_TRUST']._serialized_start=714
+  _globals['_TRUST']._serialized_end=785
+  _globals['_REASON']._serialized_start=788
+  _globals['_REASON']._serialized_end=927
   _globals['_LISTINSTRUMENTSREQUEST']._serialized_start=42
   _globals['_LISTINSTRUMENTSREQUEST']._serialized_end=66
   _globals['_LISTINSTRUMENTSRESPONSE']._serialized_start=68
@@ -38,7 +40,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LEVEL']._serialized_start=518
   _globals['_LEVEL']._serialized_end=570
   _globals['_VENUE']._serialized_start=572
-  _globals['_VENUE']._serialized_end=644
-  _globals['_MARKETDATA']._serialized_start=753
-  _globals['_MARKETDATA']._serialized_end=911
+  _globals['_VENUE']._serialized_end=679
+  _globals['_MARKETDATA']._serialized_start=930
+  _globals['_MARKETDATA']._serialized_end=1088
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from mantra.errors import UnknownSymbol
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import RunInstrument, Spine
-from mantra.venues import NAMES
 
 DEPTH = 10                          # levels a side of a view
 VIEWS = ("world", "liquidity")      # aggregators' outputs, in the order of mantra.v1.View
@@ -64,7 +63,7 @@ class View(NamedTuple):
     published_ns: int
     bids: list[tuple[int, int, int]]        # price, size, mask of venues; best first
     asks: list[tuple[int, int, int]]
-    venues: list[tuple[str, int, int]]      # name, trust, since when (0: not known)
+    books: list[tuple[int, int, int, int]]  # venue, trust, reason, since when in UTC seconds
 
 
 class Views:
@@ -74,8 +73,6 @@ class Views:
         self._spine = spine
         self._known = 0
         self._named: dict[str, RunInstrument] = {}              # newest generation of each name
-        self._top_slots: dict[tuple[int, int], int] = {}        # (instrument, venue) -> slot in the run's tops
-        self._next_scan = 0.0
         self._lock = threading.Lock()
         self.instruments()
 
@@ -111,31 +108,7 @@ class Views:
         world = self._spine.latest(view).read(instrument.slot)
         to_utc = self._spine.clock.to_utc
         return View(instrument, world.sequence, to_utc(world.origin), to_utc(world.published_cycles), world.bids,
-                    world.asks, self._venues(world))
-
-    def _venues(self, world: Any) -> list[tuple[str, int, int]]:
-        """Who has, or had, a book of it. The view holds their trust; since when, only their newest tops know."""
-        instrument, trusts, slots = world.instrument, world.trust, self._top_slots
-        # Books are opened while a run goes on, each with the next free slot. Whoever is trusted has a top already;
-        # whoever never was may be found a second later.
-        if time.monotonic() >= self._next_scan:
-            self._next_scan = time.monotonic() + 1.0
-            self._find_tops(self._spine.tops.capacity)
-        elif any(trust and (instrument, venue) not in slots for venue, trust in enumerate(trusts)):
-            self._find_tops(min(max(slots.values(), default=0) + 64, self._spine.tops.capacity))
-        found = []
-        for venue, name in enumerate(NAMES):
-            trust, slot = trusts[venue], slots.get((instrument, venue))
-            top = None if slot is None else self._spine.tops.read(slot)
-            if trust or top:
-                # A top newer than the view speaks of a trust that the view does not have yet.
-                found.append((name, trust, top.trust_since_ns if top and top.trust == trust else 0))
-        return found
-
-    def _find_tops(self, end: int) -> None:
-        for slot in range(end):
-            if top := self._spine.tops.read(slot):
-                self._top_slots[top.instrument, top.venue] = slot
+                    world.asks, world.books)
 
 
 class Pace:

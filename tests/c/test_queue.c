@@ -9,7 +9,7 @@
 #include "mantra/tracking.h"
 
 #define CAPACITY 8 /* small, so that everybody is lapped all the time */
-#define WORDS 63
+#define WORDS 71
 
 typedef struct { uint64_t words[WORDS]; } big; /* as large as a world view: wide enough to be torn */
 

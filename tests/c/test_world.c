@@ -39,6 +39,12 @@ larger_size_stands_first_at_equal_price_and_venues_may_cross(void)
     CHECK(state.view.bid_price[0] == 200 && state.view.ask_price[0] == 101 && state.view.sequence == 3);
     CHECK(mantra_world_put(&state, &down, MANTRA_UNVERIFIED) == 7 && state.view.bid_count == 2);
     CHECK(state.view.trust[1] == MANTRA_DOWN && state.view.trust[2] == MANTRA_VERIFIED);
+    mantra_top why = down;
+    why.reason = MANTRA_REASON_DISCONNECTED;
+    CHECK(mantra_world_put(&state, &why, MANTRA_UNVERIFIED) == MANTRA_WORLD_TRUST && state.view.reason[1] == why.reason);
+    why.trust_since_ns = INT64_C(1700000000999999999);
+    CHECK(mantra_world_put(&state, &why, MANTRA_UNVERIFIED) == MANTRA_WORLD_TRUST);
+    CHECK(state.view.trust_since_s[1] == 1700000000 && mantra_world_put(&state, &why, MANTRA_UNVERIFIED) == 0);
 }
 
 static void

@@ -26,14 +26,13 @@ from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mantra.core.messages import DTYPES
+from mantra.core.messages import DTYPES, Reason
 from mantra.errors import Closed, ConfigurationError, ConnectError, UnknownSymbol
 from mantra.runtime.spine import Spine
 from mantra.service import mantra_pb2
 from mantra.service.grpc_client import Summaries, Worlds, instruments
 
 NUMBERS = itertools.count()
-BINANCE, BITSTAMP = 0, 1
 ETH_BTC, BTC_USD = 7, 9       # ids of the run's instruments
 
 
@@ -88,12 +87,13 @@ def book_summary(channel, timeout=10.0):
 # A run, and its service -----------------------------------------------------------------------------------------
 
 
-def world(instrument, sequence, bids, asks, *, now, trust=(4, 3)):
+def world(instrument, sequence, bids, asks, *, now, trust=(4, 3), reason=(), since_s=()):
     """Bytes of a world message; levels are (ticks, lots, mask of venues)."""
     row = numpy.zeros(1, DTYPES["world"])
     row["origin"], row["published"] = now, 1000 << 16
     row["instrument"], row["sequence"] = instrument, sequence
-    row["trust"][0, :len(trust)] = trust
+    for name, values in (("trust", trust), ("reason", reason), ("trust_since_s", since_s)):
+        row[name][0, :len(values)] = values
     for side, levels in (("bid", bids), ("ask", asks)):
         row[f"{side}_count"] = len(levels)
         for place, (price, size, mask) in enumerate(levels):
@@ -262,12 +262,9 @@ def test_instruments_come_in_the_order_in_which_they_were_named(shared):
 @pytest.mark.parametrize("name", ["BTC-USD", "btcusd", "btc/usd", "BTC_USD"])
 def test_a_world_is_exact_timed_trusted_and_numbered(shared, name):
     run, server = shared
-    top = numpy.zeros(1, DTYPES["top"])
-    top["instrument"], top["venue"], top["trust"], top["trust_since_ns"] = BTC_USD, BITSTAMP, 3, 17 * 10**17
-    run.spine.tops.write(5, top.tobytes())
     before = time.time_ns()
     sequence = run.write([(6812345, 2**62 + 1, 0b1), (6812300, 10, 0b11)], [(6812340, 1, 0b10)], instrument=BTC_USD,
-                         trust=(4, 3, 0, 0, 2))
+                         trust=(4, 3, 0, 0, 2), reason=(0, 0, 0, 0, Reason.GAP), since_s=(0, 17 * 10**8))
     with Worlds(server, name, timeout=10) as worlds:
         state = next(worlds)
     assert (state.instrument, state.sequence, state.spread) == ("BTC-USD", sequence, "-0.05")
@@ -275,19 +272,18 @@ def test_a_world_is_exact_timed_trusted_and_numbered(shared, name):
         ("68123.45", "46116860184.27387905", ["binance"]), ("68123", "0.0000001", ["binance", "bitstamp"])]
     assert [(level.price, level.size, list(level.venues)) for level in state.asks] == [
         ("68123.4", "0.00000001", ["bitstamp"])]
-    assert [(venue.name, mantra_pb2.Trust.Name(venue.trust), venue.since_ns) for venue in state.venues] == [
-        ("binance", "VERIFIED", 0), ("bitstamp", "UNVERIFIED", 17 * 10**17), ("kraken", "SUSPECT", 0)]
+    assert [(venue.name, mantra_pb2.Trust.Name(venue.trust), venue.since_ns, mantra_pb2.Reason.Name(venue.reason))
+            for venue in state.venues] == [
+        ("binance", "VERIFIED", 0, "NONE"), ("bitstamp", "UNVERIFIED", 17 * 10**17, "NONE"),
+        ("kraken", "SUSPECT", 0, "GAP")]
     assert before - 10**9 < state.origin_ns < state.published_ns < time.time_ns() + 10**9
 
 
 def test_a_venue_that_is_down_is_told_as_down(run, server):
-    top = numpy.zeros(1, DTYPES["top"])
-    top["instrument"], top["venue"], top["trust_since_ns"] = ETH_BTC, BINANCE, 17
-    run.spine.tops.write(0, top.tobytes())
-    run.write([], [], trust=())
+    run.write([], [], trust=(), reason=[Reason.DISCONNECTED], since_s=[17])
     with Worlds(server, timeout=10) as worlds:
         assert [(venue.name, venue.trust, venue.since_ns) for venue in next(worlds).venues] == [
-            ("binance", mantra_pb2.DOWN, 17)]
+            ("binance", mantra_pb2.DOWN, 17 * 10**9)]
 
 
 def test_depth_and_view_are_the_clients_choice(run, server):

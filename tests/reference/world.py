@@ -1,7 +1,7 @@
 """A world view as one would first write it: all levels in one list, sorted."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mantra.core.messages import Top
@@ -20,6 +20,12 @@ def slow_side(venues: Mapping[int, Levels], bids: bool, summed: bool) -> list[tu
     prices = sorted({price for price, _, _ in every}, reverse=bids)[:DEPTH]
     return [(price, min(MOST, sum(size for p, size, _ in every if p == price)),
              sum(1 << venue for p, _, venue in every if p == price)) for price in prices]
+
+
+def slow_books(tops: Iterable[Top]) -> list[tuple[int, int, int, int]]:
+    """(venue, trust, reason, since when in whole seconds) of every venue's top of which anything is known."""
+    every = [(top.venue, top.trust, top.reason, top.trust_since_ns // 10**9) for top in tops]
+    return sorted(book for book in every if book[1:] != (0, 0, 0))
 
 
 def top_of(bids: Levels, asks: Levels, **fields: Any) -> Top:

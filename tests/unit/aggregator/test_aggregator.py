@@ -8,7 +8,7 @@ from mantra.aggregator.bbo import Bbo
 from mantra.aggregator.conflate import Conflate
 from mantra.aggregator.liquidity import Liquidity
 from mantra.core.clock import Clock
-from mantra.core.messages import Update
+from mantra.core.messages import Trust, Update
 from mantra.errors import ConfigurationError
 from mantra.runtime.spine import Spine
 from mantra.runtime.tile import Tile
@@ -37,6 +37,21 @@ def test_two_aggregators_read_the_same_tops() -> None:
         assert actors[0].counts == {"published": 2, "lost": 0, "unknown": 0}
         for actor in actors:
             actor.teardown(spine)
+
+
+@pytest.mark.parametrize("kind", [Bbo, Liquidity])
+def test_suspect_stale_and_down_are_left_out_by_default_and_told(kind: type[Bbo | Liquidity]) -> None:
+    with Spine.private(clock=Clock.virtual(10**18)) as spine:
+        spine.add_instrument(7, "A-B", 1, 2, 4)
+        producer = spine.queue("tops.one.0", "top").producer(0)
+        actor = kind("best", ("tops",), ("world",))
+        actor.setup(spine)
+        for trust in (*Trust, *reversed(Trust)):
+            producer.produce(top_of([(100, 1)], [], instrument=7, trust=trust, reason=2, trust_since_ns=17 * 10**9))
+            once(actor, spine)
+            assert spine.worlds.read(0).bids == [(100, 1, 1)] * (trust in (Trust.UNVERIFIED, Trust.VERIFIED))
+            assert spine.worlds.read(0).books == [(0, trust, 2, 17)]
+        actor.teardown(spine)
 
 
 def test_policy_says_whom_to_leave_out() -> None:

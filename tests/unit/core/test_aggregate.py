@@ -15,7 +15,7 @@ from mantra.core.clock import Clock
 from mantra.core.doorbell import Doorbell
 from mantra.core.histogram import Histogram
 from mantra.core.merge import Merge
-from mantra.core.messages import InstrumentRow, Top, Update
+from mantra.core.messages import InstrumentRow, Top, Trust, Update
 from mantra.core.queue import Queue
 from mantra.core.vector import Vector
 from mantra.errors import RegionError
@@ -119,14 +119,23 @@ def test_instrument_added_later_is_found_and_an_unknown_one_is_counted() -> None
     assert run.latest.read(0) is None
 
 
-def test_venue_below_the_asked_trust_leaves_the_view_and_returns() -> None:
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("least", list(Trust))
+@pytest.mark.parametrize("trust", list(Trust))
+def test_book_trusted_less_than_asked_leaves_the_view_within_one_message_and_returns(
+        trust: Trust, least: Trust, summed: bool) -> None:
     run = Run()
-    merger = run.merger()
-    for trust, bids in ((4, [(100, 1, 1)]), (2, []), (3, [(100, 1, 1)])):
-        run.producers[0].produce(top(0, 100, trust=trust))
+    merger = run.merger(least_trust=least, summed=summed)
+    run.producers[0].produce(top(1, 90))
+    for state, since in ((Trust.VERIFIED, 10), (trust, 20), (Trust.VERIFIED, 30)):      # no level ever changes
+        run.producers[0].produce(top_of([(100, 1)], [(101, 1)], instrument=1, trust=state, reason=9 * (state != 4),
+                                        trust_since_ns=since * 10**9))
+        published = merger.published
         merger.step()
-        assert run.bids() == bids
-        assert run.latest.read(0).trust[0] == trust
+        world = run.latest.read(0)
+        assert merger.published == published + 1 + (since == 10)        # the first step takes the other venue's too
+        assert world.books[0] == (0, state, 9 * (state != 4), since)
+        assert run.bids() == [(100, 1, 1)] * (state >= least) + [(90, 1, 2)]
 
 
 def test_waiting_step_works_without_the_interpreter_and_ends_when_woken() -> None:

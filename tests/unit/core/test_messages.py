@@ -75,8 +75,10 @@ def test_objects_are_made_from_names_and_what_is_not_named_is_zero():
 def test_levels_are_as_many_as_the_counts_say():
     top = Top(bid_price=[9, 8], bid_size=[1, 2], bid_count=2, ask_price=[11], ask_size=[3], ask_count=1)
     assert (top.bids, top.asks) == ([(9, 1), (8, 2)], [(11, 3)])
-    world = World(bid_price=[12], bid_size=[1], bid_venues=[0b10], bid_count=1, trust=[4, 3])
+    world = World(bid_price=[12], bid_size=[1], bid_venues=[0b10], bid_count=1, trust=[4, 3, 0], reason=[0, 0, 0, 8],
+                  trust_since_s=[1_700_000_000, 0, 0, 7])
     assert (world.bids, world.asks, world.spread, world.trust[:3]) == ([(12, 1, 2)], [], None, (4, 3, 0))
+    assert world.books == [(0, 4, 0, 1_700_000_000), (1, 3, 0, 0), (3, 0, 8, 7)]
     assert World(bid_price=[12], bid_count=1, ask_price=[11], ask_count=1).spread == -1
     assert Top(bid_count=65535).bids == [(0, 0)] * messages.DEPTH     # foreign counts read no further than the arrays
 

@@ -193,10 +193,10 @@ def test_an_array_that_was_lapped_on_the_way_holds_whole_batches_and_the_lap_is_
 def test_bytes_are_read_as_they_were_produced():
     queue = Queue.create(None, "world", 4)
     consumer, producer = queue.consumer(), queue.producer()
-    data = bytes(i % 251 for i in range(504))
+    data = bytes(i % 251 for i in range(568))
     producer.produce(data)
     assert (consumer.read_bytes(), consumer.read_bytes()) == (data, None)
-    with pytest.raises(ValueError, match="56 bytes for a message of 504"):
+    with pytest.raises(ValueError, match="56 bytes for a message of 568"):
         producer.produce(bytes(56))
     with pytest.raises(TypeError, match="Update given where World is held"):
         producer.produce(Update())

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from mantra.core.messages import Reason, Trust
 from mantra.errors import ConfigurationError
 from mantra.runtime.serving import endpoint
 from mantra.runtime.spine import RunInstrument
@@ -17,8 +18,9 @@ from mantra.service.service import Fanout, Pace, Topic, View
 BTC = RunInstrument(slot=0, id=7, name="BTC-USD", generation=0, price_decimals=2, size_decimals=8)
 
 
-def view(sequence=1, *, bids=((6812345, 150000000, 0b01),), asks=((6812346, 1, 0b10),), instrument=BTC, venues=()):
-    return View(instrument, sequence, 1_000, 2_000, list(bids), list(asks), list(venues))
+def view(sequence=1, *, bids=((6812345, 150000000, 0b01),), asks=((6812346, 1, 0b10),), instrument=BTC,
+         books=tuple((venue, 4, 0, 17) for venue in range(5))):
+    return View(instrument, sequence, 1_000, 2_000, list(bids), list(asks), list(books))
 
 
 class OneView:
@@ -149,12 +151,32 @@ def test_a_side_that_is_empty_leaves_no_spread():
 
 
 def test_a_world_carries_trust_times_sequence_and_all_venues_of_a_level():
-    state = view(9, bids=[(100, 5, 0b10011)], venues=[("binance", 4, 17), ("bitstamp", 2, 0)])
+    state = view(9, bids=[(100, 5, 0b10011)], books=[(0, 4, 0, 17), (1, 2, 3, 0)])
     answer = mantra_pb2.World.FromString(world(state, 10))
     assert (answer.instrument, answer.sequence, answer.origin_ns, answer.published_ns) == ("BTC-USD", 9, 1_000, 2_000)
     assert list(answer.bids[0].venues) == ["binance", "bitstamp", "kraken"]
-    assert [(one.name, one.trust, one.since_ns) for one in answer.venues] == [
-        ("binance", mantra_pb2.VERIFIED, 17), ("bitstamp", mantra_pb2.SUSPECT, 0)]
+    assert [(one.name, one.trust, one.since_ns, one.reason) for one in answer.venues] == [
+        ("binance", mantra_pb2.VERIFIED, 17 * 10**9, mantra_pb2.NONE),
+        ("bitstamp", mantra_pb2.SUSPECT, 0, mantra_pb2.CROSSED)]
+
+
+@pytest.mark.parametrize("trust", list(Trust))
+def test_the_compatible_service_leaves_out_what_is_not_trusted(trust):
+    """Its clients can not be told: whatever the aggregator's own policy lets in."""
+    state = view(bids=[(101, 7, 0b01), (100, 1, 0b10)], asks=[(102, 3, 0b11), (103, 1, 0b01)],
+                 books=[(0, int(trust), 0, 17), (1, 4, 0, 17)])
+    answer = orderbook_pb2.Summary.FromString(summary(state, 10))
+    said = [[(level.exchange, level.amount) for level in side] for side in (answer.bids, answer.asks)]
+    if trust >= Trust.UNVERIFIED:
+        assert said == [[("binance", 7e-8), ("bitstamp", 1e-8)], [("binance", 3e-8), ("binance", 1e-8)]]
+    else:
+        assert said == [[("bitstamp", 1e-8)], [("bitstamp", 3e-8)]]
+    assert answer.spread == (0.01 if trust >= Trust.UNVERIFIED else 0.02)
+
+
+def test_every_trust_and_reason_has_its_name_in_the_interface():
+    assert dict(mantra_pb2.Trust.items()) == {trust.name: trust.value for trust in Trust}
+    assert dict(mantra_pb2.Reason.items()) == {reason.name: reason.value for reason in Reason}
 
 
 def test_depth_cuts_both_sides():
