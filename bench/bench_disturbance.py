@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mantra import venues
 from mantra.core.doorbell import Doorbell
-from mantra.listener.listener import bare_feed
+from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 from mantra.telemetry.bench import cores
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mantra import venues
 from mantra.client.websocket import WebSocketClient
 from mantra.core.hot_path import Event
-from mantra.listener.listener import bare_feed
+from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 
 PAYLOAD = 211

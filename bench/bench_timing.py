@@ -27,7 +27,7 @@ from mantra.core.messages import InstrumentRow, Top, Update
 from mantra.core.queue import Queue
 from mantra.core.tracking import Tracker
 from mantra.core.vector import Vector
-from mantra.listener.listener import bare_feed
+from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 
 TURNS, COUNT = 200, 500

@@ -21,7 +21,7 @@ from mantra.core.clock import Clock
 from mantra.core.hot_path import Splice
 from mantra.core.messages import Trust
 from mantra.errors import ConfigurationError, MantraError
-from mantra.listener.listener import bare_feed
+from mantra.listener.feed import bare_feed
 from mantra.runtime.options import Parser
 from mantra.runtime.spine import MESSAGES, Spine
 from mantra.tape import lines

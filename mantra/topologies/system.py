@@ -36,7 +36,8 @@ from mantra.client.https import Rest
 from mantra.core.clock import Clock
 from mantra.core.messages import ActorState
 from mantra.errors import ConfigurationError, MantraError, VenueError
-from mantra.listener.listener import Listener, Plan, PollerListener, Wanted, plan_connections
+from mantra.listener.feed import Plan, Wanted
+from mantra.listener.listener import Listener, PollerListener, plan_connections
 from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
 from mantra.runtime import child

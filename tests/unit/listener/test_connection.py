@@ -13,7 +13,9 @@ from mantra.client.governor import Backoff, Governor
 from mantra.core.clock import Clock
 from mantra.core.ledger import FeedState
 from mantra.errors import Closed, ConfigurationError, ConnectError, VenueError
-from mantra.listener.listener import Connection, Plan, Wanted, plan_connections
+from mantra.listener.connection import Connection
+from mantra.listener.feed import Plan, Wanted
+from mantra.listener.listener import plan_connections
 from mantra.listener.scales import Scales
 from mantra.runtime.spine import Spine
 from mantra.subscriber.subscriber import subscriber

@@ -9,7 +9,8 @@ from mantra import venues
 from mantra.client.governor import Backoff
 from mantra.core.hot_path import Event
 from mantra.core.messages import Reason, Trust
-from mantra.listener.listener import Connection, Wanted
+from mantra.listener.connection import Connection
+from mantra.listener.feed import Wanted
 from mantra.listener.scales import Scales
 from mantra.runtime.spine import Spine
 from mantra.venues.instrument import InstrumentTable

@@ -1,0 +1,69 @@
+"""feed: what a connection is made of, and its compiled hot path."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mantra.client.client import Client
+from mantra.client.governor import Backoff, Governor
+from mantra.core.hot_path import Feed
+from mantra.listener.recovery import SnapshotDesk
+from mantra.listener.scales import Scales
+from mantra.runtime.spine import Spine
+from mantra.subscriber.subscriber import Subscriber
+from mantra.venues.instrument import Instrument
+from mantra.venues.venue import Mode, Venue
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One book to keep: the venue's symbol, and the instrument it is."""
+
+    symbol: str
+    instrument: Instrument
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One connection: what it carries and what it is made of."""
+
+    name: str                                   # of the feed: "binance-0"
+    venue: Venue
+    mode: Mode
+    depth: int                                  # levels a side read in mode "top"
+    wanted: Sequence[Wanted]
+    client: Callable[[str], Client]             # url -> an unconnected client
+    subscriber: Subscriber
+    governor: Governor
+    desk: SnapshotDesk
+    scales: Scales
+    backoff: Callable[[], Backoff]
+    snapshot_levels: int
+
+
+def bare_feed(spine: Spine, name: str, venue: Venue, mode: Mode = "book", publisher: int = 0, *, depth: int = 10,
+              **options: Any) -> Feed:
+    """The compiled hot path of a connection, with its queues in the spine, without books."""
+    return Feed(
+        name, venue=venue.id, decoder=venue.decoder, scheme=venue.schemes[mode],
+        live_trust=venue.live_trust[mode], publisher=publisher, clock=spine.clock, doorbell=spine.doorbell,
+        ledger=spine.ledger.row(name, venue.id), updates=spine.queue(f"updates.{name}", "update").producer(publisher),
+        trades=spine.queue(f"trades.{name}", "trade").producer(publisher),
+        tops=spine.queue(f"tops.{name}", "top").producer(publisher), latest_tops=spine.tops,
+        depth=depth if mode == "top" else 0, dense_trades=venue.dense_trade_ids, **options)
+
+
+def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
+    """The feed of a planned connection, with its books."""
+    venue = plan.venue
+    feed = bare_feed(spine, plan.name, venue, plan.mode, publisher, depth=plan.depth, most_books=len(plan.wanted),
+                     snapshot_levels=plan.snapshot_levels, looks_twice=plan.mode == "book",
+                     tracker=spine.tracker(plan.name, publisher),
+                     socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
+    for wanted in plan.wanted:
+        book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
+        feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,
+                      wanted.instrument.price_decimals, wanted.instrument.size_decimals)
+    feed.liveness(venue.heartbeat.text, venue.heartbeat.interval_s, venue.stale_s, venue.silence_s)
+    return feed
