@@ -1,18 +1,21 @@
 """binance: Binance spot's streams and REST, spoken from its side (JSON streams as documented in July 2026).
 
-Streams: <s>@depth@100ms, <s>@depth5|10|20@100ms, <s>@bookTicker, <s>@trade; any other name is acknowledged and stays
-silent, as in life. REST: depth, exchangeInfo. Every number has eight decimals.
+Streams: <s>@depth@100ms, <s>@depth5|10|20@100ms, <s>@bookTicker, <s>@trade, <s>@aggTrade; any other name is
+acknowledged and stays silent, as in life. REST: depth, exchangeInfo. Every number has eight decimals. Banned is who
+goes on after refusals: beyond the weights, and with a third connection that says too much in a second.
 """
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from itertools import groupby
 from typing import Any
 
 from websockets.http11 import Response
 
-from mantra.simulator.market import SECOND_NS, Flow, Habits, Trade, World
-from mantra.simulator.server import Connection, Venue, Window, answer
+from mantra.simulator.market import Flow, Habits, Trade, World
+from mantra.simulator.server import Connection, Venue, answer
 from mantra.simulator.source import Image, Listed, Listing, fixed, rows_json
 
 # After hftbacktest's recording of BTCUSDT of 2024-08-08.
@@ -26,9 +29,9 @@ STEPS = {
 }
 
 STREAMS_PER_CONNECTION = 1024
-CONNECTS_PER_5_MINUTES = 300
 WEIGHT_PER_MINUTE = 6000
-BAN_SECONDS = 120
+BAN_SECONDS = 120.0
+SKIPPED = 1000          # numbers that a fault leaves out
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 PARTIAL = (5, 10, 20)
 UNTRADED = Listed("LUNABTC", "LUNA", "BTC", 8, 2)       # a venue also lists what does not trade
@@ -41,14 +44,15 @@ class Binance(Venue):
     pong_timeout = 60.0
     connection_life = 24 * 3600.0
     inbound_per_second = 5              # pings, pongs and JSON
+    overruns = (2, 300.0, BAN_SECONDS)
+    connects = (300, 300.0, 0.0)        # more are refused; no ban is documented
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.connects = Window(CONNECTS_PER_5_MINUTES, 300.0)
+        self.aggregates: Counter[str] = Counter()
         self.minute = 0
         self.weight = 0
         self.refused = 0
-        self.banned_until_ms = 0
 
     @staticmethod
     def listing(world: World, seed: str, start_ns: int, rate: float | None = None) -> Listing:
@@ -60,8 +64,6 @@ class Binance(Venue):
     # WebSocket
 
     def admit(self, connection: Connection, path: str, query: dict[str, str]) -> Response | None:
-        if self.limits and not self.connects.admits(connection.loop.time()):
-            return self.limited()
         if path == "/stream":
             streams = query.get("streams", "")
         elif path == "/ws" or path.startswith("/ws/"):
@@ -71,13 +73,14 @@ class Binance(Venue):
         names = [name for name in streams.split("/") if name]
         if len(names) > STREAMS_PER_CONNECTION:
             return answer(400, "", "text/plain")
-        connection.combined = path == "/stream"
+        connection.api = "combined" if path == "/stream" else "raw"
         for name in names:
             self.subscribe(connection, name)
         return None
 
     async def heard(self, connection: Connection, text: str) -> None:
-        connection.say(self._reply(connection, text))
+        reply = self._reply(connection, text)
+        (connection.acknowledge if reply.startswith('{"result":null') else connection.say)(reply)
 
     def _reply(self, connection: Connection, text: str) -> str:
         try:
@@ -103,30 +106,30 @@ class Binance(Venue):
         result = list(connection.channels) if method == "LIST_SUBSCRIPTIONS" else None
         return json.dumps({"result": result, "id": number}, separators=(",", ":"))
 
-    def spell(self, channel: str, payload: str, combined: bool) -> str:
-        return f'{{"stream":"{channel}","data":{payload}}}' if combined else payload
+    def spell(self, connection: Connection, channel: str, message: str) -> str:
+        return f'{{"stream":"{channel}","data":{message}}}' if connection.api == "combined" else message
 
-    def restart_notice(self, combined: bool) -> str:
-        event = f'{{"e":"serverShutdown","E":{self.clock() // 1_000_000}}}'
-        return self.spell("!serverShutdown", event, combined)
+    def notice(self, connection: Connection, what: str) -> str:
+        event = f'{{"e":"serverShutdown","E":{self.told(self.clock()) // 1_000_000}}}'
+        return self.spell(connection, "!serverShutdown", event) if what == "reconnect" else ""
 
     # Its own recordings
 
     @classmethod
-    def replay(cls, text: str) -> tuple[str, str] | None:
+    def replay(cls, text: str, known: dict[Any, Any]) -> list[tuple[str, Any]]:
         match = re.match(r'\{"stream":"([^"]+)","data":', text)
-        return (match[1], text[match.end():-1]) if match else None
+        return [(match[1], text[match.end():-1])] if match else []
 
     @classmethod
     def symbol_of(cls, where: str) -> str:
         return where.partition("symbol=")[2].partition("&")[0] or where.partition("@")[0].upper()
 
     @classmethod
-    def recorded_book(cls, symbol: str, text: str) -> Image:
-        book = json.loads(text)
+    def recorded_book(cls, channel: str, message: str) -> Image:
+        book = json.loads(message)
         if "lastUpdateId" in book:
-            return Image(symbol, book["lastUpdateId"], book["bids"], book["asks"])
-        return Image(symbol, book["u"], book["b"], book["a"])
+            return Image("", book["lastUpdateId"], book["bids"], book["asks"], whole=True)
+        return Image(book["s"], book["u"], book["b"], book["a"])
 
     @classmethod
     def recorded_instruments(cls, text: str) -> list[Listed]:
@@ -143,12 +146,20 @@ class Binance(Venue):
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
         symbol, book = listing.listed.symbol, listing.flow.book
         stream = symbol.lower()
-        for trade in trades:
-            listing.trades += 1
-            at = trade.time_ns // 1_000_000
-            self.publish(f"{stream}@trade", (
-                f'{{"e":"trade","E":{at},"s":"{symbol}","t":{listing.trades},"p":"{listing.price(trade.price)}",'
-                f'"q":"{listing.size(trade.size)}","T":{at},"m":{"true" if trade.sell else "false"},"M":true}}'))
+        # Fills of one taker's order at one price are one aggregate.
+        for (_, price), fills in groupby(trades, lambda trade: (trade.order, trade.price)):
+            first, size = listing.trades + 1, 0
+            for trade in fills:
+                listing.trades += 1
+                size += trade.size
+                at, maker = self.told(trade.time_ns) // 1_000_000, "true" if trade.sell else "false"
+                self.publish(f"{stream}@trade", (
+                    f'{{"e":"trade","E":{at},"s":"{symbol}","t":{listing.trades},"p":"{listing.price(price)}",'
+                    f'"q":"{listing.size(trade.size)}","T":{at},"m":{maker},"M":true}}'))
+            self.aggregates[symbol] += 1
+            self.publish(f"{stream}@aggTrade", (
+                f'{{"e":"aggTrade","E":{at},"s":"{symbol}","a":{self.aggregates[symbol]},"p":"{listing.price(price)}",'
+                f'"q":"{listing.size(size)}","f":{first},"l":{listing.trades},"T":{at},"m":{maker},"M":true}}'))
         best = book.top(1)
         if best != listing.top:
             listing.top = best
@@ -161,9 +172,12 @@ class Binance(Venue):
         stream = symbol.lower()
         changed, first, listing.sent = book.take(), listing.sent + 1, book.sequence
         if any(changed) and self.wanted(channel := f"{stream}@depth@100ms"):
+            if self.faults.hits("skip", channel):
+                first, book.sequence = first + SKIPPED, book.sequence + SKIPPED
+                listing.sent = book.sequence
             bids, asks = listing.json(changed)
-            self.publish(channel, (f'{{"e":"depthUpdate","E":{book.time_ns // 1_000_000},"s":"{symbol}","U":{first},'
-                                   f'"u":{book.sequence},"b":{bids},"a":{asks}}}'))
+            self.publish(channel, (f'{{"e":"depthUpdate","E":{self.told(book.time_ns) // 1_000_000},"s":"{symbol}",'
+                                   f'"U":{first},"u":{book.sequence},"b":{bids},"a":{asks}}}'))
         for levels in PARTIAL:
             if self.wanted(channel := f"{stream}@depth{levels}@100ms"):
                 bids, asks = listing.json(book.top(levels))
@@ -189,25 +203,26 @@ class Binance(Venue):
     def _charge(self, weight: int) -> Response | None:
         """Take the weight from this minute's budget, or say how it is refused: 429, then 418 for who goes on."""
         now_ms = self.clock() // 1_000_000
-        if now_ms >= self.banned_until_ms:
-            if now_ms // 60_000 != self.minute:
-                self.minute, self.weight, self.refused = now_ms // 60_000, 0, 0
-            self.weight += weight
-            if not self.limits or self.weight <= WEIGHT_PER_MINUTE:
-                return None
-            self.refused += 1
-            if self.refused <= 10:
-                return self.limited()
-            self.banned_until_ms = now_ms + BAN_SECONDS * 1000
-        text = (f"Way too much request weight used; IP banned until {self.banned_until_ms}. "
-                "Please use WebSocket Streams for live updates to avoid bans.")
-        return answer(418, _error(-1003, text), Retry_After=str(1 + (self.banned_until_ms - now_ms) // 1000))
+        if now_ms // 60_000 != self.minute:
+            self.minute, self.weight, self.refused = now_ms // 60_000, 0, 0
+        self.weight += weight
+        if not self.limits or self.weight <= WEIGHT_PER_MINUTE:
+            return None
+        self.refused += 1
+        wait = 60.0 - now_ms // 1000 % 60
+        if banned := self.refused > 10:
+            self.ban(wait := BAN_SECONDS * self.ban_scale)
+        return self.refusal(wait, banned)
 
-    def limited(self) -> Response:
-        seconds = 60 - self.clock() // SECOND_NS % 60
-        text = (f"Too much request weight used; current limit is {WEIGHT_PER_MINUTE} request weight per 1 MINUTE. "
-                "Please use WebSocket Streams for live updates to avoid polling the API.")
-        return answer(429, _error(-1003, text), Retry_After=str(seconds))
+    def refusal(self, wait: float, banned: bool) -> Response:
+        if banned:
+            until = self.clock() // 1_000_000 + int(1000 * wait)
+            status, text = 418, f"Way too much request weight used; IP banned until {until}. "
+        else:
+            status = 429
+            text = f"Too much request weight used; current limit is {WEIGHT_PER_MINUTE} request weight per 1 MINUTE. "
+        text += f"Please use WebSocket Streams for live updates to avoid {'bans' if banned else 'polling the API'}."
+        return answer(status, _error(-1003, text), Retry_After=str(1 + int(wait)))
 
     def _depth(self, query: dict[str, str]) -> str | Response:
         symbol, limit = query.get("symbol", ""), query.get("limit", "100")
@@ -231,7 +246,7 @@ class Binance(Venue):
         if not symbols:
             return answer(400, _error(-1121, "Invalid symbol."))
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_PER_MINUTE}
-        return json.dumps({"timezone": "UTC", "serverTime": self.clock() // 1_000_000, "rateLimits": [limit],
+        return json.dumps({"timezone": "UTC", "serverTime": self.told(self.clock()) // 1_000_000, "rateLimits": [limit],
                            "exchangeFilters": [], "symbols": symbols}, separators=(",", ":"))
 
 

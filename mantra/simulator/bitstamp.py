@@ -74,7 +74,7 @@ class Bitstamp(Venue):
         if self.limits and len(text.encode()) > FRAME_BYTES:
             await connection.close(1009, "read limited at 513 bytes")
         elif reply := self._reply(connection, text):
-            connection.say(reply)
+            (connection.acknowledge if "subscription_succeeded" in reply else connection.say)(reply)
         else:
             connection.transport.close()
 
@@ -103,28 +103,28 @@ class Bitstamp(Venue):
         self.subscribe(connection, channel)
         return f'{{"event":"bts:subscription_succeeded","channel":"{channel}","data":{{}}}}'
 
-    def spell(self, channel: str, payload: str, combined: bool) -> str:
+    def spell(self, connection: Connection, channel: str, message: str) -> str:
         event = "trade" if channel.startswith("live_trades_") else "data"
-        return f'{{"data":{payload},"channel":"{channel}","event":"{event}"}}'
+        return f'{{"data":{message},"channel":"{channel}","event":"{event}"}}'
 
-    def restart_notice(self, combined: bool) -> str:
-        return '{"event":"bts:request_reconnect","channel":"","data":null}'
+    def notice(self, connection: Connection, what: str) -> str:
+        return '{"event":"bts:request_reconnect","channel":"","data":null}' if what == "reconnect" else ""
 
     # Its own recordings
 
     @classmethod
-    def replay(cls, text: str) -> tuple[str, str] | None:
+    def replay(cls, text: str, known: dict[Any, Any]) -> list[tuple[str, Any]]:
         match = re.fullmatch(r'\{"data":(.*),"channel":"([^"]*)","event":"(?:data|trade)"\}', text)
-        return (match[2], match[1]) if match else None
+        return [(match[2], match[1])] if match else []
 
     @classmethod
     def symbol_of(cls, where: str) -> str:
         return re.split("[_/]", where.partition("?")[0].rstrip("/"))[-1].lower()
 
     @classmethod
-    def recorded_book(cls, symbol: str, text: str) -> Image:
-        book = json.loads(text)
-        return Image(symbol, int(book["microtimestamp"]), book["bids"], book["asks"])
+    def recorded_book(cls, channel: str, message: str) -> Image:
+        book = json.loads(message)
+        return Image(cls.symbol_of(channel), int(book["microtimestamp"]), book["bids"], book["asks"], whole=not channel)
 
     @classmethod
     def recorded_instruments(cls, text: str) -> list[Listed]:
@@ -144,7 +144,7 @@ class Bitstamp(Venue):
         for trade in trades:
             self.trade_id += 1 + trade.order % 3            # ids are shared by all markets
             price, size = listing.price(trade.price), listing.size(trade.size)
-            time_ms = trade.time_ns // 1_000_000
+            time_ms = self.told(trade.time_ns) // 1_000_000
             taker = 1_982_000_000_000_000 + trade.order
             buy, sell = (taker - 7, taker) if trade.sell else (taker, taker - 7)
             self.publish(f"live_trades_{symbol}", (
@@ -173,7 +173,7 @@ class Bitstamp(Venue):
         now = self.clock()
         # Both windows must count the request, so no short cut between them.
         if self.limits and not all([window.admits(now / 1e9) for window in self.requests]):
-            return self.limited()
+            return self.refusal(1.0, banned=False)
         parts = path.lower().strip("/").split("/")
         if parts == ["api", "v2", "markets"]:
             return answer(200, json.dumps([_market(listed) for listed in self.source.listed] + [UNTRADED, PERPETUAL]))
@@ -196,7 +196,7 @@ class Bitstamp(Venue):
             self.cache[url] = now, body
         return answer(200, body)
 
-    def limited(self) -> Response:
+    def refusal(self, wait: float, banned: bool) -> Response:
         return answer(400, json.dumps({"status": "error", "reason": {"__all__": ["Request rate limit exceeded."]},
                                        "response_code": "400.002"}))
 

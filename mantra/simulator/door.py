@@ -45,8 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
     add("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
     add("--faults", default="", metavar="SPEC", help="drop=0.001,duplicate=0.001,reorder=0.001,fragment=0.1,cut=30s,"
-        "stall=5s,restart=2m,snapshot=0.1,refuse=0.1,limit=0.1,block=0.1,bytewise")
+        "stall=5s,restart=2m,snapshot=0.1,refuse=0.1,limit=0.1,block=0.1,checksum=0.001,skip=0.001,unacked=0.1,"
+        "ban=5s,cross=500ms,skew=2s,bytewise")
     add("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
+    add("--ban-scale", type=float, default=1.0, metavar="FACTOR", help="of how long those limits ban (default: 1)")
     add("--host", default="127.0.0.1", help="(default: %(default)s)")
     add("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
     add("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
@@ -69,7 +71,8 @@ def venues(options: argparse.Namespace) -> list[Venue]:
     """The venues that the options ask for, each with its source."""
     def made(name: str, source: Source) -> Venue:
         faults = Faults(options.faults, f"{options.seed}/{name}")
-        return VENUES[name](source, faults=faults, limits=not options.unlimited)
+        return VENUES[name](source, faults=faults, limits=not options.unlimited,
+                            ban_scale=options.ban_scale)
 
     if options.recording or options.venue:
         if not (options.recording and options.venue) or options.speed < 0:

@@ -3,11 +3,16 @@
 A specification is `name=value,...`: chances for each message or request, times between events, or a switch:
 
     drop duplicate reorder fragment   chance for each book or trade message of a connection
+    checksum                          chance that a message's checksum is wrong, or a level altered that it covers
+    skip                              chance that the venue's own counter jumps (where it has one): nothing was lost
+    unacked                           chance that an acknowledgement is lost
     snapshot                          chance that a REST book is wrong (crossed, old, or without its top levels)
     refuse limit                      chance that a REST request is answered 503, or 429 with Retry-After
     block                             chance that a handshake is answered 451, as where a venue may not serve
     cut restart                       average seconds between cuts of a connection, restarts of the venue
-    stall                             seconds of silence on an open connection, every 30 s on average
+    stall ban cross                   every 30 s on average, for so many seconds: silence on an open connection; this
+                                      address is refused; a book of the venue is crossed, and stands still
+    skew                              every 30 s on average the venue's clock jumps, to at most so many seconds off
     bytewise                          every frame leaves in one-byte writes
 """
 from __future__ import annotations
@@ -19,10 +24,11 @@ from collections import Counter
 
 from mantra.errors import ConfigurationError
 
-CHANCES = ("drop", "duplicate", "reorder", "fragment", "snapshot", "refuse", "limit", "block")
-TIMES = ("cut", "restart", "stall")
+CHANCES = ("drop", "duplicate", "reorder", "fragment", "checksum", "skip", "unacked", "snapshot", "refuse", "limit",
+           "block")
+TIMES = ("cut", "restart", "stall", "ban", "cross", "skew")
 SWITCHES = ("bytewise",)
-STALL_EVERY = 30.0
+EVERY = 30.0            # seconds between two stalls, bans, crosses or jumps of the clock
 _TIME = re.compile(r"([0-9]*\.?[0-9]+)(ms|s|m|h|)")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -62,27 +68,34 @@ def parse(spec: str) -> dict[str, float]:
 
 
 class Faults:
-    """The faults of one venue: `rates` all the time, `ordered` the next so many; `counts` what was done."""
+    """The faults of one venue: `rates` all the time, `ordered` the next so many; `counts` what was done,
+    `by_channel` how much of it to messages of which channel."""
 
     def __init__(self, spec: str = "", seed: str = "") -> None:
         self.rates = parse(spec)
         self.ordered: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
+        self.by_channel: dict[str, Counter[str]] = {}
         self.dice = random.Random(f"{seed}/faults")
 
-    def hits(self, name: str) -> bool:
-        """Whether this fault strikes now; counted when it does."""
+    def hits(self, name: str, channel: str = "") -> bool:
+        """Whether this fault strikes now, on this channel; counted when it does."""
         if self.ordered[name] > 0:
             self.ordered[name] -= 1
             self.ordered += Counter()           # forget what is used up
         elif not self.rates.get(name) or self.dice.random() >= self.rates[name]:
             return False
-        self.counts[name] += 1
+        self.count(name, channel)
         return True
 
+    def count(self, name: str, channel: str) -> None:
+        self.counts[name] += 1
+        if channel:
+            self.by_channel.setdefault(channel, Counter())[name] += 1
+
     def comes(self, name: str, elapsed: float) -> bool:
-        """Whether an event that comes now and then (`cut`, `stall`, `restart`) falls into these seconds."""
-        between = STALL_EVERY if name == "stall" else self.rates.get(name, 0.0)
+        """Whether an event that comes now and then (a `cut`, a `stall`) falls into these seconds."""
+        between = self.rates.get(name, 0.0) if name in ("cut", "restart") else EVERY
         return bool(self.rates.get(name)) and self.dice.random() < elapsed / between
 
     @property

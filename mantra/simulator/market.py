@@ -14,14 +14,14 @@ import math
 import random
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 BID, ASK = 0, 1
 SECOND_NS = 1_000_000_000
 WORLD_STEP_NS = 25_000_000
-HISTORY_CHANGES = 20_000        # a minute of Binance's BTC-USDT, 4 MB
+HISTORY_NS = 20 * SECOND_NS      # how long the past of a book can be asked for
 
 Levels = list[tuple[int, int]]      # (price, size), best first
 Sides = tuple[Levels, Levels]       # bids, asks
@@ -104,7 +104,15 @@ class Book:
         self.keys: tuple[list[int], list[int]] = ([], [])
         self.sizes: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self.touched: tuple[set[int], set[int]] = (set(), set())
-        self.history: deque[tuple[int, int, int, int, int]] = deque(maxlen=HISTORY_CHANGES)
+        self.stamp = sequence                   # what the sequence becomes with a change, where it counts microseconds
+        self.history: deque[tuple[int, int, int, int, int]] = deque()
+
+    def begin(self, time_ns: int, skew_ns: int = 0) -> None:
+        """What changes now, changes at this time; the venue's clock may be off, but its sequence never goes back."""
+        self.time_ns = time_ns
+        self.stamp = max(self.sequence + 1, (time_ns + skew_ns) // 1000)
+        while self.history and self.history[0][1] < time_ns - HISTORY_NS:
+            self.history.popleft()
 
     def set(self, side: int, key: int, size: int) -> None:
         """Make the level `key` of `side` hold `size`; 0 removes it."""
@@ -120,7 +128,7 @@ class Book:
                 insort(keys, key)
             sizes[key] = size
         self.history.append((self.sequence, self.time_ns, side, key, before))
-        self.sequence = self.sequence + 1 if self.counted else self.time_ns // 1000
+        self.sequence = self.sequence + 1 if self.counted else self.stamp
         self.touched[side].add(key)
 
     def top(self, levels: int) -> Sides:
@@ -151,10 +159,52 @@ class Book:
                 return None
         return reached, *self._rows(sizes, [sorted(side) for side in sizes])
 
+    def moments(self) -> Iterator[tuple[int, tuple[list[int], list[int]], tuple[dict[int, int], dict[int, int]]]]:
+        """(since when in ns, keys, sizes) of the book now and, going back, after each step that the history knows."""
+        keys, sizes = (list(self.keys[BID]), list(self.keys[ASK])), (dict(self.sizes[BID]), dict(self.sizes[ASK]))
+        since = self.history[-1][1] if self.history else 0
+        yield since, keys, sizes
+        for _, changed_ns, side, key, before in reversed(self.history):
+            if changed_ns != since:
+                since = changed_ns
+                yield since, keys, sizes
+            if not before:
+                del sizes[side][key]
+                del keys[side][bisect_left(keys[side], key)]
+            else:
+                if key not in sizes[side]:
+                    insort(keys[side], key)
+                sizes[side][key] = before
+        yield 0, keys, sizes
+
     @staticmethod
     def _rows(sizes: Sequence[dict[int, int]], keys: Sequence[list[int]]) -> Sides:
         bids, asks = sizes
         return [(-key, bids.get(key, 0)) for key in keys[BID]], [(key, asks.get(key, 0)) for key in keys[ASK]]
+
+
+class View:
+    """The best `depth` levels of a book as its subscribers have them, where a venue shows no more."""
+
+    def __init__(self, book: Book, depth: int) -> None:
+        self.book, self.depth = book, depth
+        self.shown = self._best()
+
+    def _best(self) -> list[set[int]]:
+        return [set(keys[:self.depth]) for keys in self.book.keys]
+
+    def take(self, changed: Sides) -> tuple[Sides, Sides, Sides]:
+        """Of all that `changed`: (set or removed in view, come into view unchanged, pushed out but still there)."""
+        shown, self.shown = self.shown, self._best()
+        news, came, went = [], [], []
+        for side, sign in ((BID, -1), (ASK, 1)):
+            sizes, now, before = self.book.sizes[side], self.shown[side], shown[side]
+            touched = {sign * price for price, _ in changed[side]}
+            news.append([(price, size) for price, size in changed[side]
+                         if (key := sign * price) in now or (not size and key in before)])
+            came.append([(sign * key, sizes[key]) for key in sorted(now - before - touched)])
+            went.append([(sign * key, sizes[key]) for key in sorted(before - now) if key in sizes])
+        return (news[0], news[1]), (came[0], came[1]), (went[0], went[1])
 
 
 class Flow:
@@ -176,7 +226,9 @@ class Flow:
         self.noise = 0.0
         self.orders = dice.randrange(10**6, 10**9)
         self.book = Book(habits.counted, dice.randrange(10**8, 10**10) if habits.counted else start_ns // 1000)
-        self.book.time_ns = start_ns
+        self.book.begin(start_ns)
+        self.skew_ns = 0
+        self.crossed: int | None = None         # key of the bid that crosses the book
         # Levels further out lie further apart, as they do in life.
         self.gap = max(1.0, world.fair * habits.gap / price_step)
         for side in (BID, ASK):
@@ -207,7 +259,11 @@ class Flow:
     def step(self) -> list[Trade]:
         """Let the market live until `due_ns`; the trades it made, in order."""
         self.steps_left -= 1
-        now = self.book.time_ns = self.due_ns
+        now = self.due_ns
+        self.book.begin(now, self.skew_ns)
+        if self.crossed is not None:
+            self.book.set(BID, self.crossed, 0)
+            self.crossed = None
         fair, mood = self.world.at((now - self.start_ns) // WORLD_STEP_NS)
         activity = self.liveliness * math.exp(self.habits.burst * mood)
         self.noise = 0.95 * self.noise + self.dice.gauss(0.0, 0.02 * self.gap)
@@ -220,6 +276,14 @@ class Flow:
         if self.steps_left:
             self.due_ns += self.window_ns // self.steps
         return trades
+
+    def cross(self, now_ns: int, duration_ns: int) -> None:
+        """A bid beyond the best ask stands there for so long, and nothing else happens meanwhile."""
+        if self.crossed is None:
+            self.book.begin(max(now_ns, self.book.time_ns + 1), self.skew_ns)
+            self.crossed = -self.book.keys[ASK][0] - self.dice.randrange(1, 5)
+            self.book.set(BID, self.crossed, self._size())
+        self.due_ns = max(self.due_ns, self.book.time_ns) + duration_ns
 
     def _size(self) -> int:
         size = max(1, int(math.exp(self.dice.gauss(self.median_size, 1.3))))

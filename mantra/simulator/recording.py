@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from mantra.errors import ConfigurationError
 from mantra.simulator.server import Venue
@@ -32,14 +33,20 @@ class RecordedBook:
         self.sides: tuple[dict[Decimal, tuple[str, str]], dict[Decimal, tuple[str, str]]] = ({}, {})
 
     def apply(self, change: Image) -> None:
-        if change.sequence > self.sequence:
-            self.sequence = change.sequence
-            for side, rows in zip(self.sides, (change.bids, change.asks), strict=True):
-                for price, size in rows:
-                    if Decimal(size):
-                        side[Decimal(price)] = (price, size)
-                    else:
-                        side.pop(Decimal(price), None)
+        """Change or replace what is there, unless the change has a sequence (not 0) that is not newer."""
+        if change.sequence and not change.whole and change.sequence <= self.sequence:
+            return
+        self.sequence = change.sequence
+        for worst, side, rows in zip((min, max), self.sides, (change.bids, change.asks), strict=True):
+            if change.whole:
+                side.clear()
+            for price, size in rows:
+                if Decimal(size):
+                    side[Decimal(price)] = (price, size)
+                else:
+                    side.pop(Decimal(price), None)
+            while change.keep and len(side) > change.keep:
+                del side[worst(side)]
 
     def rows(self) -> tuple[Rows, Rows]:
         bids, asks = self.sides
@@ -51,16 +58,17 @@ class RecordingSource(Source):
 
     def __init__(self, paths: Iterable[str | Path], kind: type[Venue], speed: float) -> None:
         self.kind, self.speed = kind, speed
-        self.messages: list[tuple[int, str, str]] = []          # (time_ns, channel, payload)
+        self.messages: list[tuple[int, str, Any]] = []          # (time_ns, channel, message)
         self.books: dict[str, RecordedBook] = {}
-        self.unread: list[tuple[str, str]] = []                 # played, not yet in a book
+        self.unread: list[tuple[str, Any]] = []                 # played, not yet in a book
+        ids: dict[Any, Any] = {}
         self.played = 0
         known: dict[str, Listed] = {}
         snapshots: list[tuple[str | None, str]] = []
         for record in lines.read(paths, kind.name):
             text = record.text.decode()
-            if record.kind == "message" and (found := kind.replay(text)):
-                self.messages.append((record.time_ns, *found))
+            if record.kind == "message":
+                self.messages += [(record.time_ns, *found) for found in kind.replay(text, ids)]
             elif record.kind == "rest":
                 listed = kind.recorded_instruments(text)
                 known.update({one.symbol: one for one in listed})
@@ -74,29 +82,33 @@ class RecordingSource(Source):
             symbol = kind.symbol_of(url) if url else symbols[0]
             if symbol not in self.books:
                 self.books[symbol] = RecordedBook()
-                self.books[symbol].apply(kind.recorded_book(symbol, text))
+                self.books[symbol].apply(kind.recorded_book("", text))
         self.listed = [known.get(symbol) or self._guess(symbol) for symbol in symbols]
 
     def _guess(self, symbol: str) -> Listed:
         """Without an instrument list: the split by well-known quote currencies, the decimals that occur in the book."""
-        quote = next((quote for quote in QUOTES if symbol.upper().endswith(quote)), symbol[-3:].upper())
+        name = symbol.upper().replace("-", "/")
+        quote = name.partition("/")[2] or next((quote for quote in QUOTES if name.endswith(quote)), name[-3:])
         rows = [row for side in self.books[symbol].rows() for row in side] if symbol in self.books else []
         price, size = (max((_decimals(row[place]) for row in rows), default=8) for place in (0, 1))
-        return Listed(symbol, symbol[:-len(quote)].upper(), quote, price, size)
+        return Listed(symbol, name[:-len(quote)].rstrip("/"), quote, price, size)
 
     def state(self) -> dict[str, int]:
         return {"played": self.played, "of": len(self.messages)}
 
     def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
-        for channel, payload in self.unread:
-            known = self.books.get(self.kind.symbol_of(channel))
-            if known is not None and self.kind.diff_channel in channel:
-                known.apply(self.kind.recorded_book(symbol, payload))
+        for channel, message in self.unread:
+            if self.kind.diff_channel in channel:
+                change, of = self.kind.recorded_book(channel, message), self.kind.symbol_of(channel)
+                if change.whole:
+                    self.books.setdefault(of, RecordedBook())
+                if of in self.books:
+                    self.books[of].apply(change)
         self.unread.clear()
         book = self.books.get(symbol)
         if book is None or (sequence is not None and sequence != book.sequence):
             return None
-        return Image(symbol, book.sequence, *book.rows())
+        return Image(symbol, book.sequence, *book.rows(), whole=True)
 
     async def run(self, venue: Venue) -> None:
         loop = asyncio.get_running_loop()
@@ -104,7 +116,7 @@ class RecordingSource(Source):
         while (left := venue.last_request + SETTLE_SECONDS - loop.time()) > 0:
             await asyncio.sleep(left)
         began, first_ns = loop.time(), self.messages[0][0]
-        for time_ns, channel, payload in self.messages:
+        for time_ns, channel, message in self.messages:
             if self.speed:
                 wait = began + (time_ns - first_ns) / 1e9 / self.speed - loop.time()
                 if wait > 0:
@@ -113,8 +125,8 @@ class RecordingSource(Source):
                 await asyncio.sleep(0)
                 await venue.breathe()
             self.played += 1
-            self.unread.append((channel, payload))
-            venue.publish(channel, payload)
+            self.unread.append((channel, message))
+            venue.publish(channel, message)
         print(f"{venue.name}: the recording has ended ({self.played} messages)", file=sys.stderr)
 
 

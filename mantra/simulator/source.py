@@ -2,13 +2,18 @@
 
     Source.run(venue) publishes until cancelled; Source.image(symbol) is the venue's true book, now or some moments ago.
 """
+# ruff: noqa: B027 - a recording has nothing to do there
 from __future__ import annotations
 
 import asyncio
 import heapq
 from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from mantra.simulator.market import Flow, Instrument, Levels, Sides
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[tuple[str, str]]
 LATE_NS = 1_000_000_000
+WAS_NS = 10_000_000_000     # how long a book counts as one that was true
 
 
 class Image(NamedTuple):
@@ -27,6 +33,8 @@ class Image(NamedTuple):
     sequence: int
     bids: Rows
     asks: Rows
+    whole: bool = False         # the book, not what changes in it
+    keep: int = 0               # levels a side that a reader keeps (0: all)
 
 
 class Listed(NamedTuple):
@@ -56,7 +64,25 @@ class Source(ABC):
         """What the state of the venue tells of this source."""
         return {}
 
-    def restarted(self) -> None:  # noqa: B027 - most have nothing to do
+    # What only a market can do: a recording says what it says.
+
+    def settle(self, venue: Venue, symbol: str) -> None:
+        """Publish at once what changed in this book."""
+
+    def was(self, symbol: str, depth: int, mark: int, now_ns: int) -> tuple[bool, int] | None:
+        """(whether the book had this mark within WAS_NS, until when; `now_ns` while it has); None when nobody knows."""
+        return None
+
+    def delay(self, duration: float) -> None:
+        """Let the market stand still for so many seconds."""
+
+    def cross(self, venue: Venue, duration: float) -> None:
+        """Cross one of the books for so many seconds."""
+
+    def skewed(self, skew_ns: int) -> None:
+        """The venue's clock is off by so much."""
+
+    def restarted(self) -> None:
         """The venue's engine came back."""
 
 
@@ -72,6 +98,8 @@ class Listing:
     trades: int = 0             # number of the last trade
     top: object = None          # the last best levels, or their sequence, as the dialect compares them
     top_ns: int = 0
+    # (time of the book that was published, when that happened): until the next, a reader has this book
+    published: deque[tuple[int, int]] = field(default_factory=partial(deque, maxlen=100_000))
 
     def __post_init__(self) -> None:
         self.trades = 1_000_000 + self.flow.orders
@@ -93,6 +121,32 @@ class Listing:
 
     def json(self, sides: Sides) -> tuple[str, str]:
         return rows_json(self.rows(sides[0])), rows_json(self.rows(sides[1]))
+
+
+    def was(self, depth: int, mark: int, now_ns: int) -> tuple[bool, int]:
+        """As `Source.was`. A book was true until the next one was published, which may be some steps later."""
+        while self.published and self.published[0][1] < now_ns - 2 * WAS_NS:
+            self.published.popleft()
+        published, until = list(self.published), now_ns
+        decimals = self.listed.price_decimals, self.listed.size_decimals
+        for since, keys, sizes in self.flow.book.moments():
+            if until < now_ns - WAS_NS:
+                break
+            found = sum(level_mark(name, abs(key), sizes[side][key], *decimals)
+                        for side, name in enumerate("ba") for key in keys[side][:depth or None])
+            if found % 2**64 == mark:
+                return True, until
+            at = bisect_left(published, (since, 0))
+            until = published[at][1] if at < len(published) else now_ns
+        return False, 0
+
+
+@lru_cache(1 << 17)
+def level_mark(side: str, price: int, size: int, price_decimals: int, size_decimals: int) -> int:
+    """A level's part of a book's mark, which is the sum modulo 2^64: 8 bytes of BLAKE2b of `b:61837.63:0.5`."""
+    spelt = [fixed(value, decimals) for value, decimals in ((price, price_decimals), (size, size_decimals))]
+    text = ":".join((side, *(one.rstrip("0").rstrip(".") if "." in one else one for one in spelt)))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def rows_json(rows: Rows, space: str = "") -> str:
@@ -120,13 +174,38 @@ class MarketSource(Source):
             return None
         book = listing.flow.book
         past = book.past(sequence=sequence, time_ns=book.time_ns - age_ns if sequence is None else None)
-        return past and Image(symbol, past[0], *map(listing.rows, past[1:]))
+        return past and Image(symbol, past[0], listing.rows(past[1]), listing.rows(past[2]), whole=True)
+
+    def was(self, symbol: str, depth: int, mark: int, now_ns: int) -> tuple[bool, int] | None:
+        return self.listings[symbol].was(depth, mark, now_ns) if symbol in self.listings else None
+
+    def settle(self, venue: Venue, symbol: str) -> None:
+        if (listing := self.listings.get(symbol)) is not None:
+            self._publish(venue, listing)
+
+    def _publish(self, venue: Venue, listing: Listing) -> None:
+        venue.on_window(listing)
+        listing.published.append((listing.flow.book.time_ns, venue.clock()))
+
+    def delay(self, duration: float) -> None:
+        for listing in self.listings.values():
+            listing.flow.due_ns += int(duration * 1e9)
+
+    def cross(self, venue: Venue, duration: float) -> None:
+        listing = venue.faults.dice.choice(list(self.listings.values()))
+        listing.flow.cross(venue.clock(), int(duration * 1e9))
+        venue.faults.count("cross", listing.listed.symbol)
+        venue.on_step(listing, [])
+        self._publish(venue, listing)
+
+    def skewed(self, skew_ns: int) -> None:
+        for listing in self.listings.values():
+            listing.flow.skew_ns = skew_ns
 
     def restarted(self) -> None:
-        """Counted sequences jump when an engine restarts, and nothing before can be asked for."""
+        """Counted sequences jump when an engine restarts."""
         for listing in self.listings.values():
             book = listing.flow.book
-            book.history.clear()
             book.sequence += 1_000_000 if book.counted else 0
             listing.begin()
 
@@ -143,14 +222,15 @@ class MarketSource(Source):
                     listing.flow.due_ns += late
                 due = [(at + late, index) for at, index in due]
             for _ in range(64):
-                if due[0][0] > now:
+                at, index = due[0]
+                if at > now:
                     break
-                index = due[0][1]
                 listing, flow = listings[index], listings[index].flow
-                venue.on_step(listing, flow.step())
-                if flow.window_over:
-                    venue.on_window(listing)
-                    flow.published()
+                if flow.due_ns <= at:           # otherwise it was made to stand still meanwhile
+                    venue.on_step(listing, flow.step())
+                    if flow.window_over:
+                        self._publish(venue, listing)
+                        flow.published()
                 heapq.heapreplace(due, (flow.due_ns, index))
             await asyncio.sleep(max(0.0, (due[0][0] - venue.clock()) / 1e9))
 

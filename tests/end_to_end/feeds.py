@@ -8,6 +8,8 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from decimal import Decimal
+from hashlib import blake2b
 from urllib.parse import urlencode
 
 from mantra import venues
@@ -34,6 +36,16 @@ def patient(name, endpoints, *, heartbeat=0.4, silence=1.6, max_age=3600.0):
     venue.limits = dataclasses.replace(venue.limits, rates={})
     venue.stale_s, venue.silence_s, venue.max_age_s = 1.5 * heartbeat, silence, max_age
     return venue
+
+
+def mark(bids, asks):
+    """The mark of these levels ((price, size) as text, Decimal or int, each a value): what /simulator/was asks for."""
+    total = 0
+    for side, rows in (("b", bids), ("a", asks)):
+        for row in rows:
+            texts = [f"{Decimal(value).normalize():f}" for value in row]
+            total += int.from_bytes(blake2b(":".join([side, *texts]).encode(), digest_size=8).digest(), "big")
+    return f"{total % 2**64:016x}"
 
 
 def until(condition, what, seconds=LONG):

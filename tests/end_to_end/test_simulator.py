@@ -7,6 +7,7 @@ import pytest
 import websocket
 
 from tests.data import data
+from tests.end_to_end.feeds import mark
 from tests.end_to_end.simulated import Child
 from tests.end_to_end.slow_client import CLIENTS, BinanceClient, Gap, get
 
@@ -51,6 +52,31 @@ def test_a_book_spliced_as_documented_equals_the_true_book(client, venue):
         reader.pump(10)
         assert reader.equals_truth()
         assert not reader.book.crossed()
+
+
+def was(reader, depth=0):
+    """What the venue says of the best `depth` levels of the reader's book."""
+    best = (sorted(side.items(), reverse=place == 0) for place, side in enumerate((reader.book.bids, reader.book.asks)))
+    return reader.rest(f"/simulator/was?symbol={reader.symbol}&depth={depth}&mark="
+                       + mark(*(rows[:depth or None] for rows in best)))
+
+
+@pytest.mark.parametrize("venue", CLIENTS)
+def test_the_venue_knows_its_own_book_by_its_mark_and_for_how_long_it_is_old(client, venue):
+    reader = client(venue)
+    reader.pump(5)
+    for depth in (0, 1, 10, 1000):
+        told = was(reader, depth)
+        assert told["true"], depth
+        assert told["ago_ms"] < 1000
+    time.sleep(1.0)
+    for depth in (0, 1000):
+        assert 500 < was(reader, depth)["ago_ms"] < 3000
+    price, size = next(iter(reader.book.bids.items()))
+    reader.book.bids[price] = size + 1
+    assert was(reader) == {"true": False, "ago_ms": None}
+    reader.book.bids[price] = size
+    assert was(reader)["true"]
 
 
 @pytest.mark.parametrize("venue", CLIENTS)
