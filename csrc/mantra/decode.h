@@ -77,6 +77,7 @@ typedef struct mantra_decoder {
     uint64_t number;                  /* of the message among all of its connection, if `numbered` */
     uint32_t checksum;                /* the venue's, of the book after this part, if `checked` */
     bool numbered, checked;
+    bool history;                     /* these trades were made before we asked: news only to who missed them */
     bool routed;                      /* a channel was acknowledged: what was early may be decoded now */
     /* kept from message to message; zeroed by the feed on a new connection, except `printed` */
     uint64_t flags;                   /* the decoder's own: how this connection talks */

@@ -18,12 +18,15 @@
 #include "mantra/transport.h"
 #include "mantra/vector.h"
 
-enum { MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE };
+enum { MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BY_STREAM };
+
+/* What proves a venue's books (mantra_feed.proofs). */
+enum { MANTRA_PROOF_IDS = 1, MANTRA_PROOF_NUMBERS = 2, MANTRA_PROOF_CHECKSUMS = 4 };
 
 /* State of a book in its feed; trust, which others see, follows from it. */
 enum {
     MANTRA_BOOK_IDLE,    /* not connected or not asked for: messages are of no use */
-    MANTRA_BOOK_HOLDING, /* waits for a snapshot; messages are held back */
+    MANTRA_BOOK_HOLDING, /* waits for a snapshot; messages are held back (BY_STREAM: are of no use) */
     MANTRA_BOOK_LIVE,
 };
 
@@ -46,13 +49,22 @@ enum {
 /* A second look at what a snapshot said (mantra_feed_book.looked), by Python. */
 enum { MANTRA_LOOK_AHEAD, MANTRA_LOOK_AGREED, MANTRA_LOOK_GIVEN_UP };
 
+/* A best bid and offer that the venue named apart from its book. */
+typedef struct mantra_witness {
+    uint64_t sequence;         /* 0: none yet */
+    int64_t price[2], size[2];
+} mantra_witness;
+
 typedef struct mantra_feed_book {
     mantra_book book;
+    mantra_ledger_row *ledger; /* of this book; the feed's has the sum */
     uint32_t instrument;
     uint32_t slot;             /* in the run's vector of tops */
     uint8_t state, wants;
     uint8_t trust, reason;
     uint8_t looked;            /* MANTRA_LOOK_*: is the snapshot what the venue says when asked again? */
+    bool proven;               /* BY_STREAM: its snapshot was numbered or a checksum agreed, since the last doubt */
+    bool failed;               /* its last checksum did not agree */
     bool chained;              /* the stream has been seen to reach back to the snapshot, or to follow it without a hole */
     uint64_t sequence;         /* the last message applied */
     uint64_t streamed;         /* the newest message of this connection, applied or not */
@@ -63,7 +75,10 @@ typedef struct mantra_feed_book {
     uint64_t last_trade_id;    /* 0: none yet */
     bool traded;               /* on this connection */
     uint64_t crossed_at;       /* cycles; 0: not crossed */
+    uint64_t heard;            /* cycles; kept where channels have heartbeats */
+    mantra_witness witness;
     int64_t trust_since_ns;
+    int64_t distrusted_since_ns;   /* below unverified; 0: it is not */
 } mantra_feed_book;
 
 /* Held back: `size` bytes of text follow this, then padding to 8. What it leads to has the snapshot's origin: that is
@@ -71,6 +86,8 @@ typedef struct mantra_feed_book {
 typedef struct mantra_held {
     uint32_t size, book;
 } mantra_held;
+
+#define MANTRA_HELD_EARLY UINT32_MAX /* mantra_held.book: it came before its channel was acknowledged */
 
 #define MANTRA_BEHIND_LIMIT 256 /* no venue is late by so many: it has begun to count anew, and the book stands still */
 #define MANTRA_NEEDS_MESSAGE UINT64_MAX /* `needed`: the next message will tell how new the snapshot must be */
@@ -81,6 +98,7 @@ typedef struct mantra_feed {
     mantra_transport *transport;       /* NULL for a recording */
     mantra_frames frames;
     mantra_decode decode, decode_snapshot;
+    mantra_checksum checksum;          /* NULL: the venue has none, or they are not looked at */
     mantra_decoder decoder;
     mantra_feed_book *books;
     uint32_t book_count;
@@ -94,13 +112,16 @@ typedef struct mantra_feed {
     size_t held_size, held_capacity;
     uint32_t index;                    /* among the feeds of a poller */
     uint16_t publisher;
-    uint8_t venue, scheme, live_trust;
+    uint8_t venue, scheme, live_trust, proofs;
     bool looks_twice;                  /* a snapshot is believed fully only after a second look */
     bool dense_trades;                 /* trade ids rise by one per instrument: a jump is a loss */
     uint32_t snapshot_levels;          /* a side of a snapshot with so many may have more; 0: snapshots are whole */
-    uint64_t cross_limit;              /* cycles a cross may last before the book is resynchronised */
-    /* liveness, in cycles */
-    uint64_t heartbeat_every, stale_after, silent_after;
+    uint32_t keep;                     /* levels a side that the venue's own book has; 0: all */
+    int64_t first_number;              /* of a connection's messages; -1: it may begin anywhere */
+    uint64_t cross_believed;           /* cycles that a cross may last, as it does at this venue in good order */
+    uint64_t cross_limit;              /* ... and then be suspect, before the book is resynchronised */
+    /* liveness, in cycles; 0: not looked at */
+    uint64_t heartbeat_every, stale_after, silent_after, channel_silent_after;
     uint8_t heartbeat_opcode;
     uint16_t heartbeat_size;
     uint8_t heartbeat[128];
@@ -109,6 +130,10 @@ typedef struct mantra_feed {
     uint64_t split_origin;             /* of the first bytes of a message that is not complete yet; 0: none */
     uint64_t begun, published_at;      /* the message at work: since when; when it was published. 0: not told, not yet */
     uint64_t heard, next_heartbeat;
+    uint64_t look_at;                  /* when a book has to be looked at although nothing arrives; UINT64_MAX: never */
+    uint64_t next_number;              /* of the connection's messages */
+    bool counting;                     /* next_number is known */
+    uint32_t behind;                   /* messages in a row that were numbered lower */
     bool stale, replaying;
     const uint8_t *text;
     size_t text_size;
@@ -118,6 +143,8 @@ typedef struct mantra_feed {
 } mantra_feed;
 
 #define MANTRA_COUNT(feed, counter, n) mantra_ledger_add((feed)->ledger, MANTRA_COUNT_##counter, (n))
+#define MANTRA_COUNT_BOOK(feed, book, counter, n) \
+    (MANTRA_COUNT(feed, counter, n), mantra_ledger_add((book)->ledger, MANTRA_COUNT_##counter, (n)))
 
 static inline void
 mantra_feed_want(mantra_feed *feed, mantra_feed_book *book, uint8_t what)
@@ -143,7 +170,7 @@ mantra_feed_publish_top(mantra_feed *feed, mantra_feed_book *book, int64_t venue
     mantra_top_store(&book->book, head, latest->words, queued->words);
     mantra_vector_end(latest);
     mantra_produce_end(feed->tops, queued);
-    MANTRA_COUNT(feed, tops, 1);
+    MANTRA_COUNT_BOOK(feed, book, tops, 1);
     mantra_doorbell_hurry(feed->doorbell);
 }
 
@@ -194,6 +221,24 @@ mantra_feed_describe(mantra_feed *feed, mantra_feed_book *book, int64_t venue_ti
     mantra_book_judge(&book->book, book->trust, book->reason, book->trust_since_ns);
 }
 
+/* What the book's own record says of its trust; how long it was not to be used is summed up. */
+MANTRA_COLD void
+mantra_feed_retrust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint8_t reason, uint64_t now)
+{
+    if (book->trust != trust) {
+        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, now);
+        if (trust < MANTRA_UNVERIFIED && !book->distrusted_since_ns) {
+            book->distrusted_since_ns = book->trust_since_ns;
+        } else if (trust >= MANTRA_UNVERIFIED && book->distrusted_since_ns) {
+            const int64_t lasted = book->trust_since_ns - book->distrusted_since_ns;
+            MANTRA_COUNT_BOOK(feed, book, distrusted_ns, lasted > 0 ? (uint64_t)lasted : 0);
+            book->distrusted_since_ns = 0;
+        }
+    }
+    book->trust = trust;
+    book->reason = reason;
+}
+
 /* Trust changes without a level changing: everybody is told at once. */
 static inline void
 mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint8_t reason, uint64_t origin)
@@ -201,22 +246,21 @@ mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint
     if (book->trust == trust && book->reason == reason)
         return;
     const uint64_t now = mantra_clock_cycles(feed->clock);
-    if (book->trust != trust)
-        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, now);
-    book->trust = trust;
-    book->reason = reason;
+    mantra_feed_retrust(feed, book, trust, reason, now);
     const int64_t venue_time_ns = MANTRA_BOOK_GET(&book->book, venue_time_ns);
     mantra_book_begin(&book->book);
     mantra_feed_describe(feed, book, venue_time_ns, 1);
     mantra_book_end(&book->book);
     mantra_feed_update(feed, book, MANTRA_TRUST, 0, 0, 0, venue_time_ns, origin,
                        mantra_pack_published(now - origin, feed->publisher));
-    MANTRA_COUNT(feed, updates, 1);
+    MANTRA_COUNT_BOOK(feed, book, updates, 1);
     mantra_feed_publish_top(feed, book, venue_time_ns, origin, now);
     mantra_doorbell_ring(feed->doorbell);
 }
 
-/* Lose faith in a book: it needs a snapshot (or, BY_IMAGE, the next message) to be believed again. */
+/* Lose faith in a book: it needs a snapshot (or, BY_IMAGE, the next message) to be believed again. BY_STREAM the
+ * snapshot comes in the stream, after whatever was lost: so one is asked for, once, and what comes before it is of no
+ * use. */
 static inline void
 mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
 {
@@ -226,15 +270,25 @@ mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, u
     book->crossed_at = 0;
     if (feed->scheme == MANTRA_BY_IMAGE)
         return;
+    book->proven = false;
+    book->witness.sequence = 0;
     if (book->state == MANTRA_BOOK_LIVE) {
         if (book->chained)
-            MANTRA_COUNT(feed, resyncs, 1); /* else it was not synchronised yet */
+            MANTRA_COUNT_BOOK(feed, book, resyncs, 1); /* else it was not synchronised yet */
         book->state = MANTRA_BOOK_HOLDING;
         book->needed = book->streamed;
-    }
+    } else if (feed->scheme == MANTRA_BY_STREAM)
+        return;
     if (feed->scheme == MANTRA_BY_TIME)
         book->needed = MANTRA_NEEDS_MESSAGE; /* what was lost has no number: only a later message bounds it */
     mantra_feed_want(feed, book, MANTRA_WANTS_SNAPSHOT);
+}
+
+MANTRA_COLD void
+mantra_feed_suspect_all(mantra_feed *feed, uint8_t reason, uint64_t origin)
+{
+    for (uint32_t i = 0; i < feed->book_count; i++)
+        mantra_feed_suspect(feed, &feed->books[i], reason, origin);
 }
 
 /* How far a live book deserves to be believed, and why no further. */
@@ -244,15 +298,27 @@ mantra_feed_deserves(mantra_feed *feed, mantra_feed_book *book, uint8_t *reason,
     if (MANTRA_UNLIKELY(mantra_book_crossed(&book->book))) {
         if (!book->crossed_at) {
             book->crossed_at = origin;
-            MANTRA_COUNT(feed, crosses, 1);
+            feed->look_at = mantra_min_u64(feed->look_at, origin + feed->cross_believed);
+            MANTRA_COUNT_BOOK(feed, book, crosses, 1);
         }
-        *reason = MANTRA_REASON_CROSSED;
+        if (origin - book->crossed_at >= feed->cross_believed) {
+            *reason = MANTRA_REASON_CROSSED;
+            return MANTRA_SUSPECT;
+        }
+    } else {
+        book->crossed_at = 0;
+    }
+    if (MANTRA_UNLIKELY(book->failed)) {
+        *reason = MANTRA_REASON_CHECKSUM;
         return MANTRA_SUSPECT;
     }
-    book->crossed_at = 0;
     if (MANTRA_UNLIKELY(feed->stale)) {
         *reason = MANTRA_REASON_SILENT; /* a snapshot came while the stream is silent */
         return MANTRA_STALE;
+    }
+    if (MANTRA_UNLIKELY(!book->proven) && feed->scheme == MANTRA_BY_STREAM) {
+        *reason = feed->live_trust > MANTRA_UNVERIFIED ? MANTRA_REASON_SYNCHRONISING : MANTRA_REASON_NONE;
+        return MANTRA_UNVERIFIED;
     }
     if (MANTRA_UNLIKELY(!book->chained) && feed->live_trust == MANTRA_VERIFIED) {
         *reason = MANTRA_REASON_SYNCHRONISING; /* the snapshot may be older than the stream: its first message will tell */
@@ -274,10 +340,7 @@ mantra_feed_judge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     const uint8_t trust = mantra_feed_deserves(feed, book, &reason, origin);
     if (MANTRA_LIKELY(trust == book->trust && reason == book->reason))
         return false;
-    if (trust != book->trust)
-        book->trust_since_ns = mantra_clock_utc_ns(feed->clock, mantra_clock_cycles(feed->clock));
-    book->trust = trust;
-    book->reason = reason;
+    mantra_feed_retrust(feed, book, trust, reason, mantra_clock_cycles(feed->clock));
     return true;
 }
 

@@ -10,6 +10,8 @@
  *   BY_IDS    (Binance)  first <= sequence + 1 <= last, else messages were lost
  *   BY_TIME   (Bitstamp) newer than the last one; losses can not be seen, a wrong order can
  *   BY_IMAGE  every message is the whole top; nothing to splice
+ *   BY_STREAM (Kraken, Bitfinex, Coinbase) the snapshot comes in the stream, then diffs in their order; a number on every
+ *             message of the connection or a checksum of the book proves that none is missing
  *
  * A book without a snapshot holds its messages back (bounded, as received); mantra_feed_splice() loads the snapshot and
  * runs the held messages through the same rules, so there is one path into a book. */
@@ -18,6 +20,37 @@
 
 #include "mantra/feed.h"
 
+/* Does the venue's checksum agree with the book as it stands? */
+static inline void
+mantra_feed_check(mantra_feed *feed, mantra_feed_book *book)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    const uint32_t index = decoder->book;
+    const uint32_t here = feed->checksum(&book->book, decoder->scales[index], decoder->printed[index]);
+    book->failed = here != decoder->checksum;
+    book->proven = !book->failed;
+    if (MANTRA_LIKELY(book->proven))
+        MANTRA_COUNT_BOOK(feed, book, checksums_ok, 1);
+    else
+        MANTRA_COUNT_BOOK(feed, book, checksums_failed, 1);
+}
+
+/* Cut both sides to what the venue's own book has: it says nothing of levels that fall out of it. They are noted as
+ * removed behind the `changed` first changes. Returns how many changes there are now. */
+static inline uint32_t
+mantra_feed_cut(mantra_feed *feed, mantra_feed_book *book, uint32_t changed)
+{
+    mantra_change *changes = feed->decoder.changes;
+    for (uint8_t kind = MANTRA_BID; kind <= MANTRA_ASK; kind++)
+        while (MANTRA_UNLIKELY(MANTRA_BOOK_GET(&book->book, count[kind - MANTRA_BID]) > feed->keep)) {
+            const int64_t price = mantra_level_price(mantra_book_side(&book->book, (size_t)kind - MANTRA_BID));
+            mantra_book_apply(&book->book, kind, price, 0);
+            if (changed < feed->decoder.change_capacity)
+                changes[changed++] = (mantra_change){.price = price, .kind = kind};
+        }
+    return changed;
+}
+
 /* Apply a decoded diff to a live book and publish what it changed. */
 static inline void
 mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
@@ -25,8 +58,9 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     mantra_decoder *decoder = &feed->decoder;
     mantra_change *changes = decoder->changes;
     const uint32_t count = decoder->change_count;
-    if (MANTRA_UNLIKELY(mantra_book_room(&book->book, count) != 0)) {
-        MANTRA_COUNT(feed, full, 1);
+    /* Each level that comes may push one out, and both are published. */
+    if (MANTRA_UNLIKELY(mantra_book_room(&book->book, count) != 0 || count > decoder->change_capacity / 2)) {
+        MANTRA_COUNT_BOOK(feed, book, full, 1);
         mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
         return;
     }
@@ -48,6 +82,10 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
             absent += rank == MANTRA_BOOK_ABSENT;
         }
     }
+    if (feed->keep)
+        changed = mantra_feed_cut(feed, book, changed);
+    if (decoder->checked && feed->checksum)
+        mantra_feed_check(feed, book);
     const bool retrusted = mantra_feed_judge(feed, book, origin);
     if (MANTRA_UNLIKELY(retrusted && changed == 0))
         changes[changed++] = (mantra_change){.kind = MANTRA_TRUST};
@@ -63,10 +101,12 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     for (uint32_t i = 0; i < changed; i++)
         mantra_feed_update(feed, book, changes[i].kind, i + 1 < changed ? MANTRA_MORE : 0, changes[i].price,
                            changes[i].size, decoder->venue_time_ns, origin, published);
-    MANTRA_COUNT(feed, updates, changed);
+    MANTRA_COUNT_BOOK(feed, book, updates, changed);
     if (MANTRA_UNLIKELY(absent))
-        MANTRA_COUNT(feed, unknown_deletes, absent);
-    if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_limit))
+        MANTRA_COUNT_BOOK(feed, book, unknown_deletes, absent);
+    if (MANTRA_UNLIKELY(book->failed))
+        mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);
+    else if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_believed + feed->cross_limit))
         mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
     else if (best < MANTRA_DEPTH && MANTRA_UNLIKELY(mantra_feed_adrift(book)))
         mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
@@ -88,14 +128,21 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     mantra_book_begin(&book->book);
     if (mantra_book_load(&book->book, decoder->changes, decoder->change_count) != 0) {
         mantra_book_end(&book->book);
-        MANTRA_COUNT(feed, full, 1);
+        MANTRA_COUNT_BOOK(feed, book, full, 1);
         mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
         return false;
     }
+    if (feed->keep)
+        mantra_feed_cut(feed, book, decoder->change_capacity);
+    book->failed = false;
+    book->proven = decoder->numbered && (feed->proofs & MANTRA_PROOF_NUMBERS);
+    book->witness.sequence = 0;
+    if (decoder->checked && feed->checksum)
+        mantra_feed_check(feed, book);
     book->state = MANTRA_BOOK_LIVE;
     book->sequence = decoder->last;
     book->behind = 0;
-    book->chained = false;
+    book->chained = feed->scheme == MANTRA_BY_STREAM;
     mantra_feed_told(feed, book);
     book->looked = MANTRA_LOOK_AHEAD;
     if (reset)
@@ -109,10 +156,24 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
         const int64_t generation = (int64_t)MANTRA_BOOK_GET(&book->book, generation);
         mantra_feed_update(feed, book, MANTRA_RESET, 0, generation, 0, decoder->venue_time_ns, origin,
                            mantra_pack_published(now - origin, feed->publisher));
-        MANTRA_COUNT(feed, updates, 1);
+        MANTRA_COUNT_BOOK(feed, book, updates, 1);
     } else if (feed->socket_to_top && !feed->replaying) {
         mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
     }
+    return true;
+}
+
+/* Append a message to those held back; false: there is no room. */
+static inline bool
+mantra_feed_append(mantra_feed *feed, uint32_t index, const char *text, size_t size)
+{
+    const size_t need = mantra_round_up(sizeof(mantra_held) + size, 8);
+    if (feed->held_size + need + MANTRA_PADDING > feed->held_capacity)
+        return false;
+    const mantra_held entry = {(uint32_t)size, index};
+    memcpy(feed->held + feed->held_size, &entry, sizeof entry);
+    memcpy(feed->held + feed->held_size + sizeof entry, text, size);
+    feed->held_size += need;
     return true;
 }
 
@@ -121,19 +182,18 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
 static inline void
 mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size)
 {
-    const size_t need = mantra_round_up(sizeof(mantra_held) + size, 8);
-    if (feed->held_size + need + MANTRA_PADDING > feed->held_capacity) {
+    if (!mantra_feed_append(feed, feed->decoder.book, text, size)) {
         for (uint32_t i = 0; i < feed->book_count; i++) {
             mantra_feed_book *other = &feed->books[i];
             if (other->held) {
-                MANTRA_COUNT(feed, overflowed, other->held);
+                MANTRA_COUNT_BOOK(feed, other, overflowed, other->held);
                 other->held = 0;
                 other->needed = MANTRA_NEEDS_MESSAGE;
             }
         }
         feed->held_size = 0;
-        if (sizeof(mantra_held) + size + MANTRA_PADDING > feed->held_capacity) {
-            MANTRA_COUNT(feed, overflowed, 1);
+        if (!mantra_feed_append(feed, feed->decoder.book, text, size)) {
+            MANTRA_COUNT_BOOK(feed, book, overflowed, 1);
             book->needed = feed->decoder.last;
             return;
         }
@@ -143,11 +203,7 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
     if (book->needed == MANTRA_NEEDS_MESSAGE || (by_ids && book->held == 0 && book->needed < reach))
         book->needed = reach;
     book->held++;
-    const mantra_held entry = {(uint32_t)size, feed->decoder.book};
-    memcpy(feed->held + feed->held_size, &entry, sizeof entry);
-    memcpy(feed->held + feed->held_size + sizeof entry, text, size);
-    feed->held_size += need;
-    MANTRA_COUNT(feed, buffered, 1);
+    MANTRA_COUNT_BOOK(feed, book, buffered, 1);
 }
 
 /* A message older than its book is dropped. True: so many came in a row that the venue must have begun to count
@@ -155,7 +211,7 @@ mantra_feed_hold(mantra_feed *feed, mantra_feed_book *book, const char *text, si
 static inline bool
 mantra_feed_outdated(mantra_feed *feed, mantra_feed_book *book)
 {
-    MANTRA_COUNT(feed, old_dropped, 1);
+    MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
     if (feed->replaying || ++book->behind < MANTRA_BEHIND_LIMIT)
         return false;
     book->behind = 0;
@@ -170,7 +226,7 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     const mantra_decoder *decoder = &feed->decoder;
     if (decoder->last <= book->sequence) {
         if (MANTRA_UNLIKELY(mantra_feed_outdated(feed, book))) {
-            MANTRA_COUNT(feed, gaps, 1);
+            MANTRA_COUNT_BOOK(feed, book, gaps, 1);
             mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
             return false;
         }
@@ -182,7 +238,7 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     }
     if (feed->scheme == MANTRA_BY_IDS && MANTRA_UNLIKELY(decoder->first > book->sequence + 1)) {
         if (book->chained) {
-            MANTRA_COUNT(feed, gaps, 1);
+            MANTRA_COUNT_BOOK(feed, book, gaps, 1);
             mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
         } else {
             /* Nothing was lost: the stream began after the snapshot, which was too old. */
@@ -209,18 +265,26 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         .trust = feed->live_trust,
     };
     uint32_t published = 0;
+    const bool in_order = feed->dense_trades || decoder->history;
+    if (decoder->history && !book->last_trade_id) {
+        if (decoder->trade_count)
+            book->last_trade_id = decoder->trades[decoder->trade_count - 1].trade_id;
+        book->traded = true;
+        return;
+    }
     for (uint32_t i = 0; i < decoder->trade_count; i++) {
         const mantra_print *print = &decoder->trades[i];
-        if (!book->traded && print->trade_id <= book->last_trade_id)
+        if (!book->traded && print->trade_id <= book->last_trade_id && !decoder->history)
             book->last_trade_id = 0; /* a new connection repeats nothing: the venue began to count anew */
         book->traded = true;
-        if (feed->dense_trades && book->last_trade_id) {
+        if (in_order && book->last_trade_id) {
             if (print->trade_id <= book->last_trade_id) {
-                MANTRA_COUNT(feed, old_dropped, 1);
+                if (!decoder->history)
+                    MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
                 continue;
             }
-            if (print->trade_id > book->last_trade_id + 1)
-                MANTRA_COUNT(feed, trade_gaps, print->trade_id - book->last_trade_id - 1);
+            if (feed->dense_trades && print->trade_id > book->last_trade_id + 1)
+                MANTRA_COUNT_BOOK(feed, book, trade_gaps, print->trade_id - book->last_trade_id - 1);
         }
         book->last_trade_id = print->trade_id;
         trade.price = print->price;
@@ -232,7 +296,7 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         mantra_produce(feed->trades, &trade);
         published++;
     }
-    MANTRA_COUNT(feed, trades, published);
+    MANTRA_COUNT_BOOK(feed, book, trades, published);
     mantra_doorbell_hurry(feed->doorbell);
 }
 
@@ -243,7 +307,7 @@ mantra_feed_late(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
     if (feed->scheme != MANTRA_BY_TIME || book->state == MANTRA_BOOK_IDLE)
         return false;
-    MANTRA_COUNT(feed, gaps, 1);
+    MANTRA_COUNT_BOOK(feed, book, gaps, 1);
     const bool anew = mantra_feed_outdated(feed, book);
     if (book->state == MANTRA_BOOK_LIVE)
         mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
@@ -261,21 +325,89 @@ mantra_feed_unpriced(mantra_feed *feed)
     feed->decoder.unpriced = 0;
 }
 
-/* One venue message, complete; MANTRA_PADDING readable bytes follow it. Returns the kind it was (decode.h). */
-static inline int
-mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
+/* The message's place among its connection's: every one that is missing may have been any book's. False: it is older
+ * than one that came before, and is dropped. */
+MANTRA_COLD bool
+mantra_feed_misnumbered(mantra_feed *feed, uint64_t origin)
 {
-    if (feed->tracker)
-        mantra_feed_timing(feed);
-    MANTRA_COUNT(feed, messages, 1);
-    feed->decoder.book = UINT32_MAX;
-    const int kind = feed->decode(&feed->decoder, text, size);
-    if (MANTRA_UNLIKELY(feed->decoder.unpriced))
+    const uint64_t number = feed->decoder.number;
+    if (feed->counting && number < feed->next_number && ++feed->behind < MANTRA_BEHIND_LIMIT) {
+        MANTRA_COUNT(feed, old_dropped, 1);
+        return false;
+    }
+    if (feed->counting) {
+        MANTRA_COUNT(feed, gaps, 1);
+        MANTRA_COUNT(feed, lost, number > feed->next_number ? number - feed->next_number : 0);
+        for (uint32_t i = 0; i < feed->book_count; i++)
+            if (feed->books[i].state == MANTRA_BOOK_LIVE)
+                mantra_ledger_add(feed->books[i].ledger, MANTRA_COUNT_gaps, 1);
+        mantra_feed_suspect_all(feed, MANTRA_REASON_GAP, origin);
+    }
+    feed->counting = true;
+    feed->behind = 0;
+    feed->next_number = number + 1;
+    return true;
+}
+
+/* What the venue last named as its best bid and offer stood until it names another. So when the book's sequence lies
+ * between the two, the book's own best must be the first. */
+static inline void
+mantra_feed_witness(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    mantra_witness *seen = &book->witness;
+    if (book->state != MANTRA_BOOK_LIVE || decoder->last <= seen->sequence)
+        return;
+    if (seen->sequence && seen->sequence <= book->sequence && book->sequence < decoder->last) {
+        bool agrees = true;
+        for (uint8_t kind = MANTRA_BID; kind <= MANTRA_ASK; kind++) {
+            int64_t price = 0, size = 0;
+            mantra_book_best(&book->book, kind, &price, &size);
+            agrees &= price == seen->price[kind - MANTRA_BID] && size == seen->size[kind - MANTRA_BID];
+        }
+        if (MANTRA_LIKELY(agrees)) {
+            MANTRA_COUNT_BOOK(feed, book, witnessed, 1);
+        } else {
+            MANTRA_COUNT_BOOK(feed, book, contradicted, 1);
+            mantra_feed_suspect(feed, book, MANTRA_REASON_CONTRADICTED, origin);
+            return;
+        }
+    }
+    *seen = (mantra_witness){.sequence = decoder->last};
+    for (uint32_t i = 0; i < decoder->change_count; i++) {
+        const mantra_change *change = &decoder->changes[i];
+        seen->price[change->kind - MANTRA_BID] = change->price;
+        seen->size[change->kind - MANTRA_BID] = change->size;
+    }
+}
+
+/* A part of a message that was decoded as `kind`. */
+static inline void
+mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uint64_t origin)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    mantra_feed_book *book = decoder->book < feed->book_count ? &feed->books[decoder->book] : NULL;
+    if (MANTRA_UNLIKELY(decoder->unpriced))
         mantra_feed_unpriced(feed);
-    mantra_feed_book *book = feed->decoder.book < feed->book_count ? &feed->books[feed->decoder.book] : NULL;
+    if (MANTRA_LIKELY(book != NULL)) {
+        mantra_ledger_add(book->ledger, MANTRA_COUNT_messages, 1);
+        book->heard = origin;
+    } else if (MANTRA_UNLIKELY(kind > 0 && kind != MANTRA_CONTROL && kind != MANTRA_HEARTBEAT && kind != MANTRA_EARLY)) {
+        kind = MANTRA_MALFORMED;
+    }
     switch (kind) {
     case MANTRA_DIFF:
-        if (MANTRA_UNLIKELY(feed->decoder.last < book->streamed) && mantra_feed_late(feed, book, origin))
+        if (feed->scheme == MANTRA_BY_STREAM) {
+            if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE)) {
+                book->sequence = decoder->numbered ? decoder->number : book->sequence + 1;
+                decoder->last = book->sequence;
+                mantra_feed_apply(feed, book, origin);
+            } else {
+                MANTRA_COUNT_BOOK(feed, book, old_dropped, 1); /* the snapshot to come has it */
+            }
+            break;
+        }
+        if (MANTRA_UNLIKELY(decoder->last < book->streamed) && mantra_feed_late(feed, book, origin))
             break;
         if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE)) {
             if (MANTRA_UNLIKELY(!mantra_feed_diff(feed, book, origin)))
@@ -283,25 +415,48 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
         } else if (book->state == MANTRA_BOOK_HOLDING) {
             mantra_feed_hold(feed, book, text, size);
         }
-        if (MANTRA_LIKELY(feed->decoder.last > book->streamed))
-            book->streamed = feed->decoder.last;
+        if (MANTRA_LIKELY(decoder->last > book->streamed))
+            book->streamed = decoder->last;
+        break;
+    case MANTRA_SNAPSHOT:
+        if (feed->scheme != MANTRA_BY_STREAM || book->state == MANTRA_BOOK_IDLE) {
+            MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
+            break;
+        }
+        decoder->last = decoder->numbered ? decoder->number : book->sequence + 1;
+        feed->replaying = true;
+        if (mantra_feed_load(feed, book, true, origin) && book->failed)
+            mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);
+        feed->replaying = false;
+        break;
+    case MANTRA_CHECKSUM:
+        if (book->state == MANTRA_BOOK_LIVE && feed->checksum) {
+            mantra_feed_check(feed, book);
+            if (MANTRA_UNLIKELY(book->failed))
+                mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);
+            else
+                mantra_feed_rejudge(feed, book, origin);
+        }
         break;
     case MANTRA_IMAGE:
         if (feed->scheme != MANTRA_BY_IMAGE || book->state == MANTRA_BOOK_IDLE) {
-            MANTRA_COUNT(feed, old_dropped, 1);
+            MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
             break;
         }
-        if (MANTRA_UNLIKELY((feed->decoder.last < book->sequence && !mantra_feed_outdated(feed, book)) ||
+        if (MANTRA_UNLIKELY((decoder->last < book->sequence && !mantra_feed_outdated(feed, book)) ||
                             !mantra_feed_load(feed, book, false, origin)))
-            mantra_feed_forget(feed, feed->decoder.book);
+            mantra_feed_forget(feed, decoder->book);
         break;
     case MANTRA_UNCHANGED:
-        MANTRA_COUNT(feed, unchanged, 1);
-        if (MANTRA_UNLIKELY(feed->decoder.last < book->sequence && !mantra_feed_outdated(feed, book)))
+        MANTRA_COUNT_BOOK(feed, book, unchanged, 1);
+        if (MANTRA_UNLIKELY(decoder->last < book->sequence && !mantra_feed_outdated(feed, book)))
             break;
-        book->sequence = feed->decoder.last;
+        book->sequence = decoder->last;
         if (MANTRA_UNLIKELY(book->trust < MANTRA_UNVERIFIED))
             mantra_feed_rejudge(feed, book, origin);
+        break;
+    case MANTRA_WITNESS:
+        mantra_feed_witness(feed, book, origin);
         break;
     case MANTRA_TRADES:
         mantra_feed_trades(feed, book, origin);
@@ -309,7 +464,14 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
     case MANTRA_CONTROL:
         MANTRA_COUNT(feed, control, 1);
         break;
+    case MANTRA_EARLY:
+        if (mantra_feed_append(feed, MANTRA_HELD_EARLY, text, size))
+            MANTRA_COUNT(feed, buffered, 1);
+        else
+            MANTRA_COUNT(feed, overflowed, 1); /* its channel's snapshot may be lost: Python waits for one only so long */
+        break;
     case MANTRA_IGNORED:
+    case MANTRA_HEARTBEAT:
         break;
     case MANTRA_UNKNOWN:
         MANTRA_COUNT(feed, unknown_symbols, 1);
@@ -319,23 +481,83 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
         feed->text = (const uint8_t *)text;   /* what the next scale must hold */
         feed->text_size = size;
         if (book) {
+            mantra_ledger_add(book->ledger, MANTRA_COUNT_finer, 1);
             mantra_feed_suspect(feed, book, MANTRA_REASON_SCALE, origin);
             mantra_feed_want(feed, book, MANTRA_WANTS_SCALE);
         }
         break;
     default:
-        /* Malformed. Where losses show in the sequence the next message tells which book it was; where they do not,
-         * any book of this connection may have missed a change. */
+        /* Malformed. Where each book counts its messages the next one tells which book it was; elsewhere any book of
+         * this connection may have missed a change. */
         MANTRA_COUNT(feed, malformed, 1);
-        if (book)
+        if (book) {
+            mantra_ledger_add(book->ledger, MANTRA_COUNT_malformed, 1);
             mantra_feed_suspect(feed, book, MANTRA_REASON_MALFORMED, origin);
-        else if (feed->scheme == MANTRA_BY_TIME)
-            for (uint32_t i = 0; i < feed->book_count; i++)
-                mantra_feed_suspect(feed, &feed->books[i], MANTRA_REASON_MALFORMED, origin);
+        } else if (feed->scheme == MANTRA_BY_TIME || feed->scheme == MANTRA_BY_STREAM) {
+            mantra_feed_suspect_all(feed, MANTRA_REASON_MALFORMED, origin);
+        }
     }
+}
+
+/* A channel was acknowledged: what came before is worked through, and what is still early stays. */
+MANTRA_COLD void
+mantra_feed_routed(mantra_feed *feed, uint64_t origin)
+{
+    size_t kept = 0;
+    for (size_t at = 0; at < feed->held_size;) {
+        mantra_held entry;
+        memcpy(&entry, feed->held + at, sizeof entry);
+        const size_t span = mantra_round_up(sizeof entry + entry.size, 8);
+        const char *text = (const char *)feed->held + at + sizeof entry;
+        int kind = MANTRA_EARLY;
+        if (entry.book == MANTRA_HELD_EARLY) {
+            feed->decoder.rest = NULL;
+            feed->decoder.book = UINT32_MAX;
+            kind = feed->decode(&feed->decoder, text, entry.size);
+            if (kind != MANTRA_EARLY)
+                mantra_feed_part(feed, kind, text, entry.size, origin);
+        }
+        if (kind == MANTRA_EARLY) {
+            memmove(feed->held + kept, feed->held + at, span);
+            kept += span;
+        }
+        at += span;
+    }
+    feed->held_size = kept;
+}
+
+/* One venue message, complete; MANTRA_PADDING readable bytes follow it. Returns the kind it was (decode.h); of several
+ * parts MANTRA_CONTROL if one was that, else the last's. */
+static inline int
+mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    int kind, answer = MANTRA_IGNORED;
+    if (feed->tracker)
+        mantra_feed_timing(feed);
+    MANTRA_COUNT(feed, messages, 1);
+    decoder->rest = NULL;
+    do {
+        const char *from = decoder->rest;
+        decoder->book = UINT32_MAX;
+        kind = feed->decode(decoder, text, size);
+        if (decoder->numbered && from == NULL) {
+            if (MANTRA_LIKELY(decoder->number == feed->next_number && feed->counting))
+                feed->next_number++;
+            else if (!mantra_feed_misnumbered(feed, origin))
+                break;
+        }
+        answer = answer == MANTRA_CONTROL ? answer : kind;
+        mantra_feed_part(feed, kind, text, size, origin);
+        if (MANTRA_UNLIKELY(decoder->rest != NULL && decoder->rest <= from))
+            break; /* a decoder that does not go on must not hang us */
+    } while (MANTRA_UNLIKELY(decoder->rest != NULL));
+    decoder->rest = NULL;
+    if (MANTRA_UNLIKELY(decoder->routed) && feed->held_size)
+        mantra_feed_routed(feed, origin);
     if (feed->tracker)
         mantra_feed_timed(feed, origin);
-    return kind;
+    return answer;
 }
 
 /* What became of a snapshot. */
@@ -351,6 +573,7 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
     if (book->state != MANTRA_BOOK_HOLDING)
         return MANTRA_SPLICED; /* it came twice: what was applied since is not held any more, so there is no way back */
     const uint32_t depth = feed->decoder.depth;
+    feed->decoder.rest = NULL;
     feed->decoder.book = index;
     feed->decoder.depth = 0;
     const int kind = feed->decode_snapshot(&feed->decoder, text, size);
@@ -379,6 +602,7 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
         const size_t span = mantra_round_up(sizeof entry + entry.size, 8);
         bool keep = entry.book != index;
         if (!keep && book->state == MANTRA_BOOK_LIVE) {
+            feed->decoder.rest = NULL;
             feed->decoder.book = UINT32_MAX;
             /* It was decoded once before it was held, so only the scale can be at fault now. */
             const int again = feed->decode(&feed->decoder, (const char *)feed->held + at + sizeof entry, entry.size);
@@ -414,6 +638,12 @@ mantra_feed_begin(mantra_feed *feed)
     feed->stale = false;
     feed->heard = now;
     feed->next_heartbeat = now + feed->heartbeat_every;
+    feed->look_at = feed->channel_silent_after ? now + feed->channel_silent_after : UINT64_MAX;
+    feed->counting = feed->first_number >= 0;
+    feed->next_number = (uint64_t)feed->first_number;
+    feed->behind = 0;
+    feed->decoder.route_count = 0;
+    feed->decoder.flags = 0;
     for (uint32_t i = 0; i < feed->book_count; i++) {
         mantra_feed_book *book = &feed->books[i];
         book->held = 0;
@@ -421,6 +651,9 @@ mantra_feed_begin(mantra_feed *feed)
         book->needed = feed->scheme == MANTRA_BY_TIME ? MANTRA_NEEDS_MESSAGE : 0;
         book->traded = false;
         book->crossed_at = 0;
+        book->heard = now;
+        book->witness.sequence = 0;
+        book->proven = book->failed = false;
         book->wants = 0;
         book->state = feed->scheme == MANTRA_BY_IMAGE ? MANTRA_BOOK_LIVE : MANTRA_BOOK_HOLDING;
         book->sequence = 0;
@@ -456,6 +689,8 @@ mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
     book->instrument = instrument;
     book->sequence = 0;
     mantra_feed_forget(feed, index);
+    book->proven = book->failed = false;
+    book->witness.sequence = 0;
     if (book->state == MANTRA_BOOK_LIVE && feed->scheme != MANTRA_BY_IMAGE) {
         book->state = MANTRA_BOOK_HOLDING;
         book->needed = book->streamed;

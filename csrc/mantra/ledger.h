@@ -30,6 +30,7 @@
     COUNT(checksums_ok, "checksums that agreed")                                                                       \
     COUNT(checksums_failed, "checksums that did not: the book is taken anew")                                          \
     COUNT(witnessed, "best levels that the venue's own word on them confirmed")                                        \
+    COUNT(contradicted, "times that another word of the venue (its best bid and offer, its REST book) said otherwise") \
     COUNT(unknown_deletes, "removals of levels that the book did not have")                                            \
     COUNT(unpriced, "levels of price 0 or less, left out")                                                             \
     COUNT(crosses, "messages that left a book crossed")                                                                \

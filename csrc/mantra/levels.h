@@ -300,7 +300,7 @@ mantra_decoder_begin(mantra_decoder *decoder)
 {
     decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
     decoder->venue_time_ns = 0;
-    decoder->numbered = decoder->checked = decoder->routed = false;
+    decoder->numbered = decoder->checked = decoder->history = decoder->routed = false;
 }
 
 /* Venue time in microseconds, or milliseconds when it is too small for that before the year 5138 (or after 1973). */

@@ -37,6 +37,7 @@ enum {
     MANTRA_REASON_SILENT = 7,
     MANTRA_REASON_DISCONNECTED = 8,
     MANTRA_REASON_CHECKSUM = 9,
+    MANTRA_REASON_CONTRADICTED = 10, /* another word of the venue says otherwise: its best bid and offer, its REST book */
 };
 
 /* mantra_update.kind */

@@ -19,6 +19,38 @@ mantra_feed_send(mantra_feed *feed, uint8_t opcode, const uint8_t *payload, size
     return mantra_transport_send(feed->transport, out, length) == (ptrdiff_t)length;
 }
 
+/* Books that have to be looked at although nothing arrives: crossed for too long, or silent on a channel that has
+ * heartbeats. */
+MANTRA_COLD void
+mantra_feed_look(mantra_feed *feed, uint64_t now)
+{
+    feed->look_at = UINT64_MAX;
+    for (uint32_t i = 0; i < feed->book_count; i++) {
+        mantra_feed_book *book = &feed->books[i];
+        if (book->state != MANTRA_BOOK_LIVE)
+            continue;
+        if (book->crossed_at) {
+            const uint64_t lasted = now > book->crossed_at ? now - book->crossed_at : 0;
+            const uint64_t most = feed->cross_believed + feed->cross_limit;
+            if (lasted >= most)
+                mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, now);
+            else
+                mantra_feed_rejudge(feed, book, now);
+            if (book->crossed_at)
+                feed->look_at = mantra_min_u64(
+                    feed->look_at, book->crossed_at + (lasted < feed->cross_believed ? feed->cross_believed : most));
+        }
+        if (feed->channel_silent_after && book->state == MANTRA_BOOK_LIVE) {
+            if (now > book->heard && now - book->heard >= feed->channel_silent_after)
+                mantra_feed_suspect(feed, book, MANTRA_REASON_SILENT, now);
+            else
+                feed->look_at = mantra_min_u64(feed->look_at, book->heard + feed->channel_silent_after);
+        }
+    }
+    if (feed->channel_silent_after) /* those that are not live now will be */
+        feed->look_at = mantra_min_u64(feed->look_at, now + feed->channel_silent_after);
+}
+
 /* Heartbeats and silence. Returns an event or MANTRA_EVENT_NONE; *wake_at: when to look again at the latest. */
 static inline int
 mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
@@ -32,6 +64,11 @@ mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
             if (feed->books[i].trust >= MANTRA_UNVERIFIED)
                 mantra_feed_trust(feed, &feed->books[i], MANTRA_STALE, MANTRA_REASON_SILENT, now);
     }
+    if (MANTRA_UNLIKELY(now >= feed->look_at)) {
+        mantra_feed_look(feed, now);
+        if (feed->wanting)
+            return MANTRA_EVENT_WANTS;
+    }
     if (feed->heartbeat_every && now >= feed->next_heartbeat) {
         feed->next_heartbeat = now + feed->heartbeat_every;
         if (!mantra_feed_send(feed, feed->heartbeat_opcode, feed->heartbeat, feed->heartbeat_size))
@@ -43,6 +80,7 @@ mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
         *wake_at = mantra_min_u64(*wake_at, feed->heard + feed->silent_after);
     if (feed->stale_after && !feed->stale)
         *wake_at = mantra_min_u64(*wake_at, feed->heard + feed->stale_after);
+    *wake_at = mantra_min_u64(*wake_at, feed->look_at);
     return MANTRA_EVENT_NONE;
 }
 
@@ -144,6 +182,7 @@ mantra_feed_run(mantra_feed *feed, uint64_t deadline)
         if (event)
             return event;
         const uint64_t now = mantra_clock_cycles(feed->clock);
+        timer_at = mantra_min_u64(timer_at, feed->look_at);
         if (now >= timer_at) {
             timer_at = deadline;
             event = mantra_feed_timers(feed, now, &timer_at);
@@ -179,6 +218,7 @@ mantra_feeds_turn(mantra_feeds *all, mantra_feed *feed, uint32_t *which)
         const int event = mantra_feed_service(feed);
         if (event)
             all->revisit = true;    /* frames behind the one that asked for Python */
+        all->timer_at = mantra_min_u64(all->timer_at, feed->look_at);
         if (event || !feed->transport->more)
             return event;
     }

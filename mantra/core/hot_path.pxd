@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from mantra.core.book cimport mantra_book
 from mantra.core.clock cimport Clock, mantra_clock
-from mantra.core.decode cimport mantra_decode, mantra_decoder
+from mantra.core.decode cimport mantra_checksum, mantra_decode, mantra_decoder
 from mantra.core.doorbell cimport mantra_doorbell
 from mantra.core.frame cimport mantra_frames
 from mantra.core.histogram cimport mantra_histogram
@@ -16,25 +16,28 @@ from mantra.core.vector cimport mantra_vector
 
 
 cdef extern from "mantra/receive.h" nogil:
-    enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BOOK_LIVE, MANTRA_WANTS_SNAPSHOT
+    enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BY_STREAM, MANTRA_BOOK_LIVE, MANTRA_WANTS_SNAPSHOT
+    enum: MANTRA_PROOF_IDS, MANTRA_PROOF_NUMBERS, MANTRA_PROOF_CHECKSUMS
     enum: MANTRA_WANTS_SCALE, MANTRA_EVENT_NONE, MANTRA_EVENT_TEXT, MANTRA_EVENT_WANTS, MANTRA_EVENT_WOKEN
     enum: MANTRA_EVENT_DEADLINE, MANTRA_EVENT_CLOSED, MANTRA_EVENT_FAILED, MANTRA_EVENT_PROTOCOL
     enum: MANTRA_EVENT_SILENT, MANTRA_SPLICED, MANTRA_SPLICE_OLD, MANTRA_LOOK_AGREED, MANTRA_LOOK_GIVEN_UP
 
     ctypedef struct mantra_feed_book:
         mantra_book book
+        mantra_ledger_row *ledger
         uint32_t instrument, slot
         uint8_t state, wants, trust, reason, looked
         uint64_t sequence, needed
         uint32_t held
         uint64_t last_trade_id
-        int64_t trust_since_ns
+        int64_t trust_since_ns, distrusted_since_ns
 
     ctypedef struct mantra_feed:
         const mantra_clock *clock
         mantra_transport *transport
         mantra_frames frames
         mantra_decode decode, decode_snapshot
+        mantra_checksum checksum
         mantra_decoder decoder
         mantra_feed_book *books
         uint32_t book_count
@@ -48,11 +51,13 @@ cdef extern from "mantra/receive.h" nogil:
         size_t held_size, held_capacity
         uint32_t index
         uint16_t publisher
-        uint8_t venue, scheme, live_trust
+        uint8_t venue, scheme, live_trust, proofs
         bint looks_twice
         bint dense_trades
         uint32_t snapshot_levels
-        uint64_t cross_limit, heartbeat_every, stale_after, silent_after
+        uint32_t keep
+        int64_t first_number
+        uint64_t cross_believed, cross_limit, heartbeat_every, stale_after, silent_after, channel_silent_after
         uint8_t heartbeat_opcode
         uint16_t heartbeat_size
         uint8_t *heartbeat
@@ -95,6 +100,9 @@ cdef class Feed:
     cdef void *image_texts
     cdef void *symbol_slots
     cdef void *scales
+    cdef void *printed
+    cdef void *routes
+    cdef void *spare                # the row of books that were given none
     cdef void *symbols
     cdef uint64_t cycles_of(self, double seconds)
     cdef _set_scale(self, uint32_t index, int price_decimals, int size_decimals)

@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memset
 from mantra.core.book cimport Book, mantra_change
 from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
 from mantra.core.decode cimport (
-    MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_print, mantra_symbol,
+    MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_print, mantra_route,
+    mantra_symbol,
     mantra_symbols, mantra_symbols_add, mantra_symbols_init,
 )
 from mantra.core.doorbell cimport Doorbell, mantra_doorbell_ring
@@ -15,7 +16,7 @@ from mantra.core.frame cimport (
     MANTRA_FRAME_PING, MANTRA_FRAME_TEXT, mantra_frame_error, mantra_frames_free, mantra_frames_init, mantra_frames_reset,
 )
 from mantra.core.histogram cimport Histogram
-from mantra.core.ledger cimport Row
+from mantra.core.ledger cimport Row, mantra_ledger_row
 from mantra.core.queue cimport Producer
 from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove
 from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
@@ -31,8 +32,10 @@ from mantra.errors import Closed, ConfigurationError, RegionError
 cdef enum:
     DEF_MOST_CHANGES = 131_072      # levels of one message: the largest snapshot seen has 69,300
     DEF_MOST_TRADES = 4_096
+    DEF_MOST_ROUTES = 256           # numbered channels of one connection: no venue that deals numbers allows as many
 PADDING = MANTRA_PADDING            # bytes that must be readable behind a message
-SCHEMES = {"ids": MANTRA_BY_IDS, "time": MANTRA_BY_TIME, "image": MANTRA_BY_IMAGE}
+SCHEMES = {"ids": MANTRA_BY_IDS, "time": MANTRA_BY_TIME, "image": MANTRA_BY_IMAGE, "stream": MANTRA_BY_STREAM}
+PROOFS = {"ids": MANTRA_PROOF_IDS, "numbers": MANTRA_PROOF_NUMBERS, "checksums": MANTRA_PROOF_CHECKSUMS}
 
 
 class Event(IntEnum):
@@ -62,8 +65,10 @@ class Splice(IntEnum):
 cdef class Feed:
     """The hot path of one connection (or recording). One thread at a time may call it.
 
-    `scheme` "ids", "time" or "image" says how its books are kept right (hot_path.h); `depth` levels a side are read of
-    images (0: all). A side of a snapshot with `snapshot_levels` may be cut there (0: snapshots are whole). Books are added
+    `scheme` "ids", "time", "image" or "stream" says how its books are kept right (hot_path.h), `proofs` what proves
+    them; `keep` levels a side the venue's own book has (0: all); `depth` levels a side are read of images (0: all). A
+    side of a snapshot with `snapshot_levels` may be cut there (0: snapshots are whole). A cross is believed for
+    `cross_believed_seconds`, then suspect, and after `cross_seconds` more the book is resynchronised. Books are added
     before the first message.
     """
 
@@ -72,7 +77,9 @@ cdef class Feed:
                   Producer updates not None, Producer trades not None, Producer tops not None,
                   Vector latest_tops not None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0,
                   bint dense_trades=False, int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
-                  double cross_seconds=1.0, int snapshot_levels=0, bint looks_twice=False):
+                  double cross_seconds=1.0, double cross_believed_seconds=0.0, int snapshot_levels=0,
+                  bint looks_twice=False, object proofs=(), int keep=0, first_number: int | None = None,
+                  bint checksums=True):
         cdef mantra_feed *feed = &self.feed
         cdef uint32_t slots = 16
         if scheme not in SCHEMES:
@@ -91,6 +98,12 @@ cdef class Feed:
         if dialect is NULL:
             raise ConfigurationError(f"there is no decoder {decoder!r}")
         feed.decode, feed.decode_snapshot = dialect.message, dialect.snapshot
+        feed.checksum = dialect.checksum if checksums else NULL
+        for proof in proofs:
+            feed.proofs |= <int>PROOFS[proof]
+        feed.keep = keep
+        feed.first_number = -1 if first_number is None else first_number
+        feed.cross_believed = self.cycles_of(cross_believed_seconds)
         feed.updates = &updates.producer
         feed.trades = &trades.producer
         feed.tops = &tops.producer
@@ -120,14 +133,21 @@ cdef class Feed:
         feed.books = <mantra_feed_book *>calloc(self.most_books, sizeof(mantra_feed_book))
         self.image_texts = calloc(self.most_books if depth else 1, sizeof(mantra_image_text))
         self.scales = calloc(self.most_books, sizeof(mantra_scale))
+        self.printed = calloc(self.most_books, sizeof(mantra_scale))
+        self.spare = calloc(1, sizeof(mantra_ledger_row))
+        self.routes = calloc(DEF_MOST_ROUTES, sizeof(mantra_route))
         self.symbol_slots = malloc(slots * sizeof(mantra_symbol))
         self.symbols = calloc(1, sizeof(mantra_symbols))
         if not (feed.held and feed.decoder.changes and feed.decoder.trades and feed.books and self.image_texts
-                and self.scales and self.symbol_slots and self.symbols):
+                and self.scales and self.printed and self.routes
+                and self.spare and self.symbol_slots and self.symbols):
             raise MemoryError(f"no memory for the feed {name}")
         mantra_symbols_init(<mantra_symbols *>self.symbols, <mantra_symbol *>self.symbol_slots, slots)
         feed.decoder.images = <mantra_image_text *>self.image_texts if depth else NULL
         feed.decoder.scales = <const mantra_scale *>self.scales
+        feed.decoder.printed = <mantra_scale *>self.printed
+        feed.decoder.routes = <mantra_route *>self.routes
+        feed.decoder.route_capacity = DEF_MOST_ROUTES
         feed.decoder.symbols = <const mantra_symbols *>self.symbols
         if mantra_frames_init(&feed.frames, 1 << 16, most_message_bytes) != 0:
             raise MemoryError(f"no memory for the feed {name}")
@@ -139,6 +159,9 @@ cdef class Feed:
         free(self.feed.books)
         free(self.image_texts)
         free(self.scales)
+        free(self.printed)
+        free(self.routes)
+        free(self.spare)
         free(self.symbol_slots)
         free(self.symbols)
         mantra_frames_free(&self.feed.frames)
@@ -148,9 +171,9 @@ cdef class Feed:
         return <uint64_t>(seconds * 1e18 / ns_of_a_gigacycle)
 
     def add_book(self, Book book not None, int slot, spellings: Sequence[str], int instrument, int price_decimals,
-                 int size_decimals) -> int:
-        """Keep `book` from messages that name one of `spellings`; `slot` is its place in the vector of tops. Returns its
-        index. ConfigurationError when the feed is full or a spelling is taken."""
+                 int size_decimals, Row ledger=None) -> int:
+        """Keep `book` from messages that name one of `spellings`; `slot` is its place in the vector of tops, `ledger` its
+        own row of counters. Returns its index. ConfigurationError when the feed is full or a spelling is taken."""
         cdef uint32_t index = self.feed.book_count
         cdef mantra_feed_book *mine
         cdef bytes text
@@ -165,6 +188,11 @@ cdef class Feed:
         mine.book = book.book
         mine.slot = slot
         mine.trust_since_ns = mantra_clock_utc_ns(self.clock.clock, mantra_clock_cycles(self.clock.clock))
+        mine.distrusted_since_ns = mine.trust_since_ns
+        if ledger is not None:
+            ledger.owner.writing()
+            self.kept.append(ledger)
+        mine.ledger = <mantra_ledger_row *>self.spare if ledger is None else ledger.row
         self.books_.append(book)
         self.feed.book_count += 1
         mine.instrument = instrument
@@ -186,9 +214,11 @@ cdef class Feed:
         if index >= self.feed.book_count:
             raise IndexError(f"{self.name} has {self.feed.book_count} books, not {index + 1}")
 
-    def liveness(self, heartbeat: str | None, double every, double stale_after, double silent_after) -> None:
+    def liveness(self, heartbeat: str | None, double every, double stale_after, double silent_after,
+                 double channel_silent_after=0.0) -> None:
         """Send `heartbeat` (text, or None for a WebSocket ping) every `every` seconds; after `stale_after` seconds
-        without a byte the books are stale, after `silent_after` `run` gives SILENT. 0: never."""
+        without a byte the books are stale, after `silent_after` `run` gives SILENT; a book of which nothing came for
+        `channel_silent_after` seconds, heartbeats of its channel included, is suspect. 0: never."""
         cdef bytes text = b"" if heartbeat is None else heartbeat.encode()
         if len(text) > <Py_ssize_t>sizeof(self.feed.heartbeat):
             raise ConfigurationError(f"{self.name}: a heartbeat of {len(text)} bytes; at most 128")
@@ -198,6 +228,7 @@ cdef class Feed:
         self.feed.heartbeat_every = self.cycles_of(every)
         self.feed.stale_after = self.cycles_of(stale_after)
         self.feed.silent_after = self.cycles_of(silent_after)
+        self.feed.channel_silent_after = self.cycles_of(channel_silent_after)
 
     def attach(self, Transport transport) -> None:
         """Read from this transport, whose handshake is done, from now on."""

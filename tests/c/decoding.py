@@ -59,7 +59,7 @@ class State(ctypes.Structure):
                 ("trade_capacity", c_uint32), ("book", c_uint32), ("change_count", c_uint32), ("trade_count", c_uint32),
                 ("unpriced", c_uint32), ("first", c_uint64), ("last", c_uint64), ("venue_time_ns", c_int64),
                 ("rest", c_void_p), ("number", c_uint64), ("checksum", c_uint32), ("numbered", c_bool),
-                ("checked", c_bool), ("routed", c_bool), ("flags", c_uint64), ("routes", c_void_p),
+                ("checked", c_bool), ("history", c_bool), ("routed", c_bool), ("flags", c_uint64), ("routes", c_void_p),
                 ("route_count", c_uint32), ("route_capacity", c_uint32), ("printed", ctypes.POINTER(c_uint8)),
                 ("context", c_void_p)]
 
