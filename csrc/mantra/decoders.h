@@ -3,6 +3,7 @@
 #define MANTRA_DECODERS_H
 
 #include "mantra/decode_binance.h"
+#include "mantra/decode_bitfinex.h"
 #include "mantra/decode_bitstamp.h"
 
 typedef struct mantra_dialect {
@@ -13,6 +14,7 @@ typedef struct mantra_dialect {
 
 static const mantra_dialect mantra_dialects[] = {
     {"binance", mantra_decode_binance, mantra_decode_binance_snapshot, NULL},
+    {"bitfinex", mantra_decode_bitfinex, mantra_decode_bitfinex_snapshot, mantra_checksum_bitfinex},
     {"bitstamp", mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, NULL},
 };
 

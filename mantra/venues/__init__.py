@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mantra.errors import ConfigurationError
 from mantra.venues.binance import Binance
+from mantra.venues.bitfinex import Bitfinex
 from mantra.venues.bitstamp import Bitstamp
 from mantra.venues.venue import Endpoints, Venue
 
@@ -18,7 +19,7 @@ else:
 
 # A venue's id is its place here, for ever: recordings and world views hold it.
 NAMES: tuple[str, ...] = ("binance", "bitstamp", "bitfinex", "coinbase", "kraken")
-VENUES: Mapping[str, type[Venue]] = {venue.name: venue for venue in (Binance, Bitstamp)}
+VENUES: Mapping[str, type[Venue]] = {venue.name: venue for venue in (Binance, Bitstamp, Bitfinex)}
 
 
 def get(name: str, endpoints: Endpoints | None = None) -> Venue:

@@ -8,7 +8,7 @@ enum { CHANGES = 65536, TRADES = 1024, SYMBOLS = 4096, BOOKS = 1024, ROUTES = 64
 
 typedef struct decoding {
     mantra_decoder decoder;
-    mantra_decode message, snapshot;
+    const mantra_dialect *dialect;
     mantra_symbols symbols;
     mantra_symbol slots[SYMBOLS];
     mantra_scale scales[BOOKS], printed[BOOKS];
@@ -30,8 +30,7 @@ decoding_new(const char *venue, uint32_t depth)
         return NULL;
     }
     mantra_symbols_init(&d->symbols, d->slots, SYMBOLS);
-    d->message = dialect->message;
-    d->snapshot = dialect->snapshot;
+    d->dialect = dialect;
     d->decoder = (mantra_decoder){
         .symbols = &d->symbols, .scales = d->scales, .images = d->images, .depth = depth, .changes = d->changes,
         .change_capacity = CHANGES, .trades = d->trades, .trade_capacity = TRADES, .printed = d->printed, .routes = d->routes, .route_capacity = ROUTES};
@@ -60,14 +59,24 @@ decoding_spell(decoding *d, const char *symbol, size_t size, int32_t book, uint8
 int
 decoding_message(decoding *d, const char *text, size_t size)
 {
-    return d->message(&d->decoder, text, size);
+    return d->dialect->message(&d->decoder, text, size);
 }
 
 int
 decoding_snapshot(decoding *d, const char *text, size_t size, uint32_t book)
 {
     d->decoder.book = book;
-    return d->snapshot(&d->decoder, text, size);
+    return d->dialect->snapshot(&d->decoder, text, size);
+}
+
+/* The venue's checksum of a book of these levels, on the scale of book `book`. */
+uint32_t
+decoding_checksum(decoding *d, uint32_t book, const mantra_change *levels, size_t count)
+{
+    static _Alignas(MANTRA_CACHE_LINE) uint8_t memory[1 << 20];
+    mantra_book whole;
+    mantra_book_init(&whole, memset(memory, 0, sizeof memory), 4096, 4096, 0, 0);
+    return mantra_book_load(&whole, levels, count) ? 0 : d->dialect->checksum(&whole, d->scales[book], d->printed[book]);
 }
 
 /* Nanoseconds for all texts once. */
@@ -79,9 +88,16 @@ decoding_time(decoding *d, const char *const *texts, const size_t *sizes, size_t
     for (size_t i = 0; i < count; i++) {
         d->decoder.rest = NULL;
         do
-            d->message(&d->decoder, texts[i], sizes[i]);
+            d->dialect->message(&d->decoder, texts[i], sizes[i]);
         while (d->decoder.rest);
     }
     clock_gettime(CLOCK_MONOTONIC, &to);
     return (uint64_t)((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec);
+}
+
+/* value * 10^-decimals as JavaScript prints it. */
+size_t
+decoding_javascript_size(char *out, int64_t value, uint8_t decimals)
+{
+    return mantra_bitfinex_print(out, value, decimals);
 }

@@ -75,6 +75,7 @@ class Decoder:
         self.c = library("decoding")
         self.c.decoding_new.restype = ctypes.POINTER(State)
         self.c.decoding_time.restype = c_uint64
+        self.c.decoding_checksum.restype = c_uint32
         assert self.c.decoding_size() == ctypes.sizeof(State), "State is not the mantra_decoder of decode.h"
         self.state = self.c.decoding_new(venue.encode(), depth)
         if not self.state:
@@ -114,6 +115,11 @@ class Decoder:
         if book >= len(self.symbols):
             raise IndexError(f"{len(self.symbols)} books, not {book}")
         return self._answer(self.c.decoding_snapshot(self.state, text + PADDING, c_size_t(len(text)), book))
+
+    def checksum(self, book: int, levels: Sequence[tuple[str, int, int]]) -> int:
+        """The venue's checksum of a book of these (side, ticks, lots), on the scale of book index `book`."""
+        changes = (Change * len(levels))(*((price, size, 1 + (side == "ask")) for side, price, size in levels))
+        return self.c.decoding_checksum(self.state, book, changes, c_size_t(len(levels)))
 
     def _answer(self, kind: int) -> Decoded:
         d = self.state.contents
