@@ -312,7 +312,7 @@ def test_a_snapshot_is_read_whole_and_remembers_nothing(venue):
 
 
 def test_wrong_arguments_are_refused():
-    for arguments in (("kraken", [], []), ("binance", ["a"], []), ("binance", ["a", "a"], [(1, 1), (1, 1)]),
+    for arguments in (("okx", [], []), ("binance", ["a"], []), ("binance", ["a", "a"], [(1, 1), (1, 1)]),
                       ("binance", ["a" * 32], [(1, 1)]), ("binance", [""], [(1, 1)]), ("binance", ["a"], [(19, 1)])):
         with pytest.raises(ValueError, match=r"."):
             Decoder(*arguments)
