@@ -207,8 +207,9 @@ static inline int
 mantra_kraken_time_at(const char *value, const char *end, int64_t *out_ns)
 {
     const mantra_span text = mantra_json_text_at(value, end);
-    const char *at = text.text, *behind = text.text + text.size;
-    return text.text && mantra_time_rfc3339(&at, behind, out_ns) == 0 && at == behind ? 0 : MANTRA_MALFORMED;
+    const char *at = text.text;
+    return at && mantra_time_rfc3339(&at, at + text.size, out_ns) == 0 && at == text.text + text.size
+               ? 0 : MANTRA_MALFORMED;
 }
 
 /* ---- trades ---- */
@@ -525,9 +526,9 @@ mantra_decode_kraken_snapshot(mantra_decoder *decoder, const char *text, size_t 
 
 /* ---- the checksum ---- */
 
-/* From ticks to the integer whose digits are printed: (ticks >> dropped) * factor, exactly. Decimals that are not printed
- * are zeros, so they are divided away by multiplying with the inverse of 5^dropped modulo 2^64; were they none, the
- * digits would be wrong, and the checksum would tell. Fast below `limit`. */
+/* From ticks to the integer whose digits are printed: (ticks >> dropped) * factor, exactly. Decimals that are not
+ * printed are zeros, so they are divided away by multiplying with the inverse of 5^dropped modulo 2^64; were they not,
+ * the digits would be wrong, and the checksum would tell. Fast below `limit`. */
 typedef struct mantra_kraken_print {
     uint64_t limit, factor;
     unsigned added, dropped;

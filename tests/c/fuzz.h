@@ -30,10 +30,11 @@ typedef struct fuzz_decoder {
     mantra_decoder decoder;
     mantra_symbol slots[16];
     mantra_symbols symbols;
-    mantra_scale scales[2];
+    mantra_scale scales[2], printed[2];
     mantra_image_text images[2];
     mantra_change changes[FUZZ_CHANGES];
-    mantra_print trades[1];
+    mantra_print trades[2];
+    mantra_route routes[4];
 } fuzz_decoder;
 
 /* Two books under each of the names; book 1 has the coarser scale. */
@@ -49,7 +50,8 @@ fuzz_decoder_init(fuzz_decoder *fuzz, const char *const names[][2], size_t count
     fuzz->scales[1] = (mantra_scale){2, 5};
     fuzz->decoder = (mantra_decoder){.symbols = &fuzz->symbols, .scales = fuzz->scales, .images = fuzz->images,
                                      .depth = depth, .changes = fuzz->changes, .change_capacity = FUZZ_CHANGES,
-                                     .trades = fuzz->trades, .trade_capacity = 1};
+                                     .trades = fuzz->trades, .trade_capacity = 2, .printed = fuzz->printed,
+                                     .routes = fuzz->routes, .route_capacity = 4};
 }
 
 /* Same kind, and what counts for that kind is equal. */
@@ -61,6 +63,7 @@ fuzz_same(int kind, const mantra_decoder *a, int other, const mantra_decoder *b)
         return;
     CHECK(a->book == b->book && a->first == b->first && a->last == b->last && a->venue_time_ns == b->venue_time_ns);
     CHECK(a->change_count == b->change_count && a->trade_count == b->trade_count);
+    CHECK(a->checked == b->checked && (!a->checked || a->checksum == b->checksum) && a->history == b->history);
     for (uint32_t i = 0; i < a->change_count; i++) {
         CHECK(a->changes[i].price == b->changes[i].price && a->changes[i].size == b->changes[i].size);
         CHECK(a->changes[i].kind == b->changes[i].kind && a->changes[i].price > 0 && a->changes[i].size >= 0);
@@ -68,6 +71,44 @@ fuzz_same(int kind, const mantra_decoder *a, int other, const mantra_decoder *b)
     for (uint32_t i = 0; i < a->trade_count; i++)
         CHECK(a->trades[i].price == b->trades[i].price && a->trades[i].size == b->trades[i].size &&
               a->trades[i].side == b->trades[i].side && a->trades[i].trade_id == b->trades[i].trade_id);
+}
+
+/* Is this text one well-formed document? */
+static inline bool
+fuzz_valid(const char *text, size_t size)
+{
+    mantra_json json = {text, text + size};
+    return mantra_json_skip(&json) == 0 && mantra_json_finish(&json) == 0;
+}
+
+/* One message through a decoder that answers in parts, in three guises that must come to the same: before two kinds of
+ * padding, and behind a space, which keeps it from being read as the venue's usual spelling. */
+static inline void
+fuzz_parts(mantra_decode message, const char *const names[][2], size_t count, const uint8_t *data, size_t size)
+{
+    static fuzz_decoder guises[3];
+    char *texts[3] = {fuzz_text(data, size, FUZZ_PADDING_A), fuzz_text(data, size, FUZZ_PADDING_B),
+                      malloc(size + 1 + MANTRA_PADDING)};
+    texts[2][0] = ' ';
+    memcpy(texts[2] + 1, texts[0], size + MANTRA_PADDING);
+    for (unsigned i = 0; i < 3; i++)
+        fuzz_decoder_init(&guises[i], names, count, 0);
+    const mantra_decoder *first = &guises[0].decoder;
+    for (size_t part = 0; part == 0 || first->rest; part++) {
+        int kinds[3];
+        for (unsigned i = 0; i < 3; i++) {
+            mantra_decoder *decoder = &guises[i].decoder;
+            kinds[i] = message(decoder, texts[i], size + (i == 2));
+            CHECK(kinds[i] >= MANTRA_TOO_MANY && kinds[i] <= MANTRA_WITNESS);
+            fuzz_same(kinds[0], first, kinds[i], decoder);
+            CHECK(first->numbered == decoder->numbered && (!first->numbered || first->number == decoder->number));
+            CHECK(memcmp(guises[0].printed, guises[i].printed, sizeof guises[i].printed) == 0);
+            CHECK(first->rest ? decoder->rest - texts[i] == first->rest - texts[0] + (i == 2) : !decoder->rest);
+        }
+        CHECK(part <= size && (part || kinds[0] == MANTRA_MALFORMED || fuzz_valid(texts[0], size)));
+    }
+    for (unsigned i = 0; i < 3; i++)
+        free(texts[i]);
 }
 
 /* What an image read to a depth holds is what the whole image holds of those levels. */
@@ -91,14 +132,6 @@ fuzz_within(const mantra_decoder *top, const mantra_decoder *whole, uint32_t dep
         }
     }
     CHECK(found == top->change_count);
-}
-
-/* Is this text one well-formed document? */
-static inline bool
-fuzz_valid(const char *text, size_t size)
-{
-    mantra_json json = {text, text + size};
-    return mantra_json_skip(&json) == 0 && mantra_json_finish(&json) == 0;
 }
 
 /* One input through a venue's message and snapshot decoders, every promise checked. */

@@ -29,6 +29,7 @@ FILES = {
     "binance": ["cryptofeed/BINANCE.ws.1.0", "cryptofeed/BINANCE.http.0.0.zst",
                 "hftbacktest/spot/btcusdt_20240808.zst"],
     "bitstamp": ["cryptofeed/BITSTAMP.ws.1.0.zst", "cryptofeed/BITSTAMP.http.0.0.zst"],
+    "kraken": ["cryptofeed/KRAKEN.ws.48.0", "cryptofeed/KRAKEN.ws.50.0.zst"],
 }
 SPELLED = [    # forms that the recordings do not have, and all there is where there are no recordings
     b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":160,"bids":[["0.5","10"],["0.4","1"],["0.3","2"]],'
@@ -42,6 +43,24 @@ SPELLED = [    # forms that the recordings do not have, and all there is where t
     b'{"data":{"id":1,"timestamp":"1","amount":0.2,"amount_str":"0.24","price":2.2,"price_str":"2.22","type":0,'
     b'"microtimestamp":"1772723751946000"},"channel":"live_trades_ethbtc","event":"trade"}',
     b'{"event":"bts:request_reconnect","channel":"","data":null}',
+    b'{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[{"price":62802.5,"qty":0.02987},'
+    b'{"price":62800.7,"qty":0.05598}],"asks":[{"price":62802.6,"qty":1.09074}],"checksum":1310070434}]}',
+    b'{"channel":"book","type":"update","data":[{"symbol":"ETH/USD","bids":[],"asks":[{"price":1797.29,"qty":0.00000000},'
+    b'{"price":1.79752e3,"qty":7e-8}],"checksum":3329440863,"timestamp":"2025-05-06T09:17:26.208075Z"}]}',
+    b'{"channel":"book","type":"update","data":[{"symbol":"ETH/USD","bids":[{"qty":1,"price":2}],"asks":[]},'
+    b'{"symbol":"BTC/USD","bids":[],"asks":[],"checksum":0}]}',
+    b'{"channel":"trade","type":"snapshot","data":[{"symbol":"BTC/USD","side":"sell","price":0.51,"qty":40.0,"ord_type":'
+    b'"market","trade_id":4665906,"timestamp":"2023-09-25T07:49:37.708706Z"},{"symbol":"ETH/USD","side":"buy","price":1,'
+    b'"qty":2,"trade_id":1,"timestamp":"2023-09-25T07:49:37Z"}]}',
+    b'{"channel":"heartbeat"}', b'{"method":"pong","req_id":1,"time_in":"","time_out":""}',
+    b'{"channel":"status","data":[{"system":"online","connection_id":18266300427528990701}],"type":"update"}',
+    b'{"method":"subscribe","result":{"channel":"book","depth":10,"symbol":"ETH/USD"},"success":true,"req_id":1}',
+    b'[1664,{"a":[["13.284500","1396.00000000","1618678133.383209"]],"c":"176333288"},"book-1000","XBT/USD"]',
+    b'[19,{"a":[["0.042990","364.2728","1618678145.920470","r"]]},{"b":[["0.042980","0","1618678145.92"]],"c":"41"},'
+    b'"book-10","ETH/USD"]',
+    b'[18,{"as":[["9.596677","136.91309120","1618678131.169956"]],"bs":[]},"book-1000","ETH/USD"]',
+    b'[993,[["354.11000000","0.89594024","1618678142.557535","s","l",""]],"trade","XMR/USD"]', b'{"event":"heartbeat"}',
+    b'{"error":[],"result":{"XXBTZUSD":{"asks":[["3.4","0.5",1688671200]],"bids":[["3.3","1.0",1688671200]]}}}',
            b'["\\u00e9\\ud83d\\ude00",-1.5e-3,[[{}]],true,false,null]',
 ]
 
@@ -51,15 +70,16 @@ def texts(venue: str, limit: int = 300) -> list[bytes]:
     paths = [FOLDER / name for name in FILES[venue] if (FOLDER / name).exists()]
     found = [record.text for record in read(paths) if record.kind in ("message", "rest")] if paths else []
     found = random.Random(1).sample(found, min(limit, len(found)))
-    symbol = rb"ethusd|nknusdt|NKNUSDT" if venue == "binance" else rb"(?<=_)[a-z]{6,8}(?=\")"
+    symbol = {"binance": rb"ethusd|nknusdt|NKNUSDT", "bitstamp": rb"(?<=_)[a-z]{6,8}(?=\")",
+              "kraken": rb"[A-Z]{2,5}/[A-Z]{3}"}[venue]
     name = {b"NKNUSDT": b"BTCUSDT"} if venue == "binance" else {}
-    default = b"btcusdt" if venue == "binance" else b"btcusd"
+    default = {"binance": b"btcusdt", "bitstamp": b"btcusd", "kraken": b"BTC/USD"}[venue]
     return [re.sub(symbol, lambda match: name.get(match[0], default), text)[:SEED_BYTES] for text in found]
 
 
 def corpus(target: str) -> Iterator[bytes]:
     """Seeds for a target."""
-    everything = SPELLED + [text for venue in ("binance", "bitstamp") for text in texts(venue, 100)]
+    everything = SPELLED + [text for venue in FILES for text in texts(venue, 100)]
     if target in FILES:
         yield from SPELLED + texts(target)
     elif target == "decimal":
