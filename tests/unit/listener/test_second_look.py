@@ -47,8 +47,10 @@ def test_a_book_that_the_venue_says_again_is_right():
     assert Bench().at(10) == Look.AGREES
 
 
-def test_a_shorter_answer_agrees_as_far_as_it_goes():
-    assert Bench().at(10, bids=(99,), asks=(101, 102)) == Look.AGREES
+def test_a_book_goes_on_no_further_than_an_answer_that_was_not_cut():
+    bench = Bench()
+    assert bench.at(10, bids=(99,), asks=(101, 102)) == Look.AGAIN
+    assert bench.at(10, bids=(99,), asks=(101, 102)) == Look.DIFFERS
 
 
 @pytest.mark.parametrize("answer", [{"bids": (100, 99, 98)}, {"asks": (102, 103)}, {"at98": 6}])
@@ -67,10 +69,14 @@ def test_one_answer_that_differs_may_be_wrong_itself():
     assert bench.at(10, at103=6) == Look.AGAIN
 
 
-def test_levels_that_changed_since_prove_nothing():
+def test_levels_that_changed_since_are_compared_as_they_were_at_the_answers_sequence():
     bench = Bench()
     bench.change(Kind.BID, 98, 7, 12)
-    assert bench.at(11, at98=6) == Look.AGREES
+    bench.change(Kind.BID, 98, 8, 13)
+    assert bench.at(11) == Look.AGREES
+    assert bench.at(11, at98=7) == Look.AGREES, "it fell into the middle of message 12"
+    assert bench.at(12, at98=7) == Look.AGREES
+    assert [bench.at(11, at98=8) for _ in range(2)] == [Look.AGAIN, Look.DIFFERS]
 
 
 def test_changes_of_other_instruments_excuse_nothing():
