@@ -31,7 +31,7 @@ class Binance(venue.Venue):
     home = Endpoints("wss://stream.binance.com:9443", "https://api.binance.com")
     limits = venue.Limits(channels=1024, frame_bytes=4096, rates={
         "connect": (Rate(300, 300.0),),
-        "send": (Rate(4, 1.0),),            # five are allowed, pongs included: one is left for them
+        "send": (Rate(5, 1.0, "connection", reserved=2),),  # a pong and a ping of ours may fall into one second
         "rest": (Rate(6000, 60.0),),
     })
     # The venue pings every 20 s only; ours cost a third of a frame a second.

@@ -38,10 +38,13 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class Rate:
-    """At most `count` (of weight) in any `seconds`."""
+    """At most `count` (of weight) in any `seconds`, as the venue says it; `reserved` of them are for what the compiled
+    path sends by itself (pongs, heartbeats). Counted `per` address of ours, or per connection; all of a kind alike."""
 
     count: int
     seconds: float
+    per: Literal["address", "connection"] = "address"
+    reserved: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Venue(ABC):
     list_url: ClassVar[re.Pattern[str]]             # of a list of instruments, also of those that recordings have
     dense_trade_ids: ClassVar[bool]                 # ids of one symbol's trades rise by one: a jump is a loss
     when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
+    alone: ClassVar[frozenset[str]] = frozenset()   # symbols whose books are so big that each has its own connection
     first_number: ClassVar[int | None] = None       # of a connection's messages, where the venue numbers them
 
     heartbeat: Heartbeat

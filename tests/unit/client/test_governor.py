@@ -52,7 +52,7 @@ def test_what_fits_does_not_wait_and_what_does_not_waits_no_longer_than_needed()
 
 def test_kinds_do_not_share_their_windows_and_a_kind_without_rules_is_free() -> None:
     pace = Paced(send=(Rate(1, 10.0),), connect=(Rate(1, 10.0),))
-    for kind in ("send", "connect", *["other"] * 1000):
+    for kind in ("send", "connect", *["rest"] * 1000):
         assert pace.acquire(kind)
     assert pace.now() == 0
 
