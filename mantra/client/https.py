@@ -12,6 +12,13 @@ from mantra.client.client import Address
 from mantra.core.transport import Transport
 from mantra.errors import Closed, MantraError, VenueError
 
+LONGEST_BLOCK_S = 600.0
+
+
+def patience(retry_after: str) -> float:
+    """Seconds that a Retry-After header asks for; ten for what is no number of them."""
+    return min(float(retry_after), LONGEST_BLOCK_S) if retry_after.isascii() and retry_after.isdigit() else 10.0
+
 
 class Rest:
     """GETs from `base_url`, one after the other, by one thread; any thread may `close`, which ends a GET under way.

@@ -12,12 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mantra.core.hot_path import Event, FeedPoller
-from mantra.errors import ConfigurationError
 from mantra.listener.connection import IDLE_S, Connection
-from mantra.listener.feed import Plan, Wanted
+from mantra.listener.feed import Plan
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import Spine
-from mantra.venues.venue import Mode, Venue
 
 log = logging.getLogger("mantra.listener")
 
@@ -128,15 +126,3 @@ class PollerListener(Actor):
         self._connecting.shutdown(wait=True, cancel_futures=True)
         for connection in self.connections:
             connection.teardown()
-
-
-def plan_connections(symbols: Sequence[Wanted], venue: Venue, mode: Mode, trades: bool,
-                     most: int | None = None) -> list[Sequence[Wanted]]:
-    """Spread instruments over as few connections as the venue's limit on channels allows, `most` instruments each."""
-    per_symbol = len(venue.channels([symbols[0].symbol], mode, trades)) if symbols else 1
-    limit = venue.limits.channels // per_symbol
-    if most is not None:
-        if most < 1:
-            raise ConfigurationError("at least one instrument per connection")
-        limit = min(limit, most)
-    return [symbols[start:start + limit] for start in range(0, len(symbols), limit)]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mantra.client.governor import Governor
-from mantra.client.https import Rest
+from mantra.client.https import Rest, patience
 from mantra.core.clock import Clock
 from mantra.errors import MantraError, VenueError
 from mantra.venues.venue import Request, Venue
@@ -23,7 +23,6 @@ from mantra.venues.venue import Request, Venue
 log = logging.getLogger("mantra.recovery")
 
 WORKERS = 3
-LONGEST_BLOCK_S = 600.0
 CLOSE_WITHIN_S = 0.3
 Answered = Callable[[bytes | MantraError, int], None]    # the body, or why there is none; cycles when asked for
 
@@ -115,8 +114,3 @@ class SnapshotDesk:
         if status != 200:
             return VenueError(f"{self.venue.name} answered HTTP {status} to {request.path}: {body[:120]!r}")
         return body
-
-
-def patience(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for; ten for what is no number of them."""
-    return min(float(retry_after), LONGEST_BLOCK_S) if retry_after.isascii() and retry_after.isdigit() else 10.0

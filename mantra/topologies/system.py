@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import random
 import secrets
 import select
@@ -32,12 +31,13 @@ from mantra.aggregator.conflate import Conflate
 from mantra.aggregator.liquidity import Liquidity
 from mantra.client.client import client
 from mantra.client.governor import Backoff, Governor
-from mantra.client.https import Rest
+from mantra.client.listings import Listed, age, listed, of_all
 from mantra.core.clock import Clock
 from mantra.core.messages import ActorState
-from mantra.errors import ConfigurationError, MantraError, VenueError
+from mantra.errors import ConfigurationError, MantraError, UnknownSymbol
 from mantra.listener.feed import Plan, Wanted
-from mantra.listener.listener import Listener, PollerListener, plan_connections
+from mantra.listener.listener import Listener, PollerListener
+from mantra.listener.planner import Estimate, estimate, first_levels, plan_connections
 from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
 from mantra.runtime import child
@@ -50,8 +50,8 @@ from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node, Topology
 from mantra.subscriber.subscriber import subscriber
 from mantra.topologies import bbo, depth
-from mantra.venues.instrument import InstrumentTable, load_listings, resolve_all, save_listings
-from mantra.venues.venue import Listing, Venue
+from mantra.venues.instrument import InstrumentTable, choose, home
+from mantra.venues.venue import Venue
 
 log = logging.getLogger("mantra.system")
 
@@ -73,50 +73,6 @@ def load_topology(name: str, venues: Sequence[str]) -> Topology:
     if not name.endswith(".toml"):
         raise ConfigurationError(f"no topology {name!r}: choose {', '.join(SHIPPED)}, or name a .toml file")
     return Topology.load(name, kinds)
-
-
-def listed(venue: Venue) -> list[Listing]:
-    """What `venue` lists now; from the copy on disk, with a warning, when it cannot be asked."""
-    request = venue.instruments_request()
-    rest = Rest(venue.endpoints.rest, ca_file=venue.endpoints.ca_file)
-    try:
-        status, _, body = rest.get(request.path)
-        if status in (403, 451):
-            raise VenueError(f"{venue.name} answered HTTP {status}: {venue.when_refused}")
-        if status != 200:
-            raise VenueError(f"{venue.name} answered HTTP {status} to its instrument list: {body[:120]!r}")
-        listings = venue.parse_instruments(body)
-    except MantraError as error:
-        listings, since = load_listings(venue)
-        if not listings or venue.endpoints.rest != venue.home.rest:
-            raise
-        log.warning("%s; going on with its instrument list of %s", error, time.strftime("%F", time.gmtime(since)))
-    else:
-        save_listings(venue, listings)
-    finally:
-        rest.close()
-    return listings
-
-
-def list_all(venues: Mapping[str, Venue]) -> dict[str, list[Listing]]:
-    """`listed` of all venues at once; MantraError of the first that fails. Ctrl-C in the main thread ends the wait."""
-    answers: queue.SimpleQueue[tuple[str, list[Listing] | BaseException]] = queue.SimpleQueue()
-
-    def ask(name: str, venue: Venue) -> None:
-        try:
-            answers.put((name, listed(venue)))
-        except BaseException as error:
-            answers.put((name, error))
-
-    for name, venue in venues.items():
-        threading.Thread(target=ask, args=(name, venue), name=f"mantra-list-{name}", daemon=True).start()
-    found: dict[str, list[Listing]] = {}
-    for _ in venues:
-        name, answer = answers.get()
-        if isinstance(answer, BaseException):
-            raise answer
-        found[name] = answer
-    return {name: found[name] for name in venues}
 
 
 class System:
@@ -147,6 +103,8 @@ class System:
         self._venues: dict[str, Venue] = {venue.name: venue for venue in venues}
         self._desks: dict[str, SnapshotDesk] = {}
         self._governors: dict[str, Governor] = {}
+        self._making = threading.Lock()
+        self.estimates: dict[str, Estimate] = {}    # of the start, by listener
         self._running = False
         self._stopped = threading.Event()
         self._steering = threading.Thread(target=self._steer, name="mantra-clock", daemon=True)
@@ -279,20 +237,39 @@ class System:
     def _resolve(self, listeners: Sequence[Node]) -> dict[str, list[Wanted]]:
         """What each listener keeps. UnknownSymbol when a venue does not list an instrument."""
         venues = {venue.name: venue for venue in map(self._venue, listeners)}
-        listings = list_all(venues)
+        found = self._listings(venues, fresh=False)
+        try:
+            chosen = choose(self.settings.instruments, {name: answer.listings for name, answer in found.items()})
+        except UnknownSymbol:
+            if not any(answer.age_s for answer in found.values()):
+                raise
+            found = self._listings(venues, fresh=True)      # what is new is not in a list on disk
+            chosen = choose(self.settings.instruments, {name: answer.listings for name, answer in found.items()})
         table = self._instrument_table()
         wanted: dict[str, list[Wanted]] = {name: [] for name in venues}
-        for name in self.settings.instruments:
-            found = resolve_all(name, listings)
-            instrument = table.for_listings(list(found.values()))
-            for venue, listing in found.items():
-                wanted[venue].append(Wanted(listing.symbol, instrument))
+        with table.together():
+            for rows in chosen:
+                instrument = table.for_listings(list(rows.values()))
+                for venue, listing in rows.items():
+                    wanted[venue].append(Wanted(listing.symbol, instrument))
         return {node.name: wanted[self._venue(node).name] for node in listeners}
 
+    def _listings(self, venues: Mapping[str, Venue], fresh: bool) -> dict[str, Listed]:
+        """What these venues list; MantraError of the first that says nothing and of which nothing is kept."""
+        found = of_all(venues, lambda venue: listed(venue, self._governor(venue), self.settings.home, fresh=fresh))
+        for name, answer in found.items():
+            if isinstance(answer, MantraError):
+                raise answer
+            if answer.why:
+                log.warning("%s; going on with the instruments that %s listed %s ago", answer.why, name,
+                            age(answer.age_s))
+        return {name: answer for name, answer in found.items() if isinstance(answer, Listed)}
+
     def _governor(self, venue: Venue) -> Governor:
-        if venue.name not in self._governors:
-            self._governors[venue.name] = Governor(self._clock, venue.limits.rates)
-        return self._governors[venue.name]
+        with self._making:
+            if venue.name not in self._governors:
+                self._governors[venue.name] = Governor.of_machine(self._clock, venue, self.settings.home or home())
+            return self._governors[venue.name]
 
     def _backoff(self) -> Backoff:
         return Backoff(random.Random(self._random.random()))
@@ -327,14 +304,18 @@ class System:
             raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.schemes)}")
         governor = self._governor(venue)
         desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._clock))
-        # Deep snapshots weigh more: with many books a shallower one each keeps the start within a minute.
-        levels = 5000 if len(wanted) <= 20 else 1000 if len(wanted) <= 100 else 100
-        plans = [
-            Plan(name=f"{node.name}.{number}", venue=venue, mode=mode,
-                 depth=own.depth, wanted=part, client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
-                 subscriber=subscriber(venue, [row.symbol for row in part], mode, own.trades, governor, self._clock),
-                 governor=governor, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels)
-            for number, part in enumerate(plan_connections(wanted, venue, mode, own.trades, own.per_connection))]
+        symbols = [row.symbol for row in wanted]
+        levels = first_levels(venue, symbols, mode)
+        parts = plan_connections(wanted, venue, mode, own.trades, own.per_connection)
+        self.estimates[node.name] = estimate(parts, venue, mode, own.trades, levels)
+        plans = []
+        for number, part in enumerate(parts):
+            pace = governor.connection()
+            plans.append(Plan(
+                name=f"{node.name}.{number}", venue=venue, mode=mode, depth=own.depth, wanted=part,
+                client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
+                subscriber=subscriber(venue, [row.symbol for row in part], mode, own.trades, pace, self._clock),
+                governor=pace, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels))
         first = sum(len(tile.actor.numbers) for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
         if own.reader == "poller":
             yield PollerListener(node.name, plans, first)

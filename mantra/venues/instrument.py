@@ -19,13 +19,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
+import fnmatch
 import json
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO
 
 from mantra.errors import ConfigurationError, UnknownSymbol
 from mantra.venues.venue import Listing, Venue
@@ -122,6 +125,9 @@ class InstrumentTable:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._rows: list[Instrument] = []
+        self._newest: dict[str, Instrument] = {}
+        self._file: BinaryIO | None = None      # while rows are appended
+        self._lock = threading.RLock()
 
     @classmethod
     def open(cls, path: str | Path | None = None) -> InstrumentTable:
@@ -140,7 +146,7 @@ class InstrumentTable:
 
     def find(self, name: str) -> Instrument | None:
         """The newest generation of `name`."""
-        return next((row for row in reversed(self._rows) if row.name == name), None)
+        return self._newest.get(name)
 
     def scale_for(self, name: str, price_decimals: int, size_decimals: int) -> Instrument:
         """The newest generation of `name` whatever its scale; made with these decimals if there is none."""
@@ -168,21 +174,37 @@ class InstrumentTable:
             raise ConfigurationError(f"an instrument's name is 1 to {NAME_BYTES} bytes without spaces, not {name!r}")
         if not (0 <= price <= DIGITS and 0 <= size <= DIGITS):
             raise ConfigurationError(f"{name}: {price} and {size} decimals do not fit 64-bit ticks and lots")
+        with self.together():
+            row, new = self._newest_or_new(name, price, size, known)
+            if new and self._file is not None:
+                header = HEADER if self._file.seek(0, os.SEEK_END) == 0 else ""
+                self._file.write((header + " ".join(map(str, astuple(row))) + "\n").encode())
+            return row
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """For many rows in a `with` block: one lock, one look at what others appended, one wait for the disk."""
         if self.path is None:
-            return self._newest_or_new(name, price, size, known)[0]
-        with self._reaching_it():
+            yield
+            return
+        with self._lock, self._reaching_it():
+            if self._file is not None:
+                yield
+                return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
                 whole = self._parse(file.read())
                 file.truncate(whole)                    # the last writer may have died within its row
-                row, new = self._newest_or_new(name, price, size, known)
-                if new:
-                    file.write(((HEADER if not whole else "") + " ".join(map(str, astuple(row))) + "\n").encode())
+                self._file = file
+                try:
+                    yield
+                finally:
+                    self._file = None
                     file.flush()
-                    os.fsync(file.fileno())
-                return row
+                    if file.tell() != whole:
+                        os.fsync(file.fileno())
 
     def _newest_or_new(self, name: str, price: int, size: int, known: Instrument | None) -> tuple[Instrument, bool]:
         newest = self.find(name)
@@ -191,6 +213,7 @@ class InstrumentTable:
             return newest, False
         row = Instrument(len(self._rows) + 1, name, newest.generation + 1 if newest else 0, price, size)
         self._rows.append(row)
+        self._newest[name] = row
         return row, True
 
     @contextlib.contextmanager
@@ -217,7 +240,7 @@ class InstrumentTable:
                     raise ValueError
             except (ValueError, TypeError):
                 raise ConfigurationError(f"{self.path}:{number}: not a row of instruments: {line!r}") from None
-        self._rows = rows
+        self._rows, self._newest = rows, {row.name: row for row in rows}
         return len(text)
 
 
@@ -266,6 +289,37 @@ def resolve_all(wanted: str, listings: Mapping[str, Sequence[Listing]]) -> dict[
     return found
 
 
+def is_pattern(wanted: str) -> bool:
+    """Does it name whatever fits ("all", "*-usdt") rather than one instrument?"""
+    return wanted.lower() == "all" or any(letter in wanted for letter in "*?[")
+
+
+def matching(pattern: str, listings: Iterable[Listing]) -> list[Listing]:
+    """Those whose name or symbol fits `pattern`, in any case: "all", a glob, or a part of it."""
+    glob = re.sub("[/_:]", "-", pattern.strip().upper())
+    glob = "*" if glob in ("ALL", "") else glob if is_pattern(glob) else f"*{glob}*"
+    fits = re.compile(fnmatch.translate(glob)).match
+    return [row for row in listings if fits(row.name) or fits(row.symbol.upper()) or fits(_plain(row.name))]
+
+
+def choose(wanted: Sequence[str], listings: Mapping[str, Sequence[Listing]]) -> list[dict[str, Listing]]:
+    """The listings, by venue, of each instrument that `wanted` names. A name must be listed at every venue; a pattern
+    means what is traded, wherever it is. UnknownSymbol in one line."""
+    chosen: dict[str, dict[str, Listing]] = {}
+    for name in wanted:
+        if not is_pattern(name):
+            found = resolve_all(name, listings)
+            chosen.setdefault(next(iter(found.values())).name, {}).update(found)
+            continue
+        fits = [(venue, row) for venue, rows in listings.items() for row in matching(name, rows)
+                if row.tradable and len(row.name.encode()) <= NAME_BYTES]
+        if not fits:
+            raise UnknownSymbol(f"nothing that fits {name} is traded at {', '.join(listings)}")
+        for venue, row in fits:
+            chosen.setdefault(row.name, {}).setdefault(venue, row)
+    return list(chosen.values())
+
+
 def suggestions(wanted: str, listings: Sequence[Listing], most: int = 3) -> list[str]:
     """Names a user may have meant, best first: the same base in the nearest quote currencies, then alike spellings."""
     trading = [row for row in listings if row.tradable]
@@ -310,6 +364,8 @@ def save_listings(venue: Venue, listings: Sequence[Listing], folder: Path | None
 
 def load_listings(venue: Venue, folder: Path | None = None) -> tuple[list[Listing], float]:
     """What `save_listings` kept and when (UTC seconds); ([], 0) where there is nothing usable."""
+    if venue.endpoints.rest != venue.home.rest:
+        return [], 0.0
     path = _listings_path(venue, folder)
     try:
         with path.open(encoding="utf-8") as file:

@@ -15,7 +15,7 @@ from mantra.core.ledger import FeedState
 from mantra.errors import Closed, ConfigurationError, ConnectError, VenueError
 from mantra.listener.connection import Connection
 from mantra.listener.feed import Plan, Wanted
-from mantra.listener.listener import plan_connections
+from mantra.listener.planner import plan_connections
 from mantra.listener.scales import Scales
 from mantra.runtime.spine import Spine
 from mantra.subscriber.subscriber import subscriber
