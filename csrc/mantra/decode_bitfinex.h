@@ -209,15 +209,15 @@ mantra_bitfinex_payload(mantra_decoder *decoder, mantra_route *route, mantra_jso
     mantra_span word = {0};
     int status = route ? MANTRA_IGNORED : MANTRA_EARLY;
     if (mantra_json_peek(json) == '"') {
-        if (mantra_json_string(json, &word))
-            return MANTRA_MALFORMED;
-        if (MANTRA_SPAN_IS(word, "hb")) {
-            if (of_book)
-                decoder->book = route->book;
+        const bool broken = mantra_json_string(json, &word);
+        if (!broken && MANTRA_SPAN_IS(word, "hb")) {
+            decoder->book = of_book ? route->book : UINT32_MAX;
             return MANTRA_HEARTBEAT;
         }
-        if (mantra_json_next(json, '[') != 1)
+        if (broken || mantra_json_next(json, '[') != 1) {
+            json->at = json->end;
             return MANTRA_MALFORMED;
+        }
     }
     const char *start = json->at;
     const bool read = of_book ? !word.text || MANTRA_SPAN_IS(word, "cs")

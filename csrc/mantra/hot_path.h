@@ -342,6 +342,9 @@ mantra_feed_misnumbered(mantra_feed *feed, uint64_t origin)
             if (feed->books[i].state == MANTRA_BOOK_LIVE)
                 mantra_ledger_add(feed->books[i].ledger, MANTRA_COUNT_gaps, 1);
         mantra_feed_suspect_all(feed, MANTRA_REASON_GAP, origin);
+        if (feed->held_size) /* early: snapshots from before the gap among them, which prove nothing any more */
+            MANTRA_COUNT(feed, overflowed, 1);
+        feed->held_size = 0;
     }
     feed->counting = true;
     feed->behind = 0;
@@ -391,7 +394,8 @@ mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uin
         mantra_feed_unpriced(feed);
     if (MANTRA_LIKELY(book != NULL)) {
         mantra_ledger_add(book->ledger, MANTRA_COUNT_messages, 1);
-        book->heard = origin;
+        if (MANTRA_LIKELY(kind != MANTRA_TRADES)) /* another channel, often */
+            book->heard = origin;
     } else if (MANTRA_UNLIKELY(kind > 0 && kind != MANTRA_CONTROL && kind != MANTRA_HEARTBEAT && kind != MANTRA_EARLY)) {
         kind = MANTRA_MALFORMED;
     }

@@ -28,6 +28,7 @@ SEED_BYTES = 4096      # longer seeds only slow mutation down
 FILES = {
     "binance": ["cryptofeed/BINANCE.ws.1.0", "cryptofeed/BINANCE.http.0.0.zst",
                 "hftbacktest/spot/btcusdt_20240808.zst"],
+    "bitfinex": ["cryptofeed/BITFINEX.ws.11.0.zst", "bbgo/bitfinex_ws_raw.jsonl.zst"],
     "bitstamp": ["cryptofeed/BITSTAMP.ws.1.0.zst", "cryptofeed/BITSTAMP.http.0.0.zst"],
     "kraken": ["cryptofeed/KRAKEN.ws.48.0", "cryptofeed/KRAKEN.ws.50.0.zst"],
 }
@@ -61,6 +62,12 @@ SPELLED = [    # forms that the recordings do not have, and all there is where t
     b'[18,{"as":[["9.596677","136.91309120","1618678131.169956"]],"bs":[]},"book-1000","ETH/USD"]',
     b'[993,[["354.11000000","0.89594024","1618678142.557535","s","l",""]],"trade","XMR/USD"]', b'{"event":"heartbeat"}',
     b'{"error":[],"result":{"XXBTZUSD":{"asks":[["3.4","0.5",1688671200]],"bids":[["3.3","1.0",1688671200]]}}}',
+    b'{"event":"conf","status":"OK","flags":537100288}\n[1,[[7e-7,1,0.5],[1.5,2,-10]],1,1618677545894]\n[1,[[7e-7,0,1]],2,'
+    b'1618677545895]\n[1,"cs",-1175357890,3,1618677545896]\n[1,"hb",4,1618677545897]\n[1,[],5,1618677545898]',
+    b'[3,[60400,1,0.68826]]\n[3,[60400.001,1,1],5]\n[7,"te",[1,1618677545894,-0.5,2]]\n[[60400,1,-1],[60399.5,2,1]]',
+    b'{"event":"subscribed","channel":"book","chanId":9,"symbol":"tBTCUSD","prec":"P0","freq":"F0","len":"100"}\n[9,[]]\n'
+    b'{"event":"unsubscribed","status":"OK","chanId":9}\n[9,[1,2,3]]\n{"event":"pong","ts":1,"cid":1}',
+    b'[2,"te",[1128060969,1654702500098,0.00325131,1818.5],9]\n[2,"tu",[1,2,-1e-3,3]]\n[2,[[1,2,3,4],[1,2,-3,4]],7]',
            b'["\\u00e9\\ud83d\\ude00",-1.5e-3,[[{}]],true,false,null]',
 ]
 
@@ -71,9 +78,9 @@ def texts(venue: str, limit: int = 300) -> list[bytes]:
     found = [record.text for record in read(paths) if record.kind in ("message", "rest")] if paths else []
     found = random.Random(1).sample(found, min(limit, len(found)))
     symbol = {"binance": rb"ethusd|nknusdt|NKNUSDT", "bitstamp": rb"(?<=_)[a-z]{6,8}(?=\")",
-              "kraken": rb"[A-Z]{2,5}/[A-Z]{3}"}[venue]
+              "kraken": rb"[A-Z]{2,5}/[A-Z]{3}", "bitfinex": rb"(?<=^\[)\d+"}[venue]
     name = {b"NKNUSDT": b"BTCUSDT"} if venue == "binance" else {}
-    default = {"binance": b"btcusdt", "bitstamp": b"btcusd", "kraken": b"BTC/USD"}[venue]
+    default = {"binance": b"btcusdt", "bitstamp": b"btcusd", "kraken": b"BTC/USD", "bitfinex": b"1"}[venue]
     return [re.sub(symbol, lambda match: name.get(match[0], default), text)[:SEED_BYTES] for text in found]
 
 
