@@ -21,12 +21,13 @@ from mantra.runtime.options import Parser
 from mantra.simulator.binance import Binance
 from mantra.simulator.bitstamp import Bitstamp
 from mantra.simulator.faults import Faults, seconds
+from mantra.simulator.kraken import Kraken
 from mantra.simulator.market import World
 from mantra.simulator.recording import RecordingSource
 from mantra.simulator.server import Venue
 from mantra.simulator.source import MarketSource, Source, instrument
 
-VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitstamp)}
+VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitstamp, Kraken)}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 
 

@@ -105,7 +105,8 @@ class Connection(ServerConnection):
         self.api = ""                                       # which of the venue's ways of speaking
         self.flags = 0                                      # what the client set
         self.number = 0                                     # of the last frame, where the venue counts them
-        self.heard_at = self.sent_at = self.loop.time()
+        self.heard_at = self.sent_at = self.loop.time()     # anything at all
+        self.beat_at = 0.0                                  # the dialect's last heartbeat
         self.held: list[bytes] | None = None                # not None: stalled, and this waits
         self.late: dict[str, bytes] = {}                    # reordered: goes after the channel's next frame
         self.tasks: list[asyncio.Task[None]] = []
@@ -226,6 +227,7 @@ class Venue(ABC):
         self.subscribers: dict[str, set[Connection]] = {}
         self.counts: Counter[str] = Counter()
         self.port = 0
+        self.maintained = False                 # the venue is in maintenance
         self.skew_ns = 0                        # how far the venue's clock is off
         self.banned_until = 0.0                 # of everybody: on loopback all have one address
         self.subscribed = asyncio.Event()       # somebody listens: a recording may begin
@@ -425,6 +427,7 @@ class Venue(ABC):
         self.faults.counts["maintenance"] += 1
         self.source.delay(duration)
         for what in ("maintenance", "online"):
+            self.maintained = what == "maintenance"
             for connection in tuple(self.connections):
                 self._notify(connection, what)
             await asyncio.sleep(duration if what == "maintenance" else 0.0)

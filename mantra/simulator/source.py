@@ -66,6 +66,10 @@ class Source(ABC):
 
     # What only a market can do: a recording says what it says.
 
+    def listing(self, symbol: str) -> Listing | None:
+        """The market of this symbol."""
+        return None
+
     def settle(self, venue: Venue, symbol: str) -> None:
         """Publish at once what changed in this book."""
 
@@ -175,6 +179,9 @@ class MarketSource(Source):
         book = listing.flow.book
         past = book.past(sequence=sequence, time_ns=book.time_ns - age_ns if sequence is None else None)
         return past and Image(symbol, past[0], listing.rows(past[1]), listing.rows(past[2]), whole=True)
+
+    def listing(self, symbol: str) -> Listing | None:
+        return self.listings.get(symbol)
 
     def was(self, symbol: str, depth: int, mark: int, now_ns: int) -> tuple[bool, int] | None:
         return self.listings[symbol].was(depth, mark, now_ns) if symbol in self.listings else None

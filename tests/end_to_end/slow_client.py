@@ -1,6 +1,6 @@
-"""A slow, obvious client of both venues for tests: the documented procedures, json, Decimal and plain dictionaries.
+"""Slow, obvious clients of simulated venues for tests: the documented procedures, json, Decimal, plain dictionaries.
 
-It shares no code with mantra's client or with the simulator.
+They share no code with mantra's client or with the simulator.
 """
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import zlib
 from decimal import Decimal
 
 import websocket
+
+from tests.end_to_end.feeds import mark
 
 SIDES = ("bids", "asks")
 
@@ -160,4 +163,79 @@ class BitstampClient(Client):
             self.applied += 1
 
 
-CLIENTS = {"binance": BinanceClient, "bitstamp": BitstampClient}
+class KrakenClient(Client):
+    """Sections 4.1 to 4.3 of the venue's document, v2: cut to the depth after each message, then the checksum holds."""
+
+    depth = 25
+    keep = None         # levels a side; as many as the depth
+    version = "/v2"
+
+    def path(self):
+        return self.version
+
+    def greet(self):
+        assert json.loads(self.socket.recv())["channel"] == "status"
+        self.ask({"method": "subscribe", "req_id": 1,
+                  "params": {"channel": "book", "symbol": [self.symbol], "depth": self.depth}})
+
+    def ask(self, request):
+        self.socket.send(json.dumps(request))
+
+    def pump(self, messages, timeout=10.0):
+        end = time.monotonic() + timeout
+        self.applied = 0
+        while self.applied < messages:
+            assert time.monotonic() < end, f"{self.applied} of {messages} messages applied"
+            self.take(json.loads(self.socket.recv(), parse_float=str))
+        return self.book
+
+    def take(self, message):
+        if isinstance(message, dict) and message.get("channel") == "book":
+            (data,) = message["data"]
+            rows = [[(row["price"], row["qty"]) for row in data[side]] for side in SIDES]
+            self.update(rows, message["type"] == "snapshot", data["checksum"])
+
+    def update(self, rows, whole, checksum):
+        self.seen += 1
+        if whole:
+            self.book = SlowBook(dict(zip(SIDES, rows, strict=True)), 0)
+        elif self.book is not None:
+            self.book.apply(*rows, 0)
+            for book, worst in ((self.book.bids, min), (self.book.asks, max)):
+                while len(book) > (self.keep or self.depth):
+                    del book[worst(book)]
+        if checksum is not None and self.book is not None and self.checksum() != checksum:
+            raise Gap(f"checksum {self.checksum()}, not {checksum}")
+        self.applied += 1
+
+    def checksum(self):
+        """Over the best ten asks, then bids; a Decimal keeps the zeros that it was written with."""
+        best = [*sorted(self.book.asks.items())[:10], *sorted(self.book.bids.items(), reverse=True)[:10]]
+        text = "".join(f"{number:f}".replace(".", "").lstrip("0") for row in best for number in row)
+        return zlib.crc32(text.encode())
+
+    def equals_truth(self):
+        best = (sorted(side.items(), reverse=place == 0) for place, side in enumerate((self.book.bids, self.book.asks)))
+        return self.rest(f"/simulator/was?symbol={self.symbol}&depth={self.depth}&mark={mark(*best)}")["true"]
+
+
+class KrakenV1Client(KrakenClient):
+    """Section 4.5: the older generation."""
+
+    version = "/"
+
+    def greet(self):
+        assert json.loads(self.socket.recv())["event"] == "systemStatus"
+        pair = "/".join({"BTC": "XBT"}.get(code, code) for code in self.symbol.split("/"))
+        self.ask({"event": "subscribe", "pair": [pair], "subscription": {"name": "book", "depth": self.depth}})
+
+    def take(self, message):
+        if isinstance(message, list) and message[-2] == f"book-{self.depth}":
+            sides = {name: rows for part in message[1:-2] for name, rows in part.items()}
+            whole = "as" in sides
+            rows = [[row[:2] for row in sides.get(name, ())] for name in (("bs", "as") if whole else ("b", "a"))]
+            self.again = {row[0] for rows in sides.values() for row in rows if row[3:] == ["r"]}
+            self.update(rows, whole, None if whole else int(sides["c"]))
+
+
+CLIENTS = {"binance": BinanceClient, "bitstamp": BitstampClient, "kraken": KrakenClient}
