@@ -2,6 +2,7 @@
  *
  *   {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":ms,"s":"BTCUSDT","U":1,"u":2,"b":[["p","q"]],"a":[]}}
  *   {"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":2,"bids":[["p","q"]],"asks":[]}}     no symbol inside
+ *   {"stream":"btcusdt@bookTicker","data":{"u":2,"s":"BTCUSDT","b":"p","B":"q","a":"p","A":"q"}}   best bid and offer
  *
  * The venue's own spelling is read as it passes. Anything else is checked whole first, members noted where they stand
  * (keys may come in any order, and mean what the event says: `a` is a side, an id or a price), then taken from
@@ -13,7 +14,7 @@
 
 /* Members that some kind of message needs; all others are only checked. m: the buyer was the maker. */
 #define MANTRA_BINANCE_MEMBERS(X)                                                                           \
-    X(e) X(E) X(s) X(U) X(u) X(b) X(a) X(t) X(p) X(q) X(T) X(m) X(lastUpdateId) X(bids) X(asks) X(stream) X(data) \
+    X(e) X(E) X(s) X(U) X(u) X(b) X(a) X(B) X(A) X(t) X(p) X(q) X(T) X(m) X(lastUpdateId) X(bids) X(asks) X(stream) X(data) \
     X(result) X(code) X(msg) X(error) X(event)
 enum {
 #define MANTRA_BINANCE_ENUM(name) MANTRA_BINANCE_##name,
@@ -80,6 +81,37 @@ mantra_binance_image(mantra_decoder *decoder, const char *const *at, const char 
     return book < 0 ? MANTRA_UNKNOWN : mantra_json_sides(decoder, &at[MANTRA_BINANCE_bids], end, kind);
 }
 
+/* The best bid and offer after update `u`. */
+static inline int
+mantra_binance_ticker(mantra_decoder *decoder, const char *const *at, const char *end)
+{
+    const unsigned prices[] = {MANTRA_BINANCE_b, MANTRA_BINANCE_a}, sizes[] = {MANTRA_BINANCE_B, MANTRA_BINANCE_A};
+    const mantra_span symbol = mantra_json_text_at(at[MANTRA_BINANCE_s], end);
+    if (mantra_json_integer_at(at[MANTRA_BINANCE_u], end, &decoder->last) || !symbol.text)
+        return MANTRA_MALFORMED;
+    const int32_t book = mantra_find_symbol(decoder->symbols, symbol);
+    decoder->book = (uint32_t)book;
+    if (book < 0)
+        return MANTRA_UNKNOWN;
+    for (unsigned side = 0; side < 2; side++) {
+        mantra_change *change = &decoder->changes[side];
+        mantra_json price = {at[prices[side]], end}, size = {at[sizes[side]], end};
+        if (!price.at || !size.at)
+            return MANTRA_MALFORMED;
+        int status = mantra_json_decimal(&price, decoder->scales[book].price_decimals, &change->price);
+        if (status == 0)
+            status = mantra_json_decimal(&size, decoder->scales[book].size_decimals, &change->size);
+        if (status)
+            return status;
+        if (change->price < 0 || change->size < 0)
+            return MANTRA_MALFORMED;
+        change->kind = side ? MANTRA_ASK : MANTRA_BID;
+    }
+    decoder->change_count = 2;
+    decoder->first = decoder->last;
+    return MANTRA_WITNESS;
+}
+
 /* Any message, its members in any order. */
 MANTRA_COLD int
 mantra_binance_message(mantra_decoder *decoder, const char *text, size_t size)
@@ -110,12 +142,42 @@ mantra_binance_message(mantra_decoder *decoder, const char *text, size_t size)
     for (unsigned key = MANTRA_BINANCE_result; key < MANTRA_BINANCE_COUNT; key++)
         if (at[key])
             return MANTRA_CONTROL;
-    /* A book ticker names no type; of a combined stream of another name nothing is expected. */
-    return stream.text || (at[MANTRA_BINANCE_u] && at[MANTRA_BINANCE_s]) ? MANTRA_IGNORED : MANTRA_MALFORMED;
+    if (at[MANTRA_BINANCE_u] && at[MANTRA_BINANCE_B]) /* a book ticker names no type */
+        return mantra_binance_ticker(decoder, at, end);
+    return stream.text ? MANTRA_IGNORED : MANTRA_MALFORMED; /* of a combined stream of another name nothing is expected */
 }
 
-/* A book message or a trade byte for byte as the venue spells it, raw or combined. 0: it is neither, or has an
- * error. */
+/* {"u":.. as the venue spells it, up to the closing brace. */
+static inline bool
+mantra_binance_usual_ticker(mantra_decoder *decoder, mantra_json *json)
+{
+    mantra_change *bid = &decoder->changes[0], *ask = &decoder->changes[1];
+    mantra_span name;
+    if (mantra_integer(&json->at, json->end, &decoder->last) || !MANTRA_JSON_EXPECT(json, ",\"s\":") ||
+        mantra_json_string(json, &name) || name.escaped)
+        return false;
+    const int32_t book = mantra_symbols_find(decoder->symbols, name.text, name.size);
+    if (book < 0)
+        return false;
+    const mantra_scale scale = decoder->scales[book];
+    decoder->book = (uint32_t)book;
+    decoder->change_count = 2;
+    decoder->first = decoder->last;
+    bid->kind = MANTRA_BID;
+    ask->kind = MANTRA_ASK;
+    return MANTRA_JSON_EXPECT(json, ",\"b\":\"") &&
+           mantra_decimal(&json->at, json->end, scale.price_decimals, &bid->price) == 0 &&
+           MANTRA_JSON_EXPECT(json, "\",\"B\":\"") &&
+           mantra_decimal(&json->at, json->end, scale.size_decimals, &bid->size) == 0 &&
+           MANTRA_JSON_EXPECT(json, "\",\"a\":\"") &&
+           mantra_decimal(&json->at, json->end, scale.price_decimals, &ask->price) == 0 &&
+           MANTRA_JSON_EXPECT(json, "\",\"A\":\"") &&
+           mantra_decimal(&json->at, json->end, scale.size_decimals, &ask->size) == 0 &&
+           MANTRA_JSON_EXPECT(json, "\"") && bid->price >= 0 && bid->size >= 0 && ask->price >= 0 && ask->size >= 0;
+}
+
+/* A book message, a trade or a book ticker byte for byte as the venue spells it, raw or combined. 0: it is none of
+ * them, or has an error. */
 static inline int
 mantra_binance_usual(mantra_decoder *decoder, const char *text, size_t size)
 {
@@ -133,6 +195,15 @@ mantra_binance_usual(mantra_decoder *decoder, const char *text, size_t size)
     }
     const bool diff = MANTRA_JSON_EXPECT(&json, "{\"e\":\"depthUpdate\",\"E\":");
     const bool whole = !diff && MANTRA_JSON_EXPECT(&json, "{\"lastUpdateId\":");
+    const bool ticker = !diff && !whole && MANTRA_JSON_EXPECT(&json, "{\"u\":");
+    if (ticker) {
+        mantra_decoder_begin(decoder);
+        const bool combined = json.end != text + size;
+        return mantra_binance_usual_ticker(decoder, &json) && MANTRA_JSON_EXPECT(&json, "}") && json.at == json.end &&
+                       (!combined || *json.end == '}')
+                   ? MANTRA_WITNESS
+                   : 0;
+    }
     if (whole)
         book = mantra_binance_image_book(decoder, name);
     else if ((!diff && !MANTRA_JSON_EXPECT(&json, "{\"e\":\"trade\",\"E\":")) ||

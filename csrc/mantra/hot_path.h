@@ -136,7 +136,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
         mantra_feed_cut(feed, book, decoder->change_capacity);
     book->failed = false;
     book->proven = decoder->numbered && (feed->proofs & MANTRA_PROOF_NUMBERS);
-    book->witness.sequence = 0;
+    book->witness = (mantra_witness){0};
     if (decoder->checked && feed->checksum)
         mantra_feed_check(feed, book);
     book->state = MANTRA_BOOK_LIVE;
@@ -353,7 +353,7 @@ mantra_feed_misnumbered(mantra_feed *feed, uint64_t origin)
 }
 
 /* What the venue last named as its best bid and offer stood until it names another. So when the book's sequence lies
- * between the two, the book's own best must be the first. */
+ * between the two, the book's own best should be the first. */
 static inline void
 mantra_feed_witness(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
@@ -368,15 +368,16 @@ mantra_feed_witness(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
             mantra_book_best(&book->book, kind, &price, &size);
             agrees &= price == seen->price[kind - MANTRA_BID] && size == seen->size[kind - MANTRA_BID];
         }
+        seen->doubts = agrees ? 0 : seen->doubts + 1;
         if (MANTRA_LIKELY(agrees)) {
             MANTRA_COUNT_BOOK(feed, book, witnessed, 1);
-        } else {
+        } else if (seen->doubts >= MANTRA_WITNESS_DOUBTS) {
             MANTRA_COUNT_BOOK(feed, book, contradicted, 1);
             mantra_feed_suspect(feed, book, MANTRA_REASON_CONTRADICTED, origin);
             return;
         }
     }
-    *seen = (mantra_witness){.sequence = decoder->last};
+    *seen = (mantra_witness){.sequence = decoder->last, .doubts = seen->doubts};
     for (uint32_t i = 0; i < decoder->change_count; i++) {
         const mantra_change *change = &decoder->changes[i];
         seen->price[change->kind - MANTRA_BID] = change->price;
@@ -656,7 +657,7 @@ mantra_feed_begin(mantra_feed *feed)
         book->traded = false;
         book->crossed_at = 0;
         book->heard = now;
-        book->witness.sequence = 0;
+        book->witness = (mantra_witness){0};
         book->proven = book->failed = false;
         book->wants = 0;
         book->state = feed->scheme == MANTRA_BY_IMAGE ? MANTRA_BOOK_LIVE : MANTRA_BOOK_HOLDING;
@@ -694,7 +695,7 @@ mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
     book->sequence = 0;
     mantra_feed_forget(feed, index);
     book->proven = book->failed = false;
-    book->witness.sequence = 0;
+    book->witness = (mantra_witness){0};
     if (book->state == MANTRA_BOOK_LIVE && feed->scheme != MANTRA_BY_IMAGE) {
         book->state = MANTRA_BOOK_HOLDING;
         book->needed = book->streamed;

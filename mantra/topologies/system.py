@@ -58,7 +58,7 @@ log = logging.getLogger("mantra.system")
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 # What a node of a kind becomes, called with (name, reads, writes, **options); kinds of one's own are added here.
 ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
-LISTENER_OPTIONS = {"venue", "mode", "trades", "per_connection", "depth", "reader"}
+LISTENER_OPTIONS = {"venue", "mode", "trades", "witness", "per_connection", "depth", "reader"}
 SERVICES = ("grpc", "terminal")
 LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address
 OWN = frozenset(("listener", *ACTORS))      # without them a run is none
@@ -302,6 +302,7 @@ class System:
         mode: Any = own.mode
         if mode not in venue.schemes:
             raise ConfigurationError(f"{node.name}: mode {mode!r}; {venue.name} has {' and '.join(venue.schemes)}")
+        venue.witness = own.witness
         governor = self._governor(venue)
         desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._clock))
         symbols = [row.symbol for row in wanted]

@@ -38,6 +38,7 @@ class Binance(venue.Venue):
     heartbeat, stale_s, silence_s, max_age_s = venue.Heartbeat(None, 3.0), 5.0, 10.0, 23.5 * 3600
     book_channels = {"book": "{}@depth@100ms", "top": "{}@depth20@100ms"}  # noqa: RUF012
     trade_channel = "{}@trade"
+    bbo_channel = "{}@bookTicker"
     book_url = re.compile(r"/depth\?(?:.*&)?symbol=([^&]+)")
     list_url = re.compile(r"/exchangeInfo(?:\?|$)")
     dense_trade_ids = True

@@ -146,6 +146,7 @@ class Venue(ABC):
     limits: ClassVar[Limits]
     book_channels: ClassVar[Mapping[Mode, str]]     # "{}" stands for the symbol in lower case
     trade_channel: ClassVar[str]                    # likewise
+    bbo_channel: ClassVar[str] = ""                 # likewise; of best bids and offers that books are checked against
     book_url: ClassVar[re.Pattern[str]]             # of a REST book, with its symbol
     list_url: ClassVar[re.Pattern[str]]             # of a list of instruments, also of those that recordings have
     dense_trade_ids: ClassVar[bool]                 # ids of one symbol's trades rise by one: a jump is a loss
@@ -158,6 +159,7 @@ class Venue(ABC):
     silence_s: float        # ... it is dead
     channel_silent_s: float = 0.0   # nothing came of one book, whose channel has heartbeats: it is suspect
     cross_s: float = 0.0    # a crossed book is believed for so long
+    witness: bool = True    # ask for the bbo_channel beside books
     max_age_s: float        # an older connection is replaced before the venue ends it
 
     def __init__(self, endpoints: Endpoints | None = None) -> None:
@@ -169,6 +171,7 @@ class Venue(ABC):
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         """The venue's names of the channels of these feeds; their number counts against `limits.channels`."""
         names = [self.book_channels[mode]] + [self.trade_channel] * trades
+        names += [self.bbo_channel] * bool(self.bbo_channel and self.witness and mode == "book")
         return [name.format(symbol.lower()) for symbol in symbols for name in names]
 
     @abstractmethod

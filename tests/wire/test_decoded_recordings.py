@@ -45,6 +45,9 @@ def binance_reference(frame):
                  exact(message["q"], SCALE[1]),
                  message["T"] * 10**6)
         return Decoding.TRADES, message["s"], number, number, message["T"] * 10**6, [], [trade]
+    if "B" in message:
+        best = changes([[message["b"], message["B"]]], [[message["a"], message["A"]]])
+        return Decoding.WITNESS, message["s"], message["u"], message["u"], 0, best, []
     return Decoding.IGNORED, None, 0, 0, 0, [], []
 
 

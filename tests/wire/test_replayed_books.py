@@ -87,6 +87,14 @@ def test_updates_and_resets_rebuild_every_book(name):
         assert sorted(ladder[Kind.ASK].items()) == list(map(tuple, book.asks().tolist()))
 
 
+@pytest.mark.parametrize(("name", "least"), [("cryptofeed binance", 40), ("2021-04-17 binance", 300),
+                                            ("hftbacktest spot", 5_000)])
+def test_binances_book_tickers_witness_its_books(name, least):
+    replayed = played(name)
+    assert replayed.row["witnessed"] >= least
+    assert replayed.row["contradicted"] == 0
+
+
 @pytest.mark.parametrize("name", ["cryptofeed binance", "2021-04-17 binance"])
 def test_published_tops_equal_binances_own_book_ticker(name):
     """bookTicker shares the depth stream's ids: at an id that both have, the best levels are the same."""

@@ -186,8 +186,8 @@ def instruments(count):
 @pytest.mark.parametrize(("count", "trades", "most", "sizes"), [
     (0, True, None, []),
     (3, True, None, [3]),
-    (1024, False, None, [1024]),
-    (600, True, None, [512, 88]),
+    (1024, False, None, [512, 512]),
+    (600, True, None, [341, 259]),
     (5, True, 2, [2, 2, 1]),
 ])
 def test_instruments_are_spread_over_as_few_connections_as_the_channels_allow(count, trades, most, sizes):

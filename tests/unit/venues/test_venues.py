@@ -31,13 +31,14 @@ def test_every_frame_sent_is_json_within_the_venue_limits(venue, mode, trades):
     symbols = [f"abcdefgh{number}usdt" for number in range(venue.limits.channels // 2)]
     texts = venue.subscribe_texts(symbols, mode, trades)
     assert all(json.loads(text) and len(text.encode()) <= venue.limits.frame_bytes for text in texts)
-    assert len(set(venue.channels(symbols, mode, trades))) == len(symbols) * (1 + trades)
+    assert len(set(venue.channels(symbols, mode, trades))) == len(symbols) * (
+        1 + trades + (mode == "book" and bool(venue.bbo_channel)))
 
 
 def test_binance_names_its_streams_in_the_url():
     assert BINANCE.url(["BTCUSDT", "ETHBTC"], "book", True) == (
         "wss://stream.binance.com:9443/stream?streams="
-        "btcusdt@depth@100ms/btcusdt@trade/ethbtc@depth@100ms/ethbtc@trade")
+        "btcusdt@depth@100ms/btcusdt@trade/btcusdt@bookTicker/ethbtc@depth@100ms/ethbtc@trade/ethbtc@bookTicker")
     assert BINANCE.url(["BTCUSDT"], "top", False).endswith("?streams=btcusdt@depth20@100ms")
     assert BINANCE.subscribe_texts(["BTCUSDT"], "book", True) == []
     assert BINANCE.expected_acks(["BTCUSDT"], "book", True) == frozenset()
@@ -54,7 +55,8 @@ def test_binance_subscribes_by_frames_when_the_url_would_be_too_long():
 
 
 def test_symbols_beyond_ascii_are_percent_encoded_in_addresses():
-    assert BINANCE.url(["币安USDT"], "book", False).endswith("=%E5%B8%81%E5%AE%89usdt@depth@100ms")
+    assert BINANCE.url(["币安USDT"], "book", False).endswith(
+        "=%E5%B8%81%E5%AE%89usdt@depth@100ms/%E5%B8%81%E5%AE%89usdt@bookTicker")
     assert BINANCE.snapshot("币安USDT", 100).path == "/api/v3/depth?symbol=%E5%B8%81%E5%AE%89USDT&limit=100"
 
 
