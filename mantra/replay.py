@@ -19,7 +19,7 @@ from mantra.client.recorded import Recorded
 from mantra.core import ticks
 from mantra.core.clock import Clock
 from mantra.core.hot_path import Splice
-from mantra.core.messages import Trust
+from mantra.core.messages import Kind, Trust
 from mantra.errors import ConfigurationError, MantraError
 from mantra.listener.feed import bare_feed
 from mantra.runtime.options import Parser
@@ -30,7 +30,8 @@ from mantra.venues.venue import Mode, Venue
 
 CHUNK = 1024            # messages between two looks at what was published, and bytes of them: so little that
 CHUNK_BYTES = 1 << 18   # queues of a running system's size, which stay in the CPU's cache, are not overrun
-TRACKED = ("origin", "published", "trust_since_ns", "generation")     # differ from pass to pass by their nature
+TRACKED = ("origin", "published", "trust_since_ns", "generation")     # differ from pass to pass by their nature,
+COUNTED = ("sequence",)                 # and so does what a feed counts itself: books by stream that have no numbers
 
 
 def symbols_of(venue: Venue, recorded: Recorded) -> list[Instrument]:
@@ -57,33 +58,41 @@ def symbols_of(venue: Venue, recorded: Recorded) -> list[Instrument]:
 
 
 class Replay:
-    """One recording through one feed, in memory of this process. `mode` "book" or "top"."""
+    """One recording through one feed, in memory of this process. `mode` "book" or "top". Books are cut to `depth`
+    levels a side (0: as the recording, or else the venue, says); without `checksums` none is looked at."""
 
-    def __init__(self, venue: Venue, recorded: Recorded, mode: Mode = "book") -> None:
+    def __init__(self, venue: Venue, recorded: Recorded, mode: Mode = "book", *, depth: int = 0,
+                 checksums: bool = True) -> None:
         self.recorded = recorded
         self.symbols = symbols_of(venue, recorded)
-        if not self.symbols:
-            raise ConfigurationError(f"no message of the recording is {venue.name}'s book or trade: is --venue right?")
         only = self.symbols[0].name if len(self.symbols) == 1 else ""
         index_of = {symbol.name: symbol.id for symbol in self.symbols}
         self._snapshots = [(snapshot.before, index_of[snapshot.symbol or only], snapshot.body)
                            for snapshot in recorded.snapshots if (snapshot.symbol or only) in index_of]
         self.spine = Spine.private(clock=Clock())
         self.row = self.spine.ledger.row(venue.name, venue.id)
-        self.feed = bare_feed(self.spine, venue.name, venue, mode, most_books=len(self.symbols), held_bytes=64 << 20)
+        said = venue.depth_said.search(recorded.texts.data) if venue.depth_said else None
+        self.feed = bare_feed(self.spine, venue.name, venue, mode, most_books=max(1, len(self.symbols)),
+                              held_bytes=64 << 20, checksums=checksums,
+                              keep=depth or (int(said[1]) if said else venue.keep(mode, 0)))
         self.books = []
         for symbol in self.symbols:
             book, slot = self.spine.make_book(venue.name, venue.id, symbol.name, symbol.id)
             self.feed.add_book(book, slot, venue.spellings(symbol.name), symbol.id, symbol.price_decimals,
                                symbol.size_decimals)
             self.books.append(book)
+        self._tracked = TRACKED + (COUNTED if venue.schemes[mode] == "stream" else ())
         self._published = {name: self.spine.queue(f"{name}.{venue.name}", message).consumer()
                            for name, message in MESSAGES.items()}
 
     def once(self) -> None:
-        """The recording as it happened: snapshots where they arrived."""
+        """The recording as it happened: snapshots where they arrived. ConfigurationError: it seems another venue's."""
         self.feed.begin()
         self._play(self._snapshots, lambda: None)
+        counts = self.row.counts()
+        if not self.symbols and counts["malformed"]:
+            raise ConfigurationError(f"no message of the recording is {self.recorded.venue.name}'s book or trade: "
+                                     "is --venue right?")
 
     def restore(self) -> list[tuple[int, int, bytes]]:
         """The state before the first message: first snapshots loaded. Returns the others, where they arrived."""
@@ -132,9 +141,11 @@ class Replay:
     def _digest(self, digest: Any) -> None:
         for consumer in self._published.values():
             while len(batch := consumer.batch(limit=8192)):
-                for name in TRACKED:
+                for name in self._tracked:
                     if name in (batch.dtype.names or ()):
                         batch[name] = 0
+                if "kind" in (batch.dtype.names or ()):
+                    batch["price"][batch["kind"] == Kind.RESET] = 0         # the generation
                 digest.update(batch.tobytes())
 
     def result(self, *, books: bool) -> dict[str, Any]:
@@ -165,11 +176,14 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="python -m mantra.replay", description="Run a recording through the production path, without sockets.",
         epilog="PATH is a recording (.zst too), or a folder of files named after the venue. Formats: cryptofeed's, "
-               "hftbacktest's, and plain frames, one a line.")
+               "hftbacktest's, depthcharge's, and plain frames, one a line, or one in a file NAME.json.")
     made.add_argument("paths", nargs="+", metavar="PATH", help="stream and REST files of one venue, in any order")
     made.add_argument("--venue", required=True, help=f"whose bytes they are: {', '.join(venues.VENUES)}")
     made.add_argument("--mode", choices=("book", "top"), default="book", help="book: diffs and snapshots; top: the "
                       "partial-depth streams (default: %(default)s)")
+    made.add_argument("--depth", type=int, default=0, metavar="N", help="cut books to N levels a side, as many as "
+                      "were subscribed (default: what the recording says)")
+    made.add_argument("--no-checksums", action="store_true", help="do not look at the venue's checksums")
     made.add_argument("--books", action="store_true", help="show every book at the end, all its levels in --json")
     made.add_argument("--repeat", type=int, default=0, metavar="N", help="time N further passes, whose results must be "
                       "equal, and give the median time per message")
@@ -181,9 +195,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.repeat < 0:
         parser().error("--repeat: a number of passes, 1 or more")
+    if options.depth < 0:
+        parser().error("--depth: a number of levels, 1 or more")
     try:
         venue = venues.get(options.venue)
-        replay = Replay(venue, Recorded(venue, lines.read(options.paths, venue.name)), options.mode)
+        replay = Replay(venue, Recorded(venue, lines.read(options.paths, venue.name)), options.mode,
+                        depth=options.depth, checksums=not options.no_checksums)
         replay.once()
         result = replay.result(books=options.books)
         if options.repeat:

@@ -7,7 +7,11 @@
                     configuration: {...}                           (skipped)
     hftbacktest     1723161253937085768 {"stream":...}             a frame                 "message"
                     1723161254206652067 {"lastUpdateId":...}       a REST snapshot         "rest", url None
+    depthcharge     {"rx_ns": 42890352382600, "frame": {...}}      a frame                 "message", time 0
+                    {"rx_ns": 42889692105400, "dir": "tx", ...}    we sent a frame         "sent"
+                    {"captured_at": ...}                           (skipped)
     plain           {...}  or  [...]                               a frame                 "message", time 0
+    NAME.json       a document of many lines                       a frame                 "message", time 0
 
 Frames are handed on as the bytes they were. Files whose name ends in .zst are decompressed on the way.
 """
@@ -26,6 +30,7 @@ Kind = Literal["message", "rest", "sent", "open"]
 TIME = rb"(\d{9,19})(?:\.(\d{1,9})\d*)?"
 ADDRESSED = re.compile(rb"((?:http|ws)s?://\S+) (->|<-|<->) " + TIME + rb"(?:: (.*))?")
 TIMED = re.compile(TIME + rb"(:? )(.*)", re.DOTALL)
+DEPTHCHARGE = re.compile(rb'\{"rx_ns": \d+, (?:"dir": "(tx|rx)", )?"frame": (.*)\}')     # times of no known clock
 KINDS: dict[bytes, Kind] = {b"->": "rest", b"<-": "sent", b"<->": "open"}
 
 
@@ -66,8 +71,9 @@ def files(paths: Iterable[str | Path], venue: str | None = None) -> list[Path]:
 
 def _records(path: Path) -> Iterator[Record]:
     number = 0
+    whole = ".json" in path.suffixes
     try:
-        for line in _lines(path):
+        for line in [b"".join(_lines(path))] if whole else _lines(path):
             number += 1
             record = _record(line.rstrip(b"\r\n"))
             if record is not None:
@@ -102,8 +108,10 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _record(line: bytes) -> Record | None:
-    if not line.strip() or line.startswith(b"configuration: "):
+    if not line.strip() or line.startswith((b"configuration: ", b'{"captured_at": ')):
         return None
+    if framed := DEPTHCHARGE.fullmatch(line):
+        return Record(0, "sent" if framed[1] == b"tx" else "message", framed[2])
     if line[:1] in b"{[":
         return Record(0, "message", line)
     if timed := TIMED.fullmatch(line):

@@ -149,6 +149,7 @@ class Venue(ABC):
     bbo_channel: ClassVar[str] = ""                 # likewise; of best bids and offers that books are checked against
     book_url: ClassVar[re.Pattern[str]]             # of a REST book, with its symbol
     list_url: ClassVar[re.Pattern[str]]             # of a list of instruments, also of those that recordings have
+    depth_said: ClassVar[re.Pattern[bytes] | None] = None   # in its messages: how many levels a side were asked for
     dense_trade_ids: ClassVar[bool]                 # ids of one symbol's trades rise by one: a jump is a loss
     when_refused: ClassVar[str]                     # advice when it answers HTTP 403 or 451
     alone: ClassVar[frozenset[str]] = frozenset()   # symbols whose books are so big that each has its own connection
