@@ -89,14 +89,17 @@ def test_faults_that_lose_nothing_leave_the_book_true(client, order, venue, faul
     assert reader.equals_truth()
 
 
-@pytest.mark.parametrize("fault", ["drop", "reorder"])
+@pytest.mark.parametrize("fault", ["drop", "reorder", "skip"])
 def test_a_lost_or_late_binance_message_shows_as_a_gap(client, order, fault):
     reader = client("binance")
     reader.pump(5)
+    before = order("binance", "state")["injected"].get(fault, 0)
     assert order("binance", f"now?{fault}=1")["ordered"] == {fault: 1}
     with pytest.raises(Gap):
         reader.pump(20)
-    assert order("binance", "state")["injected"][fault] >= 1
+    state = order("binance", "state")
+    assert state["injected"][fault] == before + 1
+    assert state["injected_on"]["ethbtc@depth@100ms"][fault] >= 1
     reader.book = None          # begin again, as documented
     reader.waiting.clear()
     reader.pump(5)
@@ -109,6 +112,19 @@ def test_a_lost_bitstamp_message_is_noticed_by_nobody_and_the_book_is_wrong(clie
     order("bitstamp", "now?drop=20")
     reader.pump(3)
     assert not reader.equals_truth()
+
+
+@pytest.mark.parametrize("venue", CLIENTS)
+def test_a_book_that_crosses_is_the_venues_own_and_passes(client, order, venue):
+    reader = client(venue)
+    reader.pump(5)
+    assert order(venue, "now?cross=400ms")["injected_on"][SYMBOLS[venue]]["cross"] >= 1
+    while not reader.book.crossed():
+        reader.pump(1)
+    assert was(reader, 10)["true"]
+    reader.pump(2)
+    assert not reader.book.crossed()
+    assert reader.equals_truth()
 
 
 @pytest.mark.parametrize("venue", CLIENTS)

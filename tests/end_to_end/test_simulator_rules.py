@@ -8,6 +8,8 @@ import struct
 import subprocess
 import sys
 import time
+from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 import websocket
@@ -144,6 +146,38 @@ def test_binance_refuses_beyond_its_weights_and_bans_who_goes_on():
         assert 0 < int(headers["Retry-After"]) <= 121
 
 
+def test_binance_merges_the_fills_of_an_order_at_a_price(venues):
+    socket = websocket.create_connection(
+        f"{venues['binance']['websocket']}/stream?streams=btcusdt@trade/btcusdt@aggTrade", timeout=10)
+    trades, merged = {}, []
+    while sum(one["l"] - one["f"] for one in merged) < 2:
+        data = json.loads(socket.recv())["data"]
+        if data["e"] == "trade":
+            trades[data["t"]] = data
+        else:
+            merged.append(data)
+            parts = [trades[number] for number in range(data["f"], data["l"] + 1)]
+            assert {(part["p"], part["m"], part["T"]) for part in parts} == {(data["p"], data["m"], data["T"])}
+            assert sum(Decimal(part["q"]) for part in parts) == Decimal(data["q"])
+    assert all(after["a"] == before["a"] + 1 and after["f"] == before["l"] + 1 for before, after in pairwise(merged))
+    socket.close()
+
+
+def test_binance_bans_who_talks_too_much_again_and_again():
+    with Child("--venues", "binance", "--ban-scale", "0.01") as child:
+        url = child.endpoints["binance"]["websocket"] + "/ws"
+        for _ in range(3):
+            socket = websocket.create_connection(url, timeout=5)
+            for number in range(6):
+                socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+            assert closed(socket)[0] == 1008
+        with pytest.raises(websocket.WebSocketBadStatusException, match="418"):
+            websocket.create_connection(url, timeout=5)
+        assert get(child.endpoints["binance"]["rest"] + "/api/v3/exchangeInfo")[0] == 418
+        time.sleep(1.5)         # 120 s, scaled
+        websocket.create_connection(url, timeout=5).close()
+
+
 # Bitstamp
 
 def test_bitstamp_acknowledges_even_what_it_does_not_list(bitstamp):
@@ -224,7 +258,60 @@ def test_bitstamp_rest_is_cached_unless_the_address_is_new(venues):
     assert rows["btcusd-perp"]["market_type"] == "PERPETUAL"
 
 
-# Both
+# All
+
+REFUSED = {"binance": 418, "bitstamp": 400, "kraken": 429}
+REQUESTS = {"binance": "/api/v3/exchangeInfo", "bitstamp": "/api/v2/markets/", "kraken": "/0/public/AssetPairs"}
+
+
+@pytest.mark.parametrize("venue", REFUSED)
+def test_an_address_can_be_banned_for_a_while(venues, venue):
+    rest = venues[venue]["rest"]
+    assert get(rest + REQUESTS[venue])[0] == 200
+    assert get(rest + "/simulator/now?ban=500ms")[0] == 200
+    assert get(rest + REQUESTS[venue])[0] == REFUSED[venue]
+    with pytest.raises(websocket.WebSocketBadStatusException, match=str(REFUSED[venue])):
+        websocket.create_connection(venues[venue]["websocket"] + "/ws" * (venue == "binance"), timeout=5)
+    time.sleep(0.7)
+    assert get(rest + REQUESTS[venue])[0] == 200
+
+
+def test_the_clock_of_a_venue_can_be_off_and_jump(venues):
+    socket = websocket.create_connection(venues["binance"]["websocket"] + "/ws/btcusdt@depth@100ms", timeout=5)
+    rest = venues["binance"]["rest"]
+    for skew in (-30, 40, 0):
+        assert get(f"{rest}/simulator/now?skew={skew}")[0] == 200
+        offsets, last = [], None
+        while len(offsets) < 8:
+            event = json.loads(socket.recv())
+            offsets.append(event["E"] / 1000 - time.time())
+            assert last in (None, event["U"] - 1)       # nothing is lost by it
+            last = event["u"]
+        assert abs(offsets[-1] - skew) < 2
+    socket.close()
+
+
+class FewConnects(Binance):
+    connects = (3, 300.0, 0.0)
+
+
+def test_connects_beyond_the_rule_are_refused():
+    async def run():
+        venue = FewConnects(MarketSource([]), faults=Faults())
+        await venue.start("127.0.0.1", 0)
+        statuses = []
+        try:
+            for _ in range(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", venue.port)
+                writer.write(b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+                statuses.append(int((await reader.readline()).split()[1]))
+                writer.close()
+        finally:
+            await venue.stop()
+        return statuses
+    assert asyncio.run(run()) == [101, 101, 101, 429, 429]
+
 
 class Impatient(Binance):
     ping_interval = 0.05

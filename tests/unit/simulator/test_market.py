@@ -7,7 +7,7 @@ from statistics import median, quantiles
 import pytest
 
 from mantra.simulator.door import VENUES
-from mantra.simulator.market import ASK, BID, World
+from mantra.simulator.market import ASK, BID, View, World
 from mantra.simulator.source import instrument
 
 START_NS = 1_723_161_253_000_000_000
@@ -68,6 +68,71 @@ def test_the_past_can_be_asked_for_by_sequence_and_by_time(venue):
         assert flow.book.past(sequence=sequence) == (sequence, bids, asks)
         assert flow.book.past(time_ns=at) == (sequence, bids, asks)
     assert flow.book.past(sequence=1) is None
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_the_moments_of_a_book_go_back_through_every_step(venue):
+    flow = listing(venue).flow
+    kept = []
+    for _ in range(200):
+        flow.step()
+        kept.append((flow.book.time_ns, [dict(sizes) for sizes in flow.book.sizes]))
+        if flow.window_over:
+            flow.published()
+    states = [(since, [dict(side) for side in sizes], [list(side) for side in keys])
+              for since, keys, sizes in flow.book.moments()]
+    for since, sizes, keys in states[:-1]:
+        assert [sizes] == [then for at, then in kept if at == since]
+        assert keys == [sorted(side) for side in sizes]
+    assert len(states) > 60
+
+
+@pytest.mark.parametrize("depth", [1, 10, 100])
+def test_a_view_is_kept_by_who_truncates_and_by_who_is_told_what_left(depth):
+    flow = listing("kraken").flow
+    view = View(flow.book, depth)
+    cutting, told = ([dict(side) for side in flow.book.top(depth)] for _ in range(2))
+    returned = 0
+    for *_, changed in windows(flow, 2000):
+        news, came, went = view.take(changed)
+        for side, best_first in ((BID, True), (ASK, False)):
+            returned += len(came[side])
+            for book in (cutting, told):
+                for price, size in news[side] + came[side]:
+                    if size:
+                        book[side][price] = size
+                    else:
+                        del book[side][price]       # never of an unknown level
+            for price, _ in went[side]:
+                del told[side][price]
+            cutting[side] = dict(sorted(cutting[side].items(), reverse=best_first)[:depth])
+            assert cutting[side] == told[side] == dict(flow.book.top(depth)[side])
+    assert returned > 20
+
+
+def test_a_cross_stands_until_the_next_step():
+    flow = listing("binance").flow
+    for _ in windows(flow, 3):
+        pass
+    due = flow.due_ns
+    flow.cross(due, 5_000_000_000)
+    assert -flow.book.keys[BID][0] > flow.book.keys[ASK][0]
+    assert flow.due_ns >= due + 5_000_000_000
+    flow.step()
+    assert -flow.book.keys[BID][0] < flow.book.keys[ASK][0]
+
+
+def test_a_clock_that_jumps_back_does_not_take_the_sequence_with_it():
+    flow = listing("bitstamp").flow
+    sequences = []
+    for place in range(200):
+        flow.skew_ns = (0, 3_000_000_000, -3_000_000_000)[place // 70]
+        flow.step()
+        sequences.append(flow.book.sequence)
+        if flow.window_over:
+            flow.published()
+    assert sequences == sorted(sequences)
+    assert max(after - before for before, after in pairwise(sequences)) > 2_000_000
 
 
 def test_trades_take_what_the_book_loses():
