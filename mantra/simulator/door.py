@@ -19,7 +19,9 @@ from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.child import follow_parent
 from mantra.runtime.options import Parser
 from mantra.simulator.binance import Binance
+from mantra.simulator.bitfinex import Bitfinex
 from mantra.simulator.bitstamp import Bitstamp
+from mantra.simulator.coinbase import Coinbase
 from mantra.simulator.faults import Faults, seconds
 from mantra.simulator.kraken import Kraken
 from mantra.simulator.market import World
@@ -27,7 +29,7 @@ from mantra.simulator.recording import RecordingSource
 from mantra.simulator.server import Venue
 from mantra.simulator.source import MarketSource, Source, instrument
 
-VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitstamp, Kraken)}
+VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitfinex, Bitstamp, Coinbase, Kraken)}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 
 
@@ -50,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "ban=5s,cross=500ms,skew=2s,bytewise")
     add("--unlimited", action="store_true", help="do not enforce the venues' rate limits")
     add("--ban-scale", type=float, default=1.0, metavar="FACTOR", help="of how long those limits ban (default: 1)")
+    add("--hasten", type=float, default=1.0, metavar="FACTOR",
+        help="heartbeats come and idle ends so much faster (default: 1)")
     add("--host", default="127.0.0.1", help="(default: %(default)s)")
     add("--port", type=int, default=0, help="of the first venue, the others follow; 0: any (default)")
     add("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
@@ -73,7 +77,7 @@ def venues(options: argparse.Namespace) -> list[Venue]:
     def made(name: str, source: Source) -> Venue:
         faults = Faults(options.faults, f"{options.seed}/{name}")
         return VENUES[name](source, faults=faults, limits=not options.unlimited,
-                            ban_scale=options.ban_scale)
+                            ban_scale=options.ban_scale, hasten=options.hasten)
 
     if options.recording or options.venue:
         if not (options.recording and options.venue) or options.speed < 0:
@@ -88,9 +92,11 @@ def venues(options: argparse.Namespace) -> list[Venue]:
         instruments = dict.fromkeys(instrument(name) for name in options.instruments.split(",") if name.strip())
     except ValueError as error:
         raise ConfigurationError(f"--instruments: {error}") from None
-    worlds, now = [World(one, options.seed) for one in instruments], time.time_ns()
-    return [made(name, MarketSource(VENUES[name].listing(world, options.seed, now, options.rate) for world in worlds))
-            for name in names]
+    now = time.time_ns()
+    # Venues share the worlds of what they all list: their prices move together.
+    worlds = {one: World(one, options.seed) for name in names for one in (*instruments, *VENUES[name].own)}
+    return [made(name, MarketSource(VENUES[name].listing(worlds[one], options.seed, now, options.rate)
+                                    for one in dict.fromkeys((*instruments, *VENUES[name].own)))) for name in names]
 
 
 async def simulate(options: argparse.Namespace) -> int:

@@ -99,11 +99,12 @@ class Book:
 
     def __init__(self, counted: bool, sequence: int) -> None:
         self.counted = counted
+        self.singly = False                     # the venue tells each change by itself, so each is a moment of its own
         self.sequence = sequence
         self.time_ns = 0
         self.keys: tuple[list[int], list[int]] = ([], [])
         self.sizes: tuple[dict[int, int], dict[int, int]] = ({}, {})
-        self.touched: tuple[set[int], set[int]] = (set(), set())
+        self.touched: tuple[dict[int, int], dict[int, int]] = ({}, {})     # with the size of before
         self.stamp = sequence                   # what the sequence becomes with a change, where it counts microseconds
         self.history: deque[tuple[int, int, int, int, int]] = deque()
 
@@ -127,17 +128,19 @@ class Book:
             if before == 0:
                 insort(keys, key)
             sizes[key] = size
+        self.time_ns += self.singly
         self.history.append((self.sequence, self.time_ns, side, key, before))
         self.sequence = self.sequence + 1 if self.counted else self.stamp
-        self.touched[side].add(key)
+        self.touched[side].setdefault(key, before)
 
     def top(self, levels: int) -> Sides:
         """The best levels of both sides."""
         return self._rows(self.sizes, [keys[:levels] for keys in self.keys])
 
-    def take(self) -> Sides:
-        """What changed since the last call, with the sizes of now; 0 is removed."""
-        changed = [sorted(touched) for touched in self.touched]
+    def take(self, net: bool = False) -> Sides:
+        """What changed since the last call, with the sizes of now; 0 is removed. `net`: not what is again as it was."""
+        changed = [sorted(key for key, before in touched.items() if not net or sizes.get(key, 0) != before)
+                   for touched, sizes in zip(self.touched, self.sizes, strict=True)]
         for touched in self.touched:
             touched.clear()
         return self._rows(self.sizes, changed)

@@ -39,7 +39,7 @@ import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -56,7 +56,7 @@ from websockets.protocol import State
 
 from mantra.errors import ConfigurationError
 from mantra.simulator.faults import CHANCES, Faults, parse, seconds
-from mantra.simulator.market import Trade, World
+from mantra.simulator.market import Instrument, Trade, World
 from mantra.simulator.source import Image, Listed, Listing, Source, rows_json
 
 http11.MAX_LINE_LENGTH = 1 << 16    # up to 1,024 streams stand in a request's first line; the library stops at 8 kB
@@ -214,15 +214,17 @@ class Venue(ABC):
     ping_interval: ClassVar[float] = 0.0        # 0: the venue sends no ping frames
     pong_timeout: ClassVar[float] = 60.0
     connection_life: ClassVar[float] = 24 * 3600.0
+    own: ClassVar[Sequence[Instrument]] = ()    # what it lists besides what was asked for, as it has its peculiarities
     inbound_per_second: ClassVar[int] = 0       # messages of a connection; 0: no limit
     # (so many, in so many seconds, else refused for so many): connects, and breaches of the limit above; 0: no rule
     connects: ClassVar[tuple[int, float, float]] = (0, 1.0, 0.0)
     overruns: ClassVar[tuple[int, float, float]] = (0, 1.0, 0.0)
 
     def __init__(self, source: Source, *, faults: Faults, clock: Callable[[], int] = time.time_ns,
-                 limits: bool = True, ban_scale: float = 1.0) -> None:
+                 limits: bool = True, ban_scale: float = 1.0, hasten: float = 1.0) -> None:
         self.source, self.faults, self.clock, self.limits = source, faults, clock, limits
         self.ban_scale = ban_scale              # of the bans that the venue's rules ask for
+        self.hasten = hasten                    # how much faster than in life heartbeats come and the idle are closed
         self.connections: set[Connection] = set()
         self.subscribers: dict[str, set[Connection]] = {}
         self.counts: Counter[str] = Counter()

@@ -380,7 +380,7 @@ def test_it_dies_with_its_parent():
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--venues", "mtgox"], "choose from binance, bitstamp"), (["--instruments", "ethbtc"], "write BASE-QUOTE"),
+    (["--venues", "mtgox"], "choose from binance, bitfinex"), (["--instruments", "ethbtc"], "write BASE-QUOTE"),
     (["--faults", "drop=7"], "write a chance"), (["--venue", "binance"], "--recording PATH"),
     (["--rate", "0"], "positive"), (["--duration", "soon"], "is not a time"),
     (["--endpoints", "/nowhere/at/all.toml"], "/nowhere/at/all.toml"),

@@ -1,7 +1,7 @@
 """The market model: it repeats itself exactly, is always a market, and looks like the recordings."""
 from bisect import bisect_left
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import median, quantiles
 
 import pytest
@@ -156,7 +156,7 @@ def test_trades_take_what_the_book_loses():
 def test_venues_of_one_world_move_together():
     world = World(instrument("btc-usdt"), "3")
     flows = [listing(venue, seed="3", world=world).flow for venue in VENUES]
-    mids = {place: [] for place in range(len(flows))}
+    mids = [[] for _ in flows]
     for moment in range(1, 200):
         for place, flow in enumerate(flows):
             while flow.due_ns < START_NS + moment * 1_000_000_000:
@@ -165,9 +165,10 @@ def test_venues_of_one_world_move_together():
                     flow.published()
             bid, ask = flow.book.keys[BID][0], flow.book.keys[ASK][0]
             mids[place].append((ask - bid) / 2 * flow.price_step)
-    apart = [max(now) - min(now) for now in zip(*mids.values(), strict=True)]
-    assert median(apart) < 10 < max(mids[0]) - min(mids[0])
-    assert mids[0] != mids[1] != mids[2]
+    for one, two in combinations(mids, 2):
+        apart = [abs(first - second) for first, second in zip(one, two, strict=True)]
+        assert median(apart) < 10 < max(one) - min(one)
+        assert one != two
 
 
 # (levels a message p50, p90), share of removals, share of levels inside the best 1, 10, 100: shared/data/README.md
