@@ -11,6 +11,8 @@ DOORS = {
     "live": ("mantra.live", "run feeds, world view, terminal and gRPC service (the main job)"),
     "client": ("mantra.service.door", "print what a running mantra serves over gRPC"),
     "simulate": ("mantra.simulator.door", "serve the simulated venues on loopback"),
+    "venues": ("mantra.offers", "what each venue offers, what proves its books, what it allows"),
+    "instruments": ("mantra.instruments", "search what the venues list: tick, lot, minimums, status"),
     "ui": ("mantra.ui.terminal", "watch a running mantra in the terminal"),
     "timekeeper": ("mantra.telemetry.timekeeper", "where a run's microseconds go: actors, queues, feeds, lineage"),
     "doctor": ("mantra.telemetry.doctor", "what of this machine is good and bad for mantra, and what to do"),
@@ -19,7 +21,7 @@ DOORS = {
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
 }
 USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(
-    f"  {verb:<10} {what}\n" for verb, (_, what) in DOORS.items())
+    f"  {verb:<12} {what}\n" for verb, (_, what) in DOORS.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from mantra.core import ticks
 from mantra.core.histogram import Histogram
 from mantra.core.messages import Trust
 from mantra.errors import MantraError
+from mantra.listener.planner import progress
 from mantra.runtime.options import Parser, positive_seconds
 from mantra.runtime.settings import read
 from mantra.runtime.spine import RunInstrument, Spine
@@ -28,6 +30,7 @@ from mantra.topologies.system import SHIPPED, Simulated, System, load_topology
 from mantra.venues.instrument import InstrumentTable
 
 SIMULATED = ("eth-btc", "btc-usdt", "eth-usdt")
+MOST_TOLD = 8       # instruments in a line
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 
 
@@ -37,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="Without arguments the venues are simulated on loopback. Real ones: "
                "mantra live --instrument-name ethbtc --venues binance,bitstamp")
     made.add_argument("--instrument-name", "--instruments", dest="instruments", metavar="NAME[,NAME...]",
-                      help="what to watch: ethbtc, ETH-BTC, eth/btc; the first is what BookSummary serves")
+                      help="what to watch: ethbtc, ETH-BTC, eth/btc; \"all\" or a glob ('*-usdt'): "
+                      "what fits, wherever it is traded; the first is what BookSummary serves")
     made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: all)")
     made.add_argument("--mode", choices=("book", "top"), help="book: whole books from diffs and snapshots (default); "
                       "top: the venues' partial-depth streams, first levels only")
@@ -128,9 +132,11 @@ def live(options: argparse.Namespace) -> int:
         with system:
             stopping = threading.Event()
             on_stop(lambda *_: stopping.set())
-            failure = watch(system, stopping, options.duration, quiet="terminal" in services, banner=banner)
+            start = Start(system, quiet="terminal" in services)
+            failure = watch(system, start, stopping, options.duration, banner=banner)
             result = summary(system.spine, time.monotonic() - started) if options.json else {}
-            result |= {"run": system.spine.run, "simulated": bool(banner), "services": system.addresses}
+            result |= {"start": start.summary(), "run": system.spine.run, "simulated": bool(banner),
+                       "services": system.addresses}
     if failure:
         print(f"mantra live: {failure}", file=sys.stderr)
     if options.json:
@@ -138,8 +144,50 @@ def live(options: argparse.Namespace) -> int:
     return 1 if failure else 0
 
 
-def watch(system: System, stopping: threading.Event, duration: float | None, *, quiet: bool, banner: str) -> str | None:
+class Start:
+    """How far the start is: one line that a terminal rewrites, elsewhere a line when it has changed."""
+
+    def __init__(self, system: System, *, quiet: bool) -> None:
+        self.system, self.quiet = system, quiet
+        self.live_s: float | None = None            # until every book was live for the first time
+        self._began = self._looked = time.monotonic()
+        self._status = Console(stderr=True).status("") if sys.stderr.isatty() and not quiet else None
+        self._told = ""
+        for name, estimate in system.estimates.items():
+            if estimate.seconds > 5.0 and not quiet:
+                print(f"{name}: {estimate.connections} connections, about {estimate.seconds:.0f} s at its pace",
+                      file=sys.stderr)
+
+    def tell(self, *, every_s: float = 0.5) -> None:
+        """Look, if the last look is long ago."""
+        if self.live_s is not None or time.monotonic() - self._looked < every_s:
+            return
+        self._looked = time.monotonic()
+        now = progress(self.system.spine)
+        if done := bool(now) and all(live == of for live, of in now.values()):
+            self.live_s = self._looked - self._began
+        text = ", ".join(f"{name} {live:,} of {of:,}" for name, (live, of) in now.items()) + " live"
+        text += f" after {self.live_s:.1f} s" if self.live_s else ""
+        if self._status is not None:
+            self._status.update(text)
+            (self._status.stop if done else self._status.start)()
+        if not self.quiet and text != self._told and (done or self._status is None):
+            print(text, file=sys.stderr)
+        self._told = text
+
+    def stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def summary(self) -> dict[str, Any]:
+        return {"live_s": self.live_s and round(self.live_s, 1), "live": progress(self.system.spine),
+                "estimates": {name: asdict(estimate) for name, estimate in self.system.estimates.items()}}
+
+
+def watch(system: System, start: Start, stopping: threading.Event, duration: float | None, *,
+          banner: str) -> str | None:
     """Wait for the end, telling now and then how it goes. Returns what failed."""
+    quiet = start.quiet
     deadline = None if duration is None else time.monotonic() + duration
     told = time.monotonic()
     if not quiet:
@@ -147,22 +195,26 @@ def watch(system: System, stopping: threading.Event, duration: float | None, *, 
             print(banner, file=sys.stderr)
         where = ", ".join(f"{name} on {address}" for name, address in system.addresses.items())
         print(f"run {system.spine.run}{f', {where}' if where else ''}; Ctrl-C ends it", file=sys.stderr)
-    while not stopping.wait(0.1 if deadline is None else max(0.0, min(0.1, deadline - time.monotonic()))):
-        if failure := system.failure():
-            return failure
-        if system.left or (deadline is not None and time.monotonic() >= deadline):
-            return None
-        if not quiet and time.monotonic() - told >= 5.0:
-            told = time.monotonic()
-            print(line(system.spine), file=sys.stderr)
-    return None
+    try:
+        while not stopping.wait(0.1 if deadline is None else max(0.0, min(0.1, deadline - time.monotonic()))):
+            if failure := system.failure():
+                return failure
+            if system.left or (deadline is not None and time.monotonic() >= deadline):
+                return None
+            start.tell()
+            if not quiet and time.monotonic() - told >= 5.0:
+                told = time.monotonic()
+                print(line(system.spine), file=sys.stderr)
+        return None
+    finally:
+        start.stop()
 
 
 def line(spine: Spine) -> str:
     """How it goes, in one line."""
     rows = spine.ledger.rows()
     worlds = []
-    for instrument in spine.instruments():
+    for instrument in spine.instruments()[:MOST_TOLD]:
         if (world := spine.worlds.read(instrument.slot)) is not None and world.bids and world.asks:
             bid, ask = (ticks.text(side[0][0], instrument.price_decimals, True) for side in (world.bids, world.asks))
             worlds.append(f"{instrument.name} {bid}/{ask}")

@@ -109,5 +109,5 @@ def age(seconds: float) -> str:
     """In words."""
     for unit, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
+            return f"{seconds / unit:.3g} {name}"
     return f"{seconds:.0f} seconds"

@@ -97,12 +97,13 @@ class Binance(venue.Venue):
 
     def _listing(self, row: dict[str, Any]) -> Listing:
         rules = {rule["filterType"]: rule for rule in row["filters"]}
-        lot = rules.get("LOT_SIZE", {})
+        lot, value = rules.get("LOT_SIZE", {}), rules.get("NOTIONAL") or rules.get("MIN_NOTIONAL", {})
         return Listing(
             venue=self.name, symbol=row["symbol"], base=row["baseAsset"].upper(), quote=row["quoteAsset"].upper(),
             tick=decimal_text(rules.get("PRICE_FILTER", {}).get("tickSize")), lot=decimal_text(lot.get("stepSize")),
             max_size=decimal_text(lot.get("maxQty")), status=row["status"],
-            tradable=row["status"] == "TRADING" and bool(row.get("isSpotTradingAllowed", True)))
+            tradable=row["status"] == "TRADING" and bool(row.get("isSpotTradingAllowed", True)),
+            min_size=decimal_text(lot.get("minQty")), min_value=decimal_text(value.get("minNotional")))
 
     def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
         frame = venue.loads(text)

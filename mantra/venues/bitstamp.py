@@ -86,7 +86,9 @@ class Bitstamp(venue.Venue):
             base=row.get("base_currency", base).upper(), quote=row.get("counter_currency", counter).upper(),
             tick=_step(row["counter_decimals"]), lot=_step(row["base_decimals"]),
             max_size=decimal_text(row.get("maximum_order_amount")), status=row["trading"],
-            tradable=row["trading"] == "Enabled")
+            tradable=row["trading"] == "Enabled", min_size=decimal_text(row.get("minimum_order_amount")),
+            # The older list has "20.0 USD".
+            min_value=decimal_text(row.get("minimum_order_value") or str(row.get("minimum_order", "")).split(" ")[0]))
 
     def numbers(self, text: bytes) -> Iterator[tuple[str, str, str]]:
         frame = venue.loads(text)
