@@ -167,13 +167,19 @@ class Start:
         if done := bool(now) and all(live == of for live, of in now.values()):
             self.live_s = self._looked - self._began
         text = ", ".join(f"{name} {live:,} of {of:,}" for name, (live, of) in now.items()) + " live"
-        text += f" after {self.live_s:.1f} s" if self.live_s else ""
+        text += f" after {self.live_s:.1f} s" if self.live_s else self._waits()
         if self._status is not None:
             self._status.update(text)
             (self._status.stop if done else self._status.start)()
-        if not self.quiet and text != self._told and (done or self._status is None):
+        if not self.quiet and text.partition(";")[0] != self._told and (done or self._status is None):
             print(text, file=sys.stderr)
-        self._told = text
+        self._told = text.partition(";")[0]
+
+    def _waits(self) -> str:
+        """What the pace, which other processes share, holds up."""
+        waits = {f"{name} {kind}": wait for name, pace in self.system.paces.items() for kind in ("connect", "rest")
+                 if (wait := pace.peek(kind)) > 2.0}
+        return "".join(f"; {what}: next in {wait:.0f} s" for what, wait in waits.items())
 
     def stop(self) -> None:
         if self._status is not None:

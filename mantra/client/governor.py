@@ -62,6 +62,8 @@ class _Damaged(Exception):
 class _Memory:
     """The bytes of a page that this process keeps for itself."""
 
+    path = "a page"
+
     def __init__(self) -> None:
         self._pages = mmap.mmap(-1, RING + CAPACITY * GRANT.size)      # zeros, and none of them resident yet
 
@@ -81,37 +83,42 @@ class _File:
     """The bytes of a page that processes share. OSError as the system has it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = self._open()
+        self.path = path
+        self._file: int | None = None
 
     def _open(self) -> int:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def read(self, at: int, size: int) -> bytes:
+        assert self._file is not None       # held
         return os.pread(self._file, size, at)
 
     def write(self, at: int, data: bytes) -> None:
+        assert self._file is not None
         os.pwrite(self._file, data, at)
 
     def hold(self) -> bool:
         """Take the lock; False when another process has it. Never blocks: that one may be stopped."""
         while True:
+            if self._file is None:
+                self._file = self._open()
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             if os.fstat(self._file).st_nlink:
                 return True
-            os.close(self._file)        # removed meanwhile: others share another one
-            self._file = self._open()
+            self.__del__()      # it was removed meanwhile: others share another one
 
     def release(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
+        if self._file is not None:
             os.close(self._file)
+        self._file = None
 
 
 class _Page:
@@ -123,15 +130,7 @@ class _Page:
         self._lock = threading.Lock()
         self._grants, self._blocked, self._last = 0, 0, (0, 0)      # what the page says, while the lock is held
         self._waiting: list[tuple[int, ...]] = []
-        self._bytes: _Memory | _File
-        try:
-            self._bytes = _Memory() if path is None else _File(path)
-        except OSError as error:
-            self._alone(path, error)
-
-    def _alone(self, path: Path | None, error: OSError) -> None:
-        log.warning("%s: %s; other processes that ask this venue are not counted", path, error.strerror)
-        self._bytes = _Memory()
+        self._bytes = _Memory() if path is None else _File(path)
 
     @contextlib.contextmanager
     def _held(self, patience_s: float = 0.0) -> Iterator[bool]:
@@ -150,7 +149,8 @@ class _Page:
         try:
             return self._bytes.hold()
         except OSError as error:
-            self._alone(getattr(self._bytes, "_path", None), error)
+            log.warning("%s: %s; what other processes ask this venue is not counted", self._bytes.path, error.strerror)
+            self._bytes = _Memory()
             return True
 
     def reserve(self, now: int, weight: int, turn: int, spare: float) -> float:
@@ -170,6 +170,14 @@ class _Page:
                 return wait / 1e9
             self._write()
             return max(0.0, wait / 1e9)
+
+    def peek(self, now: int, weight: int) -> float:
+        """Seconds that who asks now would wait."""
+        with self._held() as held:
+            if held:
+                self._read(now)
+            return max(0, self._wait(now, sum(waiter[2] for waiter in self._waiting), weight, 0.0)
+                       ) / 1e9 if held else 0.0
 
     def block(self, now: int, seconds: float) -> None:
         with self._held(1.0) as held:
@@ -204,7 +212,7 @@ class _Page:
 
     def _begin_anew(self, raw: bytes) -> None:
         if raw.strip(b"\0"):
-            log.warning("%s is damaged and begun anew", getattr(self._bytes, "_path", "a page"))
+            log.warning("%s is damaged and begun anew", self._bytes.path)
         self._grants, self._blocked, self._last, self._waiting = 0, 0, (0, 0), []
 
     @staticmethod
@@ -320,6 +328,10 @@ class Governor:
         if turn:
             self._pages[kind].leave(self._now(), turn)
         return False
+
+    def peek(self, kind: str, weight: int = 1) -> float:
+        """Seconds that a new request would wait; nothing is asked for."""
+        return self._pages[kind].peek(self._now(), weight)
 
     def block(self, kind: str, seconds: float) -> None:
         """The venue said to wait (HTTP 429, 418, a ban): grant nothing of `kind` for `seconds`, to any process."""

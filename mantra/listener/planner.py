@@ -2,14 +2,14 @@
 it is.
 
 What a venue allows decides all of it: channels on a connection, bytes in a frame, weights of requests. Where weights
-forbid deep snapshots of all books within a minute the first ones are small; a book that needs another one later, as the
-market drifted to the edge of what it knows, gets a deeper one.
+forbid deep snapshots of all books at once the first ones are small.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mantra.client.governor import Governor
 from mantra.core.messages import Trust
 from mantra.errors import ConfigurationError
 from mantra.listener.feed import Wanted
@@ -18,13 +18,13 @@ from mantra.venues import NAMES
 from mantra.venues.venue import Limits, Mode, Venue
 
 LADDER = (5000, 1000, 500, 100)     # levels a side of a snapshot, deepest first
-START_WITHIN_S = 60.0               # ... and the first for which all snapshots come within this time, if any does
+SOON_S = 2.0                        # differences below it are none
 SHARE = 0.8                         # of the venue's pace, which second looks and resynchronising need as well
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a start needs at least, when nothing of the pace is spent yet."""
+    """What a start needs at least, as the pace stands when it begins."""
 
     connections: int
     frames: int             # sent, on all connections together
@@ -58,13 +58,14 @@ def _fitting(part: Sequence[Wanted], venue: Venue, mode: Mode, trades: bool) -> 
         yield part
 
 
-def first_levels(venue: Venue, symbols: Sequence[str], mode: Mode) -> int:
-    """Levels a side of the snapshots to begin with: as deep as the pace lets all of them come soon."""
-    for levels in LADDER:
+def first_levels(venue: Venue, symbols: Sequence[str], mode: Mode, governor: Governor) -> int:
+    """Levels a side of the snapshots to begin with: the deepest of which all come soon, as the pace stands now."""
+    def seconds(levels: int) -> float:
         weight = sum(snapshot_weights(venue, symbols, mode, levels))
-        if pace(venue.limits, "rest", weight / SHARE) < START_WITHIN_S:
-            return levels
-    return LADDER[-1]
+        soon = max(pace(venue.limits, "rest", weight / SHARE), governor.peek("rest", weight) if weight else 0.0)
+        return soon if soon > SOON_S else 0.0
+
+    return min(LADDER, key=seconds)
 
 
 def snapshot_weights(venue: Venue, symbols: Sequence[str], mode: Mode, levels: int) -> list[int]:
@@ -80,12 +81,14 @@ def pace(limits: Limits, kind: str, weight: float) -> float:
                default=0.0)
 
 
-def estimate(parts: Sequence[Sequence[Wanted]], venue: Venue, mode: Mode, trades: bool, levels: int) -> Estimate:
+def estimate(parts: Sequence[Sequence[Wanted]], venue: Venue, mode: Mode, trades: bool, levels: int,
+             governor: Governor) -> Estimate:
     """Of a start of these connections."""
     frames = [len(venue.subscribe_texts([row.symbol for row in part], mode, trades)) for part in parts]
     by_connection = any(rate.per == "connection" for rate in venue.limits.rates.get("send", ()))
     weight = sum(snapshot_weights(venue, [row.symbol for part in parts for row in part], mode, levels))
-    seconds = max(pace(venue.limits, "connect", len(parts)), pace(venue.limits, "rest", weight),
+    seconds = max(pace(venue.limits, "connect", len(parts)), governor.peek("connect"),
+                  pace(venue.limits, "rest", weight), governor.peek("rest", weight) if weight else 0.0,
                   pace(venue.limits, "send", max(frames, default=0) if by_connection else sum(frames)))
     return Estimate(len(parts), sum(frames), weight, seconds)
 

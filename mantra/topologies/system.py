@@ -102,7 +102,7 @@ class System:
         self._random = random.Random(settings.seed)
         self._venues: dict[str, Venue] = {venue.name: venue for venue in venues}
         self._desks: dict[str, SnapshotDesk] = {}
-        self._governors: dict[str, Governor] = {}
+        self.paces: dict[str, Governor] = {}        # by venue
         self._making = threading.Lock()
         self.estimates: dict[str, Estimate] = {}    # of the start, by listener
         self._running = False
@@ -267,9 +267,9 @@ class System:
 
     def _governor(self, venue: Venue) -> Governor:
         with self._making:
-            if venue.name not in self._governors:
-                self._governors[venue.name] = Governor.of_machine(self._clock, venue, self.settings.home or home())
-            return self._governors[venue.name]
+            if venue.name not in self.paces:
+                self.paces[venue.name] = Governor.of_machine(self._clock, venue, self.settings.home or home())
+            return self.paces[venue.name]
 
     def _backoff(self) -> Backoff:
         return Backoff(random.Random(self._random.random()))
@@ -306,9 +306,9 @@ class System:
         governor = self._governor(venue)
         desk = self._desks.setdefault(venue.name, SnapshotDesk(venue, governor, self._clock))
         symbols = [row.symbol for row in wanted]
-        levels = first_levels(venue, symbols, mode)
+        levels = first_levels(venue, symbols, mode, governor)
         parts = plan_connections(wanted, venue, mode, own.trades, own.per_connection)
-        self.estimates[node.name] = estimate(parts, venue, mode, own.trades, levels)
+        self.estimates[node.name] = estimate(parts, venue, mode, own.trades, levels, governor)
         plans = []
         for number, part in enumerate(parts):
             pace = governor.connection()

@@ -12,9 +12,11 @@ from mantra.venues.instrument import (
     Instrument,
     InstrumentTable,
     ObservedScale,
+    choose,
     home,
     listed_scale,
     load_listings,
+    matching,
     resolve,
     resolve_all,
     save_listings,
@@ -146,6 +148,40 @@ def test_a_listing_finer_than_the_table_opens_a_generation_at_once():
     assert table.for_listings([coarse]).generation == 0
     assert table.for_listings([coarse, fine]) == Instrument(2, "X-Y", 1, 10, 8)
     assert table.for_listings([coarse]).generation == 1
+
+
+def test_a_pattern_means_what_is_traded_wherever_it_is():
+    listings = {"binance": BINANCE, "bitstamp": BITSTAMP}
+
+    def chosen(*wanted):
+        return {next(iter(rows.values())).name: sorted(rows) for rows in choose(wanted, listings)}
+
+    assert chosen("btc-*") == {"BTC-USDT": ["binance"], "BTC-USDC": ["binance"], "BTC-BUSD": ["binance"],
+                               "BTC-USD": ["bitstamp"], "BTC-EUR": ["bitstamp"]}
+    assert chosen("*/BTC") == {"ETH-BTC": ["binance", "bitstamp"]}         # OLD-BTC is not traded
+    assert len(chosen("all")) == 6
+    assert chosen("eth-btc", "all")["ETH-BTC"] == ["binance", "bitstamp"]
+    with pytest.raises(UnknownSymbol, match=r"nothing that fits doge\* is traded at binance, bitstamp"):
+        chosen("doge*")
+    with pytest.raises(UnknownSymbol, match="bitstamp does not list BTC-USDT"):
+        chosen("all", "BTC-USDT")
+
+
+@pytest.mark.parametrize(("pattern", "names"), [
+    ("eth", ["ETH-BTC"]), ("ETHBTC", ["ETH-BTC"]), ("old", ["OLD-BTC"]), ("*-usd?", ["BTC-USDT", "BTC-USDC"]),
+    ("btc/bu", ["BTC-BUSD"]), ("nothing", []), ("", [row.name for row in BINANCE])])
+def test_a_search_finds_parts_and_globs(pattern, names):
+    assert [row.name for row in matching(pattern, BINANCE)] == names
+
+
+def test_thousands_of_rows_are_appended_under_one_lock(tmp_path, monkeypatch):
+    table, waits = InstrumentTable.open(tmp_path / "instruments.txt"), []
+    monkeypatch.setattr("os.fsync", waits.append)
+    with table.together():
+        rows = [table.for_listings([listing("a", f"A{number}", "B")]) for number in range(3000)]
+        assert table.for_listings([listing("a", "A7", "B")]) == rows[7]
+    assert len(waits) == 1
+    assert list(InstrumentTable.open(tmp_path / "instruments.txt")) == rows
 
 
 def append(path, name):
