@@ -77,6 +77,7 @@ typedef struct mantra_feed_book {
     int64_t told[2];           /* by side: the worst price that a cut snapshot told of; 0: it told of all */
     uint64_t last_trade_id;    /* 0: none yet */
     bool traded;               /* on this connection */
+    int64_t overlap_ns;        /* trades until then, venue's time, may have come over the connection before; 0: none */
     uint64_t crossed_at;       /* cycles; 0: not crossed */
     uint64_t heard;            /* cycles; kept where channels have heartbeats */
     mantra_witness witness;
@@ -137,6 +138,7 @@ typedef struct mantra_feed {
     uint64_t next_number;              /* of the connection's messages */
     bool counting;                     /* next_number is known */
     uint32_t behind;                   /* messages in a row that were numbered lower */
+    uint64_t overlap_from, overlap_to; /* trades that the connection before published while this one was there already */
     bool stale, replaying;
     const uint8_t *text;
     size_t text_size;

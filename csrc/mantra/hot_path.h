@@ -252,6 +252,35 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     return true;
 }
 
+/* The newest trade of `instrument` that the connection before published during the overlap (promote.h), venue's time. */
+MANTRA_COLD int64_t
+mantra_feed_traded_until(const mantra_feed *feed, uint32_t instrument)
+{
+    int64_t until = 0;
+    for (uint64_t at = feed->overlap_from; at < feed->overlap_to; at++) {
+        mantra_trade trade;
+        mantra_words_load(mantra_queue_slot(&feed->trades->queue, at)->words, &trade, sizeof trade / 8);
+        if (trade.instrument == instrument && trade.venue_time_ns > until)
+            until = trade.venue_time_ns;
+    }
+    return until;
+}
+
+/* Did the connection before publish it? */
+MANTRA_COLD bool
+mantra_feed_repeats(const mantra_feed *feed, const mantra_feed_book *book, const mantra_print *print)
+{
+    const uint64_t end = feed->trades->position, room = feed->trades->queue.mask + 1;
+    for (uint64_t at = end - mantra_min_u64(end - feed->overlap_from, room); at < feed->overlap_to; at++) {
+        mantra_trade trade;
+        mantra_words_load(mantra_queue_slot(&feed->trades->queue, at)->words, &trade, sizeof trade / 8);
+        if (trade.instrument == book->instrument && trade.trade_id == print->trade_id && trade.price == print->price &&
+            trade.size == print->size && trade.venue_time_ns == print->venue_time_ns)
+            return true;
+    }
+    return false;
+}
+
 static inline void
 mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 {
@@ -274,6 +303,8 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     }
     for (uint32_t i = 0; i < decoder->trade_count; i++) {
         const mantra_print *print = &decoder->trades[i];
+        if (MANTRA_UNLIKELY(print->venue_time_ns <= book->overlap_ns) && mantra_feed_repeats(feed, book, print))
+            continue;
         if (!book->traded && print->trade_id <= book->last_trade_id && !decoder->history)
             book->last_trade_id = 0; /* a new connection repeats nothing: the venue began to count anew */
         book->traded = true;
@@ -655,6 +686,7 @@ mantra_feed_begin(mantra_feed *feed)
         book->streamed = 0;
         book->needed = feed->scheme == MANTRA_BY_TIME ? MANTRA_NEEDS_MESSAGE : 0;
         book->traded = false;
+        book->overlap_ns = 0;
         book->crossed_at = 0;
         book->heard = now;
         book->witness = (mantra_witness){0};

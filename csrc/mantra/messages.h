@@ -38,6 +38,7 @@ enum {
     MANTRA_REASON_DISCONNECTED = 8,
     MANTRA_REASON_CHECKSUM = 9,
     MANTRA_REASON_CONTRADICTED = 10, /* another word of the venue says otherwise: its best bid and offer, its REST book */
+    MANTRA_REASON_REFUSED = 11,      /* the venue does not serve it */
 };
 
 /* mantra_update.kind */

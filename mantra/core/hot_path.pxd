@@ -8,6 +8,7 @@ from mantra.core.doorbell cimport mantra_doorbell
 from mantra.core.frame cimport mantra_frames
 from mantra.core.histogram cimport mantra_histogram
 from mantra.core.ledger cimport mantra_ledger_row
+from mantra.core.messages cimport mantra_trade
 from mantra.core.poller cimport mantra_poller
 from mantra.core.queue cimport mantra_producer
 from mantra.core.tracking cimport mantra_tracker
@@ -16,7 +17,8 @@ from mantra.core.vector cimport mantra_vector
 
 
 cdef extern from "mantra/receive.h" nogil:
-    enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BY_STREAM, MANTRA_BOOK_LIVE, MANTRA_WANTS_SNAPSHOT
+    enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BY_STREAM, MANTRA_WANTS_SNAPSHOT
+    enum: MANTRA_BOOK_IDLE, MANTRA_BOOK_HOLDING, MANTRA_BOOK_LIVE
     enum: MANTRA_PROOF_IDS, MANTRA_PROOF_NUMBERS, MANTRA_PROOF_CHECKSUMS
     enum: MANTRA_WANTS_SCALE, MANTRA_EVENT_NONE, MANTRA_EVENT_TEXT, MANTRA_EVENT_WANTS, MANTRA_EVENT_WOKEN
     enum: MANTRA_EVENT_DEADLINE, MANTRA_EVENT_CLOSED, MANTRA_EVENT_FAILED, MANTRA_EVENT_PROTOCOL
@@ -77,6 +79,8 @@ cdef extern from "mantra/receive.h" nogil:
     void mantra_feed_rejudge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     void mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
 
+    void mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint8_t reason, uint64_t origin)
+
     ctypedef struct mantra_feeds:
         mantra_poller poller
         mantra_feed **feeds
@@ -86,6 +90,12 @@ cdef extern from "mantra/receive.h" nogil:
 
     void mantra_feeds_wake(mantra_feeds *all)
     int mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
+
+
+cdef extern from "mantra/promote.h" nogil:
+    bint mantra_feed_reached(const mantra_feed *feed, mantra_feed *heir)
+    void mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
+    void mantra_feed_retell(mantra_feed *feed, const mantra_trade *trade)
 
 
 cdef class Feed:

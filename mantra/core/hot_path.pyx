@@ -17,6 +17,7 @@ from mantra.core.frame cimport (
 )
 from mantra.core.histogram cimport Histogram
 from mantra.core.ledger cimport Row, mantra_ledger_row
+from mantra.core.messages cimport MANTRA_DOWN, MANTRA_REASON_REFUSED, mantra_trade
 from mantra.core.queue cimport Producer
 from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove
 from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
@@ -244,6 +245,50 @@ cdef class Feed:
     def end(self, int reason) -> None:
         """The connection is gone: every book is down, and says so."""
         mantra_feed_end(&self.feed, reason)
+
+    def refuse(self, uint32_t index) -> None:
+        """The venue does not serve book `index`: it is down."""
+        self._check(index)
+        self.feed.books[index].state = MANTRA_BOOK_IDLE
+        mantra_feed_trust(&self.feed, &self.feed.books[index], MANTRA_DOWN, MANTRA_REASON_REFUSED,
+                          mantra_clock_cycles(self.feed.clock))
+
+    def expect(self, uint32_t index) -> None:
+        """Book `index` is asked for (again): a snapshot in the stream is for it."""
+        self._check(index)
+        if self.feed.books[index].state == MANTRA_BOOK_IDLE:
+            self.feed.books[index].state = MANTRA_BOOK_HOLDING
+
+    def reached(self, Feed heir not None) -> bool:
+        """Do the books of `heir`, a feed of the same, tell at least what these tell? See promote.h."""
+        return mantra_feed_reached(&self.feed, &heir.feed)
+
+    def adopt(self, Feed heir not None, uint64_t trades_since) -> None:
+        """Go on over the connection of `heir`, which gets this one's. `trades_since`: where this feed's queue of trades
+        stood when the heir's connection began. What differs is published; `retell` the heir's trades next."""
+        if heir.feed.book_count != self.feed.book_count:
+            raise ConfigurationError(f"{heir.name} keeps other books than {self.name}")
+        mantra_feed_promote(&self.feed, &heir.feed, trades_since)
+        self.transport, heir.transport = heir.transport, self.transport
+        self.given, heir.given = heir.given, self.given
+        self.image_texts, heir.image_texts = heir.image_texts, self.image_texts
+        self.scales, heir.scales = heir.scales, self.scales
+        self.routes, heir.routes = heir.routes, self.routes
+        self.printed, heir.printed = heir.printed, self.printed
+        self.symbol_slots, heir.symbol_slots = heir.symbol_slots, self.symbol_slots
+        self.symbols, heir.symbols = heir.symbols, self.symbols
+
+    def retell(self, const uint8_t[::1] trades not None) -> None:
+        """Publish trades that an heir heard before it was adopted (their messages' bytes), unless this feed did."""
+        cdef size_t i
+        for i in range(trades.shape[0] // sizeof(mantra_trade)):
+            mantra_feed_retell(&self.feed, <const mantra_trade *><const void *>&trades[i * sizeof(mantra_trade)])
+
+    def wake(self) -> None:
+        """End a run, this one or the next. Any thread."""
+        cdef Transport transport = self.transport
+        if transport is not None:
+            transport.wake()
 
     def run(self, double seconds) -> int:
         """Receive, decode, apply and publish without the GIL for up to `seconds`; why it came back is an Event."""
