@@ -25,16 +25,34 @@ class Subscriber(ABC):
         """Where the client connects for these feeds."""
 
     @abstractmethod
-    def begin(self, send: Send) -> None:
-        """A new connection is up: ask for everything again, through `send` (False: the transport failed)."""
+    def another(self, venue: Venue, governor: Governor) -> Subscriber:
+        """One that asks `venue`, the same one, for the same on another connection."""
 
     @abstractmethod
-    def pump(self) -> float | None:
-        """Send what pacing allows by now; seconds until it wants to be called again, None when it need not be."""
+    def begin(self) -> None:
+        """A new connection is up: everything is to be asked for again."""
+
+    @abstractmethod
+    def renew(self, symbols: Sequence[str]) -> None:
+        """The book channels of `symbols`, and no others, are to end and begin anew: that brings snapshots."""
+
+    @abstractmethod
+    def pump(self, send: Send) -> float | None:
+        """Send what pacing allows by now (`send` says False: the transport failed), also what was not acknowledged in
+        time; seconds until it wants to be called again, None when it need not be."""
 
     @abstractmethod
     def control(self, text: bytes) -> Control:
         """What the venue said, after taking note of it."""
+
+    @abstractmethod
+    def proven(self, symbols: Sequence[str]) -> None:
+        """The books of `symbols` came: what is lost can only be their acknowledgements."""
+
+    @property
+    @abstractmethod
+    def sent(self) -> bool:
+        """Nothing waits for the venue's pace."""
 
     @property
     @abstractmethod
@@ -43,7 +61,7 @@ class Subscriber(ABC):
 
     @abstractmethod
     def missing(self) -> list[str]:
-        """What was asked for and not acknowledged in time; empty while there is still time."""
+        """What was asked for as often as makes sense and not acknowledged; empty while there is still hope."""
 
 
 PROTOCOLS: dict[str, Callable[..., Subscriber]] = {}     # by the scheme of the venue's address

@@ -36,7 +36,7 @@ from mantra.core.clock import Clock
 from mantra.core.messages import ActorState
 from mantra.errors import ConfigurationError, MantraError, UnknownSymbol
 from mantra.listener.feed import Plan, Wanted
-from mantra.listener.listener import Listener, PollerListener
+from mantra.listener.listener import Listener
 from mantra.listener.planner import Estimate, estimate, first_levels, plan_connections
 from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
@@ -317,12 +317,12 @@ class System:
                 client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
                 subscriber=subscriber(venue, [row.symbol for row in part], mode, own.trades, pace, self._clock),
                 governor=pace, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels))
-        first = sum(len(tile.actor.numbers) for tile in self.tiles if isinstance(tile.actor, Listener | PollerListener))
+        first = sum(len(tile.actor.numbers) for tile in self.tiles if isinstance(tile.actor, Listener))
         if own.reader == "poller":
-            yield PollerListener(node.name, plans, first)
+            yield Listener(node.name, plans, first)
         else:
             for number, plan in enumerate(plans, first):
-                yield Listener(plan, number)
+                yield Listener(plan.name, [plan], number)
 
     def _steer(self) -> None:
         """Keep the run's UTC with the OS's."""

@@ -56,8 +56,18 @@ def test_a_short_silence_is_stale_and_passes(fleet, venue):
     assert [one.count(venue, "connects") for one in fleet.feeds] == connects
 
 
-def test_a_planned_restart_is_followed_at_once(fleet, venue):
-    fleet.strike(venue, lambda one: one.order(venue, reconnect="500ms"), [DOWN], ["reconnects"])
+def test_a_restart_announced_in_time_is_noticed_by_nobody(fleet, venue):
+    marks, connects = ([ask(one) for one in fleet.feeds]
+                       for ask in (lambda one: one.mark(venue), lambda one: one.count(venue, "connects")))
+    fleet.feeds[0].order(venue, reconnect="6s")
+    for one, mark, before in zip(fleet.feeds, marks, connects, strict=True):
+        until(lambda: one.count(venue, "connects") == before + 1, "a successor is connected")  # noqa: B023
+        one.heals(venue)
+        assert one.seen(venue, mark) <= {(one.live(venue), Reason.NONE)}
+
+
+def test_a_restart_announced_too_late_is_followed_at_once(fleet, venue):
+    fleet.strike(venue, lambda one: one.order(venue, reconnect="10ms"), [DOWN], ["reconnects"])
 
 
 def test_a_venue_that_restarts_is_waited_for(fleet, venue):
@@ -170,13 +180,6 @@ def test_tls_connections_heal_as_well(reader):
             until(lambda name=name, mark=mark: DOWN in feeds.seen(name, mark), f"{name} is down")
             until(lambda name=name: feeds.healthy(name), f"{name} heals")
             assert feeds.count(name, "reconnects") == 1
-
-
-def test_a_connection_is_replaced_before_the_venue_would_end_it():
-    with simulated_feeds(names=("binance",), patience={"max_age": 1.0}) as feeds:
-        until(lambda: feeds.count("binance", "reconnects") >= 2, "it reconnects every second")
-        assert (Trust.DOWN, Reason.DISCONNECTED) in feeds.seen("binance")
-        feeds.heals("binance")
 
 
 def test_unknown_symbols_are_refused_up_front_with_a_suggestion():

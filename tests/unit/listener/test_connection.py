@@ -70,8 +70,10 @@ def connection(spine, client, venue="binance", mode="book"):
 
 
 def test_a_refused_connection_is_counted_and_waits_longer_each_time(spine):
-    feed = connection(spine, Unreachable(ConnectError("HTTP 451: not here")))
-    delays = [feed.connect() for _ in range(4)]
+    feed, delays = connection(spine, Unreachable(ConnectError("HTTP 451: not here"))), []
+    for _ in range(4):
+        feed.connect()
+        delays.append(feed.due - feed.clock.seconds())
     assert 0 < delays[0] < delays[1] < delays[2] < delays[3]
     assert feed.row["refused"] == 4
     assert feed.row["state"] == FeedState.WAITING
@@ -84,20 +86,21 @@ def test_a_blocked_place_is_told_what_to_use_instead(spine, caplog):
 
 def test_an_attempt_to_connect_ends_when_cancelled(spine):
     client = Unreachable()
-    feed, delays = connection(spine, client), []
-    thread = threading.Thread(target=lambda: delays.append(feed.connect()))
+    feed = connection(spine, client)
+    thread = threading.Thread(target=feed.connect)
     thread.start()
     assert client.connecting.wait(10)
     feed.cancel()
     thread.join(10)
-    assert delays == [0.0]
+    assert not thread.is_alive()
+    assert feed.transport is None
 
 
 def test_an_attempt_that_was_cancelled_before_it_began_never_begins(spine):
     client = Unreachable()
     feed = connection(spine, client)
     feed.cancel()
-    assert feed.connect() == 0.0
+    feed.connect()
     assert not client.connecting.is_set()
 
 
@@ -113,7 +116,7 @@ def test_tasks_posted_while_not_connected_run_in_order_on_the_feeds_own_thread(s
 
 def test_a_snapshot_that_arrives_after_the_connection_was_lost_is_dropped(spine):
     feed = connection(spine, Unreachable())
-    feed._want(feed.books[0])
+    feed.recovery.want(feed.books[0])
     feed.plan.desk.asked[0][1](SNAPSHOT, 0)
     feed.tasks()
     assert feed.feed.books[0].image().bid_count == 0
@@ -123,7 +126,7 @@ def test_a_snapshot_that_arrives_after_the_connection_was_lost_is_dropped(spine)
 def connected(spine):
     """A connection that is up, as far as its snapshots can tell."""
     feed = connection(spine, Unreachable())
-    feed._begin_session()
+    feed.recovery.begin()
     feed.feed.begin()
     feed.transport = SimpleNamespace(wake=lambda: None)
     yield feed
@@ -138,8 +141,8 @@ def answered(feed, answer, asked_at=0):
 
 def test_a_book_is_asked_for_once_until_it_arrived(connected):
     (book,), asked = connected.books, connected.plan.desk.asked
-    connected._want(book)
-    connected._want(book)
+    connected.recovery.want(book)
+    connected.recovery.want(book)
     assert [path for path, *_ in asked] == ["/api/v3/depth?symbol=ETHBTC&limit=5000"]
     answered(connected, SNAPSHOT)
     assert (book.asked, book.since, connected.feed.books[0].image().bid_count) == (False, None, 1)
@@ -151,11 +154,11 @@ def test_a_book_is_asked_for_once_until_it_arrived(connected):
 
 def test_an_answer_for_an_older_connection_is_not_wanted_any_more(connected):
     (book,), asked = connected.books, connected.plan.desk.asked
-    connected._want(book)
+    connected.recovery.want(book)
     old = asked[0]
-    connected._begin_session()
+    connected.recovery.begin()
     assert not old[3]()
-    connected._want(book)
+    connected.recovery.want(book)
     old[1](SNAPSHOT, 0)
     connected.tasks()
     assert book.asked
@@ -166,7 +169,7 @@ def test_an_answer_for_an_older_connection_is_not_wanted_any_more(connected):
 
 def test_asking_again_takes_longer_every_time_until_the_book_is_believed(connected):
     (book,), asked = connected.books, connected.plan.desk.asked
-    connected._want(book)
+    connected.recovery.want(book)
     for _ in range(3):
         answered(connected, VenueError("not now"))
     delays = [delay for _, _, delay, _ in asked]

@@ -28,7 +28,8 @@ class Bench:
         wanted = Wanted("ethusd", table.scale_for("ETH-USD", 8, 8))
         plan = SimpleNamespace(
             name="bitstamp-0", venue=venue, mode="book", depth=0, wanted=[wanted], desk=desk, scales=Scales(table),
-            backoff=lambda: Backoff(random.Random(1)), snapshot_levels=100, subscriber=SimpleNamespace(granted=True))
+            backoff=lambda: Backoff(random.Random(1)), snapshot_levels=100,
+            subscriber=SimpleNamespace(granted=True))
         self.table, self.spine, self.connection = table, Spine.private(), Connection(plan)
         self.connection.setup(self.spine, 0)
         self.first = self.spine.tops.read(0)
@@ -56,7 +57,7 @@ class Bench:
 
 def synchronised():
     bench = Bench()
-    bench.connection._want(bench.connection.books[0])
+    bench.connection.recovery.want(bench.connection.books[0])
     bench.diff(("1", "1"))
     bench.answer(("1", "1"))
     assert bench.state == (True, Trust.SUSPECT, Reason.SYNCHRONISING)

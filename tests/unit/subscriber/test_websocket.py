@@ -1,4 +1,4 @@
-"""Subscribing by frames: paced, acknowledged or missed, and asked for anew on a new connection."""
+"""Subscribing by frames: paced, acknowledged or asked again, and asked for anew on a new connection."""
 from __future__ import annotations
 
 import pytest
@@ -8,89 +8,161 @@ from mantra.client.governor import Governor
 from mantra.core.clock import Clock
 from mantra.errors import ConfigurationError
 from mantra.subscriber.subscriber import subscriber
-from mantra.subscriber.websocket import GRANT_WITHIN_S
+from mantra.subscriber.websocket import TRIES
 from mantra.venues.venue import Acknowledged, Endpoints, Rate, Refused
 
 
-def made(rates=(), symbols=("ethbtc", "btcusd"), venue="bitstamp"):
-    clock = Clock.virtual(10**18)
-    return subscriber(venues.get(venue), symbols, "book", True, Governor(clock, {"send": rates}), clock), clock
+class Wire:
+    """A subscriber, and what it has sent."""
 
+    def __init__(self, rates=(), symbols=("ethbtc", "btcusd"), venue="bitstamp", works=True):
+        self.clock, self.sent, self.works = Clock.virtual(10**18), [], works
+        self.venue = venues.get(venue)
+        governor = Governor(self.clock, {"send": rates})
+        self.subscriber = subscriber(self.venue, symbols, "book", True, governor, self.clock)
+        self.subscriber.begin()
 
-def acknowledgement(channel):
-    return f'{{"event":"bts:subscription_succeeded","channel":"{channel}","data":{{}}}}'.encode()
+    def pump(self):
+        return self.subscriber.pump(self.send)
+
+    def send(self, text):
+        self.sent.append(text)
+        return self.works
+
+    def acknowledge(self, *channels):
+        text = '{"event":"bts:subscription_succeeded","channel":"%s","data":{}}'
+        return [self.subscriber.control((text % channel).encode()) for channel in channels]
+
+    def refuse(self, channel):
+        return self.subscriber.control(
+            f'{{"event":"bts:error","channel":"{channel}","data":{{"message":"no"}}}}'.encode())
+
+    def wait(self):
+        """Until what was not acknowledged is asked for again."""
+        self.clock.advance(int(self.venue.answer_s * 1e9))
+        self.sent.clear()
+        return self.pump()
+
+    @property
+    def asked(self):
+        return [channel for text in self.sent for channel in CHANNELS if channel in text]
 
 
 CHANNELS = ["diff_order_book_ethbtc", "live_trades_ethbtc", "diff_order_book_btcusd", "live_trades_btcusd"]
 
 
 def test_everything_is_asked_for_and_granted_when_all_is_acknowledged():
-    subscription, _ = made()
-    sent = []
-    subscription.begin(lambda text: sent.append(text) or True)
-    subscription.pump()
-    assert [channel for channel in CHANNELS if any(channel in text for text in sent)] == CHANNELS
+    wire = Wire()
+    wire.pump()
+    assert wire.asked == CHANNELS
     for channel in CHANNELS:
-        assert not subscription.granted
-        assert subscription.control(acknowledgement(channel)) == Acknowledged((channel,))
-    assert subscription.granted
-    assert subscription.pump() is None
+        assert not wire.subscriber.granted
+        assert wire.acknowledge(channel) == [Acknowledged((channel,))]
+    assert wire.subscriber.granted
+    assert wire.pump() is None
 
 
 def test_frames_wait_for_their_turn():
-    subscription, clock = made([Rate(3, 1.0)])
-    sent = []
-    subscription.begin(lambda text: sent.append(text) or True)
-    wait = subscription.pump()
-    assert len(sent) == 3
+    wire = Wire([Rate(3, 1.0)])
+    wait = wire.pump()
+    assert (len(wire.sent), wire.subscriber.sent) == (3, False)
     assert 0 < wait <= 1.0
-    clock.advance(10**9)
-    subscription.pump()
-    assert len(sent) == 4
+    wire.clock.advance(10**9)
+    wire.pump()
+    assert (len(wire.sent), wire.subscriber.sent) == (4, True)
 
 
-def test_what_is_not_acknowledged_in_time_is_missing():
-    subscription, clock = made()
-    subscription.begin(lambda text: True)
-    assert subscription.pump() == pytest.approx(GRANT_WITHIN_S)
-    for channel in CHANNELS[1:]:
-        subscription.control(acknowledgement(channel))
-    assert subscription.missing() == []
-    clock.advance(int(GRANT_WITHIN_S * 1e9))
-    assert subscription.missing() == CHANNELS[:1]
-    assert subscription.pump() == 0.0
+@pytest.mark.parametrize("lost", CHANNELS)
+def test_one_channel_that_is_not_acknowledged_in_time_is_asked_for_again_alone(lost):
+    wire = Wire()
+    assert wire.pump() == pytest.approx(wire.venue.answer_s)
+    wire.acknowledge(*[channel for channel in CHANNELS if channel != lost])
+    for _ in range(TRIES - 1):
+        assert wire.subscriber.missing() == []
+        assert wire.wait() == pytest.approx(wire.venue.answer_s)
+        assert wire.asked == [lost]
+    assert wire.wait() == 0.0
+    assert wire.asked == []
+    assert wire.subscriber.missing() == [lost]
+    wire.acknowledge(lost)
+    assert (wire.subscriber.missing(), wire.subscriber.granted) == ([], True)
+
+
+def test_what_a_venue_does_not_tell_apart_is_missing_at_once():
+    wire = Wire(symbols=[f"COIN{n}USDT" for n in range(200)], venue="binance")
+    wire.pump()
+    asked = [str(number) for number in range(1, len(wire.sent) + 1)]
+    assert len(asked) > 3
+    wire.subscriber.control(b'{"result":null,"id":2}')
+    wire.wait()
+    assert wire.sent == []
+    assert wire.subscriber.missing() == sorted({*asked} - {"2"})
 
 
 def test_what_is_refused_is_not_waited_for():
-    subscription, clock = made(symbols=("ethbtc",))
-    subscription.begin(lambda text: True)
-    subscription.pump()
-    refusal = subscription.control(b'{"event":"bts:error","channel":"live_trades_ethbtc","data":{"message":"no"}}')
-    assert refusal == Refused("no", ("live_trades_ethbtc",))
-    subscription.control(acknowledgement("diff_order_book_ethbtc"))
-    assert subscription.granted
-    clock.advance(int(GRANT_WITHIN_S * 1e9))
-    assert subscription.missing() == []
+    wire = Wire(symbols=("ethbtc",))
+    wire.pump()
+    assert wire.refuse("live_trades_ethbtc") == Refused("no", ("live_trades_ethbtc",))
+    wire.acknowledge("diff_order_book_ethbtc")
+    assert wire.subscriber.granted
+    wire.wait()
+    assert (wire.sent, wire.subscriber.missing()) == ([], [])
+
+
+def test_the_refusal_of_what_is_asked_for_twice_says_that_it_was_granted():
+    wire = Wire(symbols=("ethbtc",))
+    wire.pump()
+    wire.wait()
+    assert wire.refuse("diff_order_book_ethbtc") == Acknowledged(("diff_order_book_ethbtc",))
+
+
+def test_a_book_that_came_needs_no_acknowledgement():
+    wire = Wire(symbols=("ethbtc",))
+    wire.pump()
+    wire.acknowledge("live_trades_ethbtc")
+    wire.subscriber.proven(["ethbtc"])
+    assert wire.subscriber.granted
+
+
+def test_a_renewal_asks_for_books_and_for_no_trades():
+    wire = Wire()
+    wire.pump()
+    wire.acknowledge(*CHANNELS)
+    wire.sent.clear()
+    wire.subscriber.renew(["btcusd"])
+    assert not wire.subscriber.granted
+    wire.pump()
+    assert wire.asked == ["diff_order_book_btcusd"]
+    wire.acknowledge("diff_order_book_btcusd")
+    assert wire.subscriber.granted
 
 
 def test_a_transport_that_failed_is_asked_no_more_and_a_new_one_everything_again():
-    subscription, _ = made()
-    asked = []
-    subscription.begin(lambda text: bool(asked.append(text)))
-    assert subscription.pump() is None
-    assert len(asked) == 1
-    sent = []
-    subscription.begin(lambda text: sent.append(text) or True)
-    subscription.pump()
-    assert len(sent) == 4
+    wire = Wire(works=False)
+    assert wire.pump() is None
+    assert len(wire.sent) == 1
+    wire.sent.clear()
+    wire.works = True
+    wire.subscriber.begin()
+    wire.pump()
+    assert wire.asked == CHANNELS
+
+
+def test_another_asks_for_the_same():
+    wire = Wire()
+    other = wire.subscriber.another(wire.venue, Governor(wire.clock, {}))
+    other.begin()
+    other.pump(wire.send)
+    assert wire.asked == CHANNELS
+    assert not wire.subscriber.sent
 
 
 def test_a_venue_whose_url_says_it_all_has_granted_at_once():
-    subscription, _ = made(symbols=("ETHBTC",), venue="binance")
-    subscription.begin(lambda text: pytest.fail("nothing is sent"))
-    assert subscription.pump() is None
-    assert subscription.granted
-    assert "ethbtc@depth@100ms/ethbtc@trade" in subscription.url()
+    wire = Wire(symbols=("ETHBTC",), venue="binance")
+    assert wire.pump() is None
+    assert wire.subscriber.granted
+    assert wire.sent == []
+    assert "ethbtc@depth@100ms/ethbtc@trade" in wire.subscriber.url()
 
 
 def test_a_scheme_that_nobody_speaks_is_refused():

@@ -1,0 +1,104 @@
+"""renewal: snapshots in the stream (scheme "stream"): a book that wants one is subscribed anew, and nothing else.
+
+It waits for no other book: what is to be sent stands in the subscriber's queue, at the venue's pace. A snapshot that
+does not come is asked for again, later each time; after BUDGET failures in a row the connection is replaced, by one
+that overlaps it; a book which that does not heal either stays suspect and is asked for seldom.
+"""
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from mantra.listener.kept import Kept, Recovery
+
+if TYPE_CHECKING:
+    from mantra.listener.connection import Connection
+
+log = logging.getLogger("mantra.listener")
+
+BUDGET = 5              # failures in a row of one book, before its connection is replaced
+SELDOM_S = 120.0        # between the tries of a book that nothing healed, or that the venue refused
+HEALTHY_S = 10.0        # a book that was believed for so long starts with a new budget
+LOOK_S = 0.05           # how soon a snapshot that came is noticed here; the feed uses it at once
+
+
+class Renewal(Recovery):
+    splices = True
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._waiting: set[Kept] = set()
+
+    def begin(self) -> None:
+        super().begin()
+        self._waiting = set(self.books)
+        due = self._patience()
+        for book in self.books:
+            book.asked, book.due = True, due        # the connection's own subscription
+
+    def want(self, book: Kept, *, again: bool | None = False) -> None:
+        now = self.connection.clock.seconds()
+        if book.since is None:
+            if now - book.due > HEALTHY_S:
+                book.failures, book.hopeless = 0, False
+                book.backoff.reset()
+            book.since = now
+            self._waiting.add(book)
+            self.connection.progress()
+        elif not book.asked:
+            return                                  # it waits for its turn already
+        self._failed(book, now)
+
+    def refuse(self, book: Kept, why: str) -> None:
+        """The venue does not serve it, now: it is down, and asked for seldom."""
+        if not book.refused:
+            log.error("%s: the venue refused %s: %s; asked again every %.0f s", self.connection.name, book.symbol, why,
+                      SELDOM_S)
+        book.refused, book.asked, book.due = True, False, self.connection.clock.seconds() + SELDOM_S
+        self._waiting.add(book)
+        self.connection.feed.refuse(book.index)
+
+    def pump(self) -> float | None:
+        if not self._waiting:
+            return None
+        connection, now = self.connection, self.connection.clock.seconds()
+        ask = []
+        for book in list(self._waiting):
+            if connection.feed.state(book.index)[0]:
+                self._waiting.discard(book)
+                book.since, book.asked, book.refused, book.due = None, False, False, now
+                connection.subscriber.proven([book.symbol])
+            elif book.due <= now and connection.subscriber.sent:
+                if book.asked and not book.refused:
+                    log.warning("%s: no snapshot of %s came", connection.name, book.symbol)
+                    self._failed(book, now)
+                elif not book.asked:
+                    ask.append(book)
+                else:
+                    self.refuse(book, "no answer")
+        if ask:
+            due = self._patience()
+            for book in ask:
+                book.asked, book.due = True, due
+                connection.feed.expect(book.index)
+            connection.subscriber.renew([book.symbol for book in ask])
+        if not self._waiting:
+            connection.progress()
+            return None
+        return max(0.0, min(min(book.due for book in self._waiting) - now, LOOK_S))
+
+    def _patience(self) -> float:
+        return self.connection.clock.seconds() + self.connection.plan.venue.answer_s
+
+    def _failed(self, book: Kept, now: float) -> None:
+        """What it was subscribed for did not come, or was no good: it is asked for again, in a while."""
+        book.failures += 1
+        delay = 0.0 if book.failures == 1 else book.backoff.next()
+        if book.failures == BUDGET + 1:
+            self.connection.replace(f"{book.symbol} is not healed by {BUDGET} subscriptions")
+        elif book.failures > 2 * BUDGET:
+            if not book.hopeless:
+                log.error("%s: nothing heals %s, which stays suspect; asked again every %.0f s", self.connection.name,
+                          book.symbol, SELDOM_S)
+            book.hopeless, delay = True, SELDOM_S
+        book.asked, book.due = False, now + delay
