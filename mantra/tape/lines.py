@@ -5,6 +5,8 @@
                     wss://host/path <- 1641343691.06: {...}        we sent a frame         "sent", with its url
                     1641343697.40: {...}                           we received a frame     "message"
                     configuration: {...}                           (skipped)
+    cryptofeed 3    {"t":"recv","ts":1786309548.6,"data":"{..."}   a frame, quoted         "message"
+                    {"t":"http", ...}, "send", "connect"           likewise                "rest", "sent", "open"
     hftbacktest     1723161253937085768 {"stream":...}             a frame                 "message"
                     1723161254206652067 {"lastUpdateId":...}       a REST snapshot         "rest", url None
     depthcharge     {"rx_ns": 42890352382600, "frame": {...}}      a frame                 "message", time 0
@@ -18,8 +20,10 @@ Frames are handed on as the bytes they were. Files whose name ends in .zst are d
 from __future__ import annotations
 
 import heapq
+import json
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -32,6 +36,8 @@ ADDRESSED = re.compile(rb"((?:http|ws)s?://\S+) (->|<-|<->) " + TIME + rb"(?:: (
 TIMED = re.compile(TIME + rb"(:? )(.*)", re.DOTALL)
 DEPTHCHARGE = re.compile(rb'\{"rx_ns": \d+, (?:"dir": "(tx|rx)", )?"frame": (.*)\}')     # times of no known clock
 KINDS: dict[bytes, Kind] = {b"->": "rest", b"<-": "sent", b"<->": "open"}
+QUOTED = re.compile(rb'\{"t":"(header|http|connect|send|recv)",')
+QUOTED_KINDS: dict[str, Kind] = {"http": "rest", "connect": "open", "send": "sent", "recv": "message"}
 
 
 class Record(NamedTuple):
@@ -112,6 +118,11 @@ def _record(line: bytes) -> Record | None:
         return None
     if framed := DEPTHCHARGE.fullmatch(line):
         return Record(0, "sent" if framed[1] == b"tx" else "message", framed[2])
+    if QUOTED.match(line):
+        quoted = json.loads(line, parse_float=Decimal)
+        kind = QUOTED_KINDS.get(quoted["t"])
+        return kind and Record(int(quoted["ts"] * 1_000_000_000), kind, quoted.get("data", "").encode(),
+                               quoted.get("url", quoted.get("addr")))
     if line[:1] in b"{[":
         return Record(0, "message", line)
     if timed := TIMED.fullmatch(line):

@@ -1,6 +1,7 @@
 """The line formats, by the regular expressions of their description."""
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,7 +22,12 @@ def lines(*paths: str) -> list[Line]:
 
 def _lines(content: bytes) -> Iterator[Line]:
     for line in content.splitlines():
-        if found := RECEIVED.match(line):
+        if line.startswith(b'{"t":'):
+            record = json.loads(line, parse_float=Decimal)
+            kind = {"recv": "message", "http": "rest", "send": "sent", "connect": "open"}.get(record["t"])
+            if kind:
+                yield record["ts"], kind, record.get("data", "").encode(), record.get("url", record.get("addr"))
+        elif found := RECEIVED.match(line):
             yield Decimal(found[1].decode()), "message", found[2], None
         elif found := HFTBACKTEST.match(line):
             kind = "message" if b'"stream"' in found[2] else "rest"
