@@ -5,6 +5,7 @@
 #include "mantra/decode_binance.h"
 #include "mantra/decode_bitfinex.h"
 #include "mantra/decode_bitstamp.h"
+#include "mantra/decode_coinbase.h"
 #include "mantra/decode_kraken.h"
 
 typedef struct mantra_dialect {
@@ -17,6 +18,7 @@ static const mantra_dialect mantra_dialects[] = {
     {"binance", mantra_decode_binance, mantra_decode_binance_snapshot, NULL},
     {"bitfinex", mantra_decode_bitfinex, mantra_decode_bitfinex_snapshot, mantra_checksum_bitfinex},
     {"bitstamp", mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, NULL},
+    {"coinbase", mantra_decode_coinbase, mantra_decode_coinbase_snapshot, NULL},
     {"kraken", mantra_decode_kraken, mantra_decode_kraken_snapshot, mantra_checksum_kraken},
 };
 

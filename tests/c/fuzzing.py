@@ -30,6 +30,7 @@ FILES = {
                 "hftbacktest/spot/btcusdt_20240808.zst"],
     "bitfinex": ["cryptofeed/BITFINEX.ws.11.0.zst", "bbgo/bitfinex_ws_raw.jsonl.zst"],
     "bitstamp": ["cryptofeed/BITSTAMP.ws.1.0.zst", "cryptofeed/BITSTAMP.http.0.0.zst"],
+    "coinbase": ["cryptofeed/COINBASE.ws.28.0.zst", "cryptofeed-v3/COINBASE.first-part.jsonl.zst"],
     "kraken": ["cryptofeed/KRAKEN.ws.48.0", "cryptofeed/KRAKEN.ws.50.0.zst"],
 }
 SPELLED = [    # forms that the recordings do not have, and all there is where there are no recordings
@@ -68,6 +69,26 @@ SPELLED = [    # forms that the recordings do not have, and all there is where t
     b'{"event":"subscribed","channel":"book","chanId":9,"symbol":"tBTCUSD","prec":"P0","freq":"F0","len":"100"}\n[9,[]]\n'
     b'{"event":"unsubscribed","status":"OK","chanId":9}\n[9,[1,2,3]]\n{"event":"pong","ts":1,"cid":1}',
     b'[2,"te",[1128060969,1654702500098,0.00325131,1818.5],9]\n[2,"tu",[1,2,-1e-3,3]]\n[2,[[1,2,3,4],[1,2,-3,4]],7]',
+    b'{"channel":"l2_data","client_id":"","timestamp":"2026-04-07T14:30:00.123456Z","sequence_num":0,"events":[{"type":'
+    b'"snapshot","product_id":"BTC-USD","updates":[{"side":"bid","event_time":"1970-01-01T00:00:00Z","price_level":"21.74",'
+    b'"new_quantity":"0.06"},{"side":"offer","event_time":"2026-08-09T21:05:48.35161Z","price_level":"21.75",'
+    b'"new_quantity":"0.00"}]},{"type":"update","product_id":"ETH-USD","updates":[]}]}',
+    b'{"channel":"l2_data","timestamp":"2026-08-09T21:05:48.505350477Z","sequence_num":14,"events":[{"type":"update",'
+    b'"product_id":"ETH-USD","updates":[{"side":"offer","event_time":"2026-08-09T21:05:48.210883Z","price_level":"7e-7",'
+    b'"new_quantity":"0"}]}]}',
+    b'{"channel":"market_trades","timestamp":"2024-10-04T07:13:31.1Z","sequence_num":2,"events":[{"type":"snapshot","trades":['
+    b'{"product_id":"ETH-USD","trade_id":"9","price":"1","size":"2","time":"2024-10-04T07:13:31Z","side":"BUY"},'
+    b'{"product_id":"BTC-USD","trade_id":"8","price":"3","size":"4","time":"2024-10-04T07:13:31Z","side":"SELL"}],"x":[1]},'
+    b'{"type":"update","trades":[]},{"trades":[{"product_id":"BTC-USD"}],"type":"update"}]}',
+    b'{"channel":"heartbeats","timestamp":"","sequence_num":3,"events":[{"current_time":"","heartbeat_counter":42}]}',
+    b'{"type":"snapshot","product_id":"BTC-USD","asks":[["14.80","12.77"]],"bids":[],"time":"2021-04-17T16:43:37.075687Z"}',
+    b'{"type":"l2update","product_id":"ETH-USD","changes":[["sell","0.00001306","660.5"],["buy","1","0.0"]],'
+    b'"time":"2021-04-17T16:43:37.075687Z"}',
+    b'{"type":"last_match","trade_id":280232,"maker_order_id":"2a","taker_order_id":"3c","side":"sell","size":"985",'
+    b'"price":"0.00001305","product_id":"BTC-USD","sequence":177100030,"time":"2021-04-17T16:43:37.089723Z"}',
+    b'{"type":"heartbeat","sequence":90,"last_trade_id":20,"product_id":"BTC-USD","time":"2014-11-07T08:19:28.464459Z"}',
+    b'{"pricebook":{"product_id":"BTC-USD","bids":[{"price":"1","size":"2"}],"asks":[],"time":"2026-04-07T00:28:59.66Z"}}',
+    b'{"sequence":13051505638,"bids":[["6247.58","6.3578146",2]],"asks":[["6247.6","1",1]],"auction":null}',
            b'["\\u00e9\\ud83d\\ude00",-1.5e-3,[[{}]],true,false,null]',
 ]
 
@@ -78,9 +99,11 @@ def texts(venue: str, limit: int = 300) -> list[bytes]:
     found = [record.text for record in read(paths) if record.kind in ("message", "rest")] if paths else []
     found = random.Random(1).sample(found, min(limit, len(found)))
     symbol = {"binance": rb"ethusd|nknusdt|NKNUSDT", "bitstamp": rb"(?<=_)[a-z]{6,8}(?=\")",
-              "kraken": rb"[A-Z]{2,5}/[A-Z]{3}", "bitfinex": rb"(?<=^\[)\d+"}[venue]
+              "coinbase": rb"[A-Z]{2,5}-[A-Z]{3}", "kraken": rb"[A-Z]{2,5}/[A-Z]{3}",
+              "bitfinex": rb"(?<=^\[)\d+"}[venue]
     name = {b"NKNUSDT": b"BTCUSDT"} if venue == "binance" else {}
-    default = {"binance": b"btcusdt", "bitstamp": b"btcusd", "kraken": b"BTC/USD", "bitfinex": b"1"}[venue]
+    default = {"binance": b"btcusdt", "bitstamp": b"btcusd", "coinbase": b"BTC-USD", "kraken": b"BTC/USD",
+               "bitfinex": b"1"}[venue]
     return [re.sub(symbol, lambda match: name.get(match[0], default), text)[:SEED_BYTES] for text in found]
 
 
