@@ -295,9 +295,9 @@ mantra_feed_trades(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     };
     uint32_t published = 0;
     const bool in_order = feed->dense_trades || decoder->history;
-    if (decoder->history && !book->last_trade_id) {
-        if (decoder->trade_count)
-            book->last_trade_id = decoder->trades[decoder->trade_count - 1].trade_id;
+    const uint64_t newest = decoder->trade_count ? decoder->trades[decoder->trade_count - 1].trade_id : 0;
+    if (decoder->history && (!book->last_trade_id || (!book->traded && newest < book->last_trade_id))) {
+        book->last_trade_id = newest; /* nothing was missed, or the venue began to count anew */
         book->traded = true;
         return;
     }

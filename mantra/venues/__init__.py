@@ -10,6 +10,7 @@ from mantra.errors import ConfigurationError
 from mantra.venues.binance import Binance
 from mantra.venues.bitfinex import Bitfinex
 from mantra.venues.bitstamp import Bitstamp
+from mantra.venues.coinbase import Coinbase
 from mantra.venues.kraken import Kraken
 from mantra.venues.venue import Endpoints, Venue
 
@@ -20,7 +21,7 @@ else:
 
 # A venue's id is its place here, for ever: recordings and world views hold it.
 NAMES: tuple[str, ...] = ("binance", "bitstamp", "bitfinex", "coinbase", "kraken")
-VENUES: Mapping[str, type[Venue]] = {venue.name: venue for venue in (Binance, Bitstamp, Bitfinex, Kraken)}
+VENUES: Mapping[str, type[Venue]] = {venue.name: venue for venue in (Binance, Bitstamp, Bitfinex, Coinbase, Kraken)}
 
 
 def get(name: str, endpoints: Endpoints | None = None) -> Venue:

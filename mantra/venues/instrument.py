@@ -258,7 +258,8 @@ def resolve(wanted: str, listings: Sequence[Listing], venue: str = "") -> Listin
     if pair:
         found = [row for row in listings if (row.base, row.quote) == pair]
     else:
-        found = [row for row in listings if plain in (row.base + row.quote, _plain(row.symbol))]
+        found = [row for row in listings if row.base + row.quote == plain]
+        found = found or [row for row in listings if _plain(row.symbol) == plain]   # several names may share a symbol
     trading = [row for row in found if row.tradable]
     if len(trading) == 1:
         return trading[0]

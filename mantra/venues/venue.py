@@ -138,7 +138,7 @@ class Venue(ABC):
     id: ClassVar[int]                               # index in mantra.venues.NAMES: a bit of a world level's mask
     decoder: ClassVar[str]                          # mantra_decode_<decoder>
     schemes: ClassVar[Mapping[Mode, Scheme]]        # how a book is kept right (hot_path.h), by the modes it has
-    proofs: ClassVar[frozenset[str]]                # what proves a book: of "ids", "numbers", "checksums"
+    proofs: frozenset[str]                          # what proves a book: of "ids", "numbers", "checksums"
     spread: ClassVar[Literal["symbol", "connection"]]   # whose books a fault makes suspect
     live_trust: Mapping[Mode, int]                  # of a synchronised book
     offers: ClassVar[Offers]
