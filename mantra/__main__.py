@@ -18,6 +18,7 @@ DOORS = {
     "doctor": ("mantra.telemetry.doctor", "what of this machine is good and bad for mantra, and what to do"),
     "shm": ("mantra.telemetry.shm", "look at mantra's shared memory, remove what dead runs left"),
     "bench": ("mantra.telemetry.bench", "measure what the core costs on this machine, beside the last run"),
+    "audit": ("mantra.audit", "hold the venues' REST books against those of a running mantra"),
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
 }
 USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(

@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
                       "'off': do not")
     made.add_argument("--metrics", metavar="HOST:PORT", nargs="?", const="", help="let Prometheus scrape the run there "
                       "(without an address: 127.0.0.1:9464 or the next free)")
+    made.add_argument("--audit", type=positive_seconds, metavar="SECONDS", help="hold the books against the venues' "
+                      "REST books so often; what is wrong is told on standard error, scores in the ledger")
     made.add_argument("--headless", action="store_true", help="no terminal; a line now and then on standard error")
     made.add_argument("--duration", type=positive_seconds, metavar="SECONDS",
                       help="end after that long; default: Ctrl-C")
@@ -127,6 +129,8 @@ def live(options: argparse.Namespace) -> int:
                 held = logging.handlers.MemoryHandler(1_000, logging.CRITICAL + 1, logging.root.handlers[0])
                 logging.root.handlers[:] = [held]
                 stack.callback(held.close)
+        if options.audit is not None:
+            services["audit"] = ["--every", str(options.audit), *["--quiet"] * ("terminal" in services)]
         system = System(settings, services=services, table=table)
         started = time.monotonic()
         with system:

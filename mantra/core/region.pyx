@@ -100,6 +100,10 @@ cdef class Region:
     cdef mantra_region_header *header(self) noexcept nogil:
         return mantra_region_head(&self.region)
 
+    def read(self) -> bytes:
+        """The payload as it is now; for what is written once."""
+        return (<char *>self.payload())[:self.size]
+
     def grow(self, size_t size) -> None:
         """Back at least `size` payload bytes (owner only, up to the ceiling; addresses stay). RegionError if it cannot."""
         cdef int failed

@@ -88,9 +88,9 @@ class Past:
 
     def differences(self, theirs: Mapping[Level, int], most: int, first: int, last: int | None = None
                     ) -> tuple[int, list[Differs]]:
-        """Levels compared, and those that differ from `theirs` (without empty ones): at the number `first`, or always
-        between the arrivals `first` and `last`. A side of theirs with `most` levels may go on: further down nothing is
-        compared. What speaks of a number may fall into the middle of a message: before and after it both are right."""
+        """Levels compared, and those that differ from `theirs` (no empty ones), best first: at the number `first`, or
+        always between the arrivals `first` and `last`. A side of theirs with `most` levels may go on: further down
+        nothing is compared. A number may fall into the middle of a message: before and after it both are right."""
         by_number = last is None
         if last is None:
             after = bisect_right(self._numbers, first)
@@ -109,4 +109,4 @@ class Past:
             compared += bool(size) or not right
             if not right:
                 differ.append(Differs(level, size, had))
-        return compared, differ
+        return compared, sorted(differ, key=lambda one: (one.level[0], ends[one.level[0]][0] * one.level[1]))

@@ -11,6 +11,7 @@ process of the same user attaches by name, reads, and leaves without the run not
     <run>.world, <run>.latest.world             an aggregator's queue and newest values, slot = instrument's slot
     <run>.book.V.S                              book of venue V's symbol S
     <run>.latency.W.A                           histogram of W ("socket_to_top") measured by A
+    <run>.venues                                where the run's venues are, and what it wants of them (JSON)
     <run>.actors                                who is at work: slot = number = publisher id
     <run>.timings.A                             ring of what actor A consumed, and how long that took
     <run>.timer.A.N  .counter.A.N  .gauge.A.N   meters of A's own
@@ -20,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -221,6 +223,18 @@ class Spine:
             self._instruments.append(RunInstrument(len(self._instruments), row.instrument, row.name, row.generation,
                                                    row.price_decimals, row.size_decimals))
         return list(self._instruments)
+
+    def say(self, name: str, what: Any) -> None:
+        """What others should know of this run, once, as JSON."""
+        text = json.dumps(what).encode()
+        self._make(name, lambda full: Region.create(full, len(text), kind="json", first=text))
+
+    def said(self, name: str) -> Any:
+        """What the run's owner said; None: nothing."""
+        with contextlib.suppress(RegionError):
+            region = self._make(name, lambda full: Region.open(full or name, kind="json"))
+            return json.loads(region.read().rstrip(b"\0"))
+        return None
 
     def names(self, prefix: str) -> list[str]:
         """Names of the run's regions that begin with `prefix`, without the run's own name."""

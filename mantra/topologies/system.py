@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,8 @@ ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "
 LISTENER_OPTIONS = {"venue", "mode", "trades", "witness", "per_connection", "depth", "reader"}
 SERVICES = ("grpc", "terminal")
 LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address
+EVERYWHERE = ("metrics", "audit")           # beside the topology: they only look on
+SILENT = {"terminal": "mantra.ui.terminal", "audit": "mantra.audit"}    # those without
 OWN = frozenset(("listener", *ACTORS))      # without them a run is none
 STOP_WITHIN_S = 0.6
 
@@ -79,7 +81,7 @@ class System:
     """A run of this process. `start` it, read from it, `stop` it (or use it in a `with` block).
 
     `services`: which of the topology's services to start, and with what arguments: {"grpc": ["--listen", "..."]};
-    "metrics" belongs to every topology.
+    "metrics" and "audit" belong to every topology.
     `venues`: to use instead of the shipped ones of their names, with other endpoints, patience or rules.
     """
 
@@ -101,6 +103,7 @@ class System:
         self._table = table
         self._random = random.Random(settings.seed)
         self._venues: dict[str, Venue] = {venue.name: venue for venue in venues}
+        self._asked: dict[str, dict[str, Any]] = {}     # where each listener's venue is, and what it wants
         self._desks: dict[str, SnapshotDesk] = {}
         self.paces: dict[str, Governor] = {}        # by venue
         self._making = threading.Lock()
@@ -133,6 +136,7 @@ class System:
                     tile.setup()
                     if tile.error is not None and tile.policy.vital and tile.policy.restart == "never":
                         raise MantraError(f"{tile.name} did not start: {tile.error}")
+            self.spine.say("venues", self._asked)
             there = {node.name for node in self.topology.nodes} | {tile.name for tile in self.tiles}
             for name in set(self.settings.pin) - there:
                 log.warning("pin: no actor is called %r; there are %s", name, ", ".join(sorted(there)))
@@ -142,8 +146,9 @@ class System:
             for node in self.topology.nodes:
                 if node.kind in SERVICES and node.kind in self._wanted_services:
                     self._serve(node.name, node.kind)
-            if "metrics" in self._wanted_services:
-                self._serve("metrics", "metrics")
+            for name in EVERYWHERE:
+                if name in self._wanted_services:
+                    self._serve(name, name)
         except BaseException:
             self.stop()
             raise
@@ -185,13 +190,14 @@ class System:
         self.stop()
 
     def failure(self) -> str | None:
-        """What ended that should not have, in one line. Where only metrics did, the log says so and the run goes on."""
+        """What ended that should not have, in one line. Who only looked on is missed in the log, and not otherwise."""
         for tile in self.tiles:
             if tile.state == ActorState.FAILED and tile.policy.vital:
                 return f"{tile.name} stopped: {tile.error}"
-        if (metrics := self.services.get("metrics")) and metrics.poll() is not None:
-            log.warning("metrics ended with exit code %d; the run goes on without", metrics.returncode)
-            del self.services["metrics"]
+        for name in EVERYWHERE:
+            if (service := self.services.get(name)) and service.poll() is not None:
+                log.warning("%s ended with exit code %d; the run goes on without", name, service.returncode)
+                del self.services[name]
         for name, process in self.services.items():
             if (code := process.poll()) or (code == 0 and name in self.addresses):
                 return f"{name} ended with exit code {code}"
@@ -317,6 +323,9 @@ class System:
                 client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
                 subscriber=subscriber(venue, [row.symbol for row in part], mode, own.trades, pace, self._clock),
                 governor=pace, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels))
+        sure = venue.keep(mode, own.depth) or (own.depth if mode == "top" else levels // 10)
+        self._asked[node.name] = {"venue": venue.name, "mode": mode, "levels": sure, "home": str(own.home or home()),
+                                  **asdict(venue.endpoints)}
         first = sum(len(tile.actor.numbers) for tile in self.tiles if isinstance(tile.actor, Listener))
         if own.reader == "poller":
             yield Listener(node.name, plans, first)
@@ -333,9 +342,8 @@ class System:
         """Start a service in a process of its own; one that listens says where before this returns."""
         arguments = self._wanted_services[kind]
         assert self.spine.run is not None
-        if kind == "terminal":
-            self.services[name] = child.spawn(
-                "mantra.ui.terminal", ["--run", self.spine.run, *arguments], keyboard=True)
+        if kind in SILENT:
+            self.services[name] = child.spawn(SILENT[kind], ["--run", self.spine.run, *arguments], keyboard=True)
             return
         reader, writer = os.pipe()
         try:
