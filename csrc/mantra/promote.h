@@ -105,6 +105,8 @@ mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
         book->last_trade_id = old->last_trade_id;
         book->traded = old->traded;
         book->overlap_ns = mantra_feed_traded_until(feed, book->instrument);
+        if (feed->scheme == MANTRA_BY_STREAM && !(feed->proofs & MANTRA_PROOF_NUMBERS))
+            book->sequence = old->sequence + 1; /* it is our own counting, which goes on */
         if (book->state == MANTRA_BOOK_LIVE && book->sequence == 0 && trust < MANTRA_UNVERIFIED) {
             book->sequence = old->sequence; /* an image stream that said nothing yet: the last image holds */
         } else if (book->state == MANTRA_BOOK_LIVE && mantra_feed_differences(decoder, &book->book, &old->book)) {

@@ -36,7 +36,7 @@ class Kraken(venue.Venue):
     proofs = frozenset({"checksums"})
     spread = "symbol"
     live_trust = {"book": venue.VERIFIED, "top": venue.VERIFIED}  # noqa: RUF012
-    home = venue.Endpoints("wss://ws.kraken.com/v2", "https://api.kraken.com")
+    home = venue.Endpoints("wss://ws.kraken.com", "https://api.kraken.com")
     limits = venue.Limits(channels=200, frame_bytes=4096, rates={   # channels: not published, but so many for L3
         "connect": (Rate(150, 600.0),),
         "send": (Rate(20, 1.0),),           # not published: manners
@@ -70,7 +70,7 @@ class Kraken(venue.Venue):
         return [f"{name} {symbol}" for symbol in symbols for name in names]
 
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
-        return self.endpoints.websocket
+        return self.endpoints.websocket + ("" if self.v1 else "/v2")
 
     def keep(self, mode: Mode, depth: int) -> int:
         return LEVELS[mode]

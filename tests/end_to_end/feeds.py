@@ -23,7 +23,8 @@ from mantra.venues.venue import Heartbeat
 from tests.end_to_end.simulated import Child
 
 NAMES = ("binance", "bitstamp")
-SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc"}
+STREAMS = ("bitfinex", "coinbase", "kraken")        # their snapshots come in the stream
+SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc", "bitfinex": "tETHBTC", "coinbase": "ETH-BTC", "kraken": "ETH/BTC"}
 DOWN = (Trust.DOWN, Reason.DISCONNECTED)
 SYNCHRONISING = (Trust.SUSPECT, Reason.SYNCHRONISING)
 LONG = 15.0         # nothing here should ever take so long
@@ -116,7 +117,8 @@ class Feeds:
 
     def live(self, venue):
         """How far this venue's book is trusted when all is well."""
-        return Trust.VERIFIED if venue == "binance" and self.system.settings.mode == "book" else Trust.UNVERIFIED
+        made = self.system._venues[venue]
+        return Trust(made.live_trust[self.system.settings.mode])
 
     def count(self, venue, counter):
         number = venues.NAMES.index(venue)
@@ -169,6 +171,9 @@ class Feeds:
         image = self.book(venue).image()
         if image.trust < self.live(venue):
             return
+        if venue in STREAMS:
+            self._judge_stream(venue, image)
+            return
         try:
             true = self.ask(venue, f"/simulator/book?symbol={SYMBOLS[venue]}&sequence={image.sequence}")
         except (OSError, ValueError):
@@ -187,6 +192,23 @@ class Feeds:
             missing = [len(set(a) ^ set(b)) for a, b in zip(mine, his, strict=True)]
             self.wrong.append(f"{venue} at {image.sequence} ({Trust(image.trust)!r}): {missing} levels differ; "
                               f"best {mine[0][:2]} {mine[1][:2]}, truly {his[0][:2]} {his[1][:2]}")
+
+
+    def _judge_stream(self, venue, image):
+        """Whose books have no number of the venue's: was it ever true, in the last seconds?"""
+        scale = next(row for row in self.system.spine.instruments() if row.id == image.instrument)
+        keep = self.system._venues[venue].keep(self.system.settings.mode, self.system.settings.depth)
+        mine = [[(Decimal(price).scaleb(-scale.price_decimals), Decimal(size).scaleb(-scale.size_decimals))
+                 for price, size in side.tolist()] for side in (image.bids, image.asks)]
+        query = urlencode({"symbol": SYMBOLS[venue], "depth": keep, "mark": mark(*mine)})
+        try:
+            answer = self.ask(venue, f"/simulator/was?{query}")
+        except (OSError, ValueError):
+            return
+        self.judged[venue] += 1
+        if not answer["true"]:
+            self.wrong.append(f"{venue} at {image.sequence} ({Trust(image.trust)!r}): never was so; best {mine[0][:2]} "
+                              f"{mine[1][:2]}")
 
 
 def venues_at(endpoints, names, patience):
