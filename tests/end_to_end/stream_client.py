@@ -200,3 +200,49 @@ class Bitfinex(StreamClient):
                     parts += [side[rank][0], side[rank][2]]
         found = zlib.crc32(":".join(parts).encode())
         return found - 2**32 if found >= 2**31 else found
+
+
+class BitstampOrders(StreamClient):
+    """Bitstamp's live_orders of one market over its REST book of orders: `orders` {id: (side, price, amount)}."""
+
+    def __init__(self, endpoint, market):
+        super().__init__(endpoint)
+        self.market, self.orders, self.last, self.waiting, self.trades = market, None, None, [], []
+        for channel in (f"live_orders_{market}", f"live_trades_{market}"):
+            self.send(event="bts:subscribe", data={"channel": channel})
+        self.until(lambda frame: frame["event"].startswith("order"))
+        _, book = self.rest(f"/api/v2/order_book/{market}/?group=2&_={time.time_ns()}")
+        self.orders = {number: (side, Decimal(price), Decimal(amount))
+                       for side, rows in enumerate((book["bids"], book["asks"])) for price, amount, number in rows}
+        self.since = int(book["microtimestamp"])
+        for frame in self.waiting:
+            self.change(frame)
+
+    def apply(self, frame):
+        if frame["event"] == "trade":
+            self.trades.append(frame["data"])
+        elif frame["event"].startswith("order"):
+            assert self.last in (None, frame["pre_event_id"]), f"{frame['pre_event_id']} after {self.last}"
+            self.last = frame["event_id"]
+            if self.orders is None:
+                self.waiting.append(frame)
+            else:
+                self.change(frame)
+
+    def change(self, frame):
+        order, kind = frame["data"], frame["event"]
+        if int(order["microtimestamp"]) <= self.since:
+            return
+        if order["order_subtype"] == "2":       # in the book before it is matched, with no price
+            assert order["price_str"] == ("999999999" if order["order_type"] == "0" else "0")
+            return
+        number = order["id_str"]
+        assert (number in self.orders) is (kind != "order_created"), f"{kind} {number}"
+        if kind == "order_deleted":
+            del self.orders[number]
+        else:
+            self.orders[number] = int(order["order_type"]), Decimal(order["price_str"]), Decimal(order["amount_str"])
+        levels = {}, {}
+        for side, price, amount in self.orders.values():
+            levels[side][price] = levels[side].get(price, 0) + amount
+        self.books[self.market] = levels
