@@ -113,9 +113,10 @@ class Coinbase(venue.Venue):
         return Request("/products" if self._exchange else "/api/v3/brokerage/market/products?product_type=SPOT")
 
     def listings(self, answer: Any) -> list[Listing]:
-        """Reads the lists of both generations."""
+        """Reads the lists of both generations. The books' own names come first: other names lead to the same."""
         rows = answer["products"] if isinstance(answer, dict) else answer
-        return [self._listing(row) for row in rows if row.get("product_type", "SPOT") == "SPOT"]
+        found = [self._listing(row) for row in rows if row.get("product_type", "SPOT") == "SPOT"]
+        return sorted(found, key=lambda row: row.symbol != row.name)
 
     def _listing(self, row: dict[str, Any]) -> Listing:
         name = row.get("product_id") or row["id"]

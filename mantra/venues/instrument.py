@@ -305,11 +305,15 @@ def matching(pattern: str, listings: Iterable[Listing]) -> list[Listing]:
 
 def choose(wanted: Sequence[str], listings: Mapping[str, Sequence[Listing]]) -> list[dict[str, Listing]]:
     """The listings, by venue, of each instrument that `wanted` names. A name must be listed at every venue; a pattern
-    means what is traded, wherever it is. UnknownSymbol in one line."""
+    means what is traded, wherever it is, and each of a venue's books once. UnknownSymbol in one line."""
     chosen: dict[str, dict[str, Listing]] = {}
+    taken: dict[tuple[str, str], str] = {}      # the name under which a venue's book is chosen
     for name in wanted:
         if not is_pattern(name):
             found = resolve_all(name, listings)
+            for venue, row in found.items():
+                if (other := taken.setdefault((venue, row.symbol), row.name)) != row.name:
+                    raise ConfigurationError(f"{other} and {row.name} are one book at {venue}: ask for one of them")
             chosen.setdefault(next(iter(found.values())).name, {}).update(found)
             continue
         fits = [(venue, row) for venue, rows in listings.items() for row in matching(name, rows)
@@ -317,7 +321,8 @@ def choose(wanted: Sequence[str], listings: Mapping[str, Sequence[Listing]]) -> 
         if not fits:
             raise UnknownSymbol(f"nothing that fits {name} is traded at {', '.join(listings)}")
         for venue, row in fits:
-            chosen.setdefault(row.name, {}).setdefault(venue, row)
+            if taken.setdefault((venue, row.symbol), row.name) == row.name:
+                chosen.setdefault(row.name, {}).setdefault(venue, row)
     return list(chosen.values())
 
 

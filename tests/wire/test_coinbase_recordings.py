@@ -9,6 +9,7 @@ import pytest
 
 from mantra import venues
 from mantra.client.recorded import Recorded
+from mantra.core.messages import Reason, Trust
 from mantra.replay import Replay
 from mantra.tape import lines
 from mantra.tape.lines import Record
@@ -162,6 +163,31 @@ def test_a_snapshot_after_a_loss_is_verified_again():
     books = replayed.result(books=True)["books"]
     assert {symbol: book["trust"] for symbol, book in books.items()} == {"BTC-USD": "suspect", "ETH-USD": "verified"}
     assert replayed.row.counts()["lost"] == 700 - 649
+
+
+def snapshot(number, product, bids, asks):
+    updates = [{"side": side, "event_time": "1970-01-01T00:00:00Z", "price_level": str(price), "new_quantity": "1"}
+               for side, start, count, step in (("bid", 100_000, bids, -1), ("offer", 100_001, asks, 1))
+               for price in range(start, start + step * count, step)]
+    event = {"type": "snapshot", "product_id": product, "updates": updates}
+    return Record(0, "message", json.dumps({"channel": "l2_data", "timestamp": "2026-08-09T21:05:48Z",
+                                            "sequence_num": number, "events": [event]}, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize(("bids", "asks", "counted", "reason"), [
+    (65_536, 65_536, None, Reason.NONE),
+    (65_537, 1, "full", Reason.FULL),                   # of one side
+    (65_537, 65_536, "malformed", Reason.MALFORMED),    # more than one message may have
+])
+def test_a_snapshot_beyond_what_fits_is_counted_and_costs_the_other_books_nothing(bids, asks, counted, reason):
+    replayed = played([snapshot(0, "A-USD", 2, 2), snapshot(1, "B-USD", 2, 2), snapshot(2, "B-USD", bids, asks)])
+    counts = replayed.row.counts()
+    assert {name for name in ("full", "malformed", "gaps", "lost") if counts[name]} == ({counted} - {None})
+    states = {symbol.name: replayed.feed.state(symbol.id)[1:3] for symbol in replayed.symbols}
+    assert states == {"A-USD": (Trust.VERIFIED, Reason.NONE),
+                      "B-USD": (Trust.SUSPECT if counted else Trust.VERIFIED, reason)}
+    replayed.feed.message(snapshot(3, "B-USD", 3, 3).text)
+    assert replayed.feed.state(1)[1:3] == (Trust.VERIFIED, Reason.NONE)
 
 
 @pytest.mark.parametrize("paths", [EXCHANGE, ADVANCED])

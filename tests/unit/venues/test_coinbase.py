@@ -1,13 +1,14 @@
 """Coinbase: what is said to it in both generations, and what its answers are taken to mean."""
 import json
+from dataclasses import replace
 
 import pytest
 
-from mantra.errors import UnknownSymbol, VenueError
+from mantra.errors import ConfigurationError, UnknownSymbol, VenueError
 from mantra.tape.lines import read as tape
 from mantra.venues import get
 from mantra.venues.coinbase import EXCHANGE
-from mantra.venues.instrument import resolve
+from mantra.venues.instrument import choose, resolve
 from mantra.venues.venue import UNVERIFIED, VERIFIED, Acknowledged, Refused
 from tests.data import data
 
@@ -121,6 +122,21 @@ def test_both_names_of_one_book_lead_to_its_symbol_and_no_other_name_does():
     assert ADVANCED.spellings("BTC-USD") == ["BTC-USD"]
     with pytest.raises(UnknownSymbol, match="BTC-USDC"):
         resolve("btc-usdt", rows)
+
+
+def test_a_book_with_two_names_is_kept_once():
+    usdc = {**PRODUCT, "product_id": "BTC-USDC", "alias": "BTC-USD", "alias_to": []}
+    here = listed(usdc, PRODUCT, {**PRODUCT, "product_id": "ETH-USD"})
+    there = [replace(row, venue="binance", symbol=row.name.replace("-", "")) for row in here]
+    rows = {"coinbase": here, "binance": there}
+    names = {(venue, row.name) for chosen in choose(["all"], rows) for venue, row in chosen.items()}
+    assert names == {("coinbase", "BTC-USD"), ("coinbase", "ETH-USD"), ("binance", "BTC-USD"), ("binance", "BTC-USDC"),
+                     ("binance", "ETH-USD")}
+    assert [list(chosen) for chosen in choose(["btc-usdc", "*-usd"], rows)] == [
+        ["coinbase", "binance"], ["coinbase", "binance"], ["binance"]]
+    assert [row.symbol for row in choose(["btc-usdc"], {"coinbase": here})[0].values()] == ["BTC-USD"]
+    with pytest.raises(ConfigurationError, match="BTC-USD and BTC-USDC are one book at coinbase"):
+        choose(["btc-usd", "btc-usdc"], rows)
 
 
 def test_the_recorded_lists_of_both_generations():
