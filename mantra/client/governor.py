@@ -171,13 +171,13 @@ class _Page:
             self._write()
             return max(0.0, wait / 1e9)
 
-    def peek(self, now: int, weight: int) -> float:
+    def peek(self, now: int, weight: int, spare: float) -> float:
         """Seconds that who asks now would wait."""
         with self._held() as held:
             if held:
                 self._read(now)
-            return max(0, self._wait(now, sum(waiter[2] for waiter in self._waiting), weight, 0.0)
-                       ) / 1e9 if held else 0.0
+            ahead = sum(waiter[2] for waiter in self._waiting) if held else 0
+            return max(0, self._wait(now, ahead, weight, spare)) / 1e9 if held else 0.0
 
     def block(self, now: int, seconds: float) -> None:
         with self._held(1.0) as held:
@@ -329,9 +329,9 @@ class Governor:
             self._pages[kind].leave(self._now(), turn)
         return False
 
-    def peek(self, kind: str, weight: int = 1) -> float:
+    def peek(self, kind: str, weight: int = 1, *, spare: float = 0.0) -> float:
         """Seconds that a new request would wait; nothing is asked for."""
-        return self._pages[kind].peek(self._now(), weight)
+        return self._pages[kind].peek(self._now(), weight, spare)
 
     def block(self, kind: str, seconds: float) -> None:
         """The venue said to wait (HTTP 429, 418, a ban): grant nothing of `kind` for `seconds`, to any process."""

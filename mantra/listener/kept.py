@@ -22,6 +22,7 @@ class Kept:
     instrument: Instrument
     backoff: Backoff                    # of its snapshots, until one is believed
     asked: bool = False                 # a snapshot is on its way
+    levels: int = 0                     # a side of it; 0: as planned for the first
     since: float | None = None          # not synchronised since then, seconds of the clock; None: it is
     hopeless: bool = False              # it met text which no scale holds, or no new connection heals it
     look: SecondLook | None = None      # its snapshot is not believed yet
@@ -44,7 +45,7 @@ class Recovery:
         """The connection is new."""
         now = self.connection.clock.seconds()
         for book in self.books:
-            book.asked, book.look, book.refused = False, None, False
+            book.asked, book.look, book.refused, book.levels = False, None, False, 0
             book.since = now if self.splices else None
             book.backoff.reset()
 

@@ -2,7 +2,8 @@
 it is.
 
 What a venue allows decides all of it: channels on a connection, bytes in a frame, weights of requests. Where weights
-forbid deep snapshots of all books at once the first ones are small.
+forbid deep snapshots of all books at once the first ones are small; a book that needs another one later, as the market
+drifted to the edge of what it knows, gets a deeper one if that is affordable then.
 """
 from __future__ import annotations
 
@@ -66,6 +67,13 @@ def first_levels(venue: Venue, symbols: Sequence[str], mode: Mode, governor: Gov
         return soon if soon > SOON_S else 0.0
 
     return min(LADDER, key=seconds)
+
+
+def deeper(venue: Venue, symbol: str, levels: int, governor: Governor) -> int:
+    """Levels a side of the next snapshot of a book that was live (the market drifted to the edge of the last one, say):
+    `levels` at least, more where half of the pace is still free for others afterwards."""
+    return next((more for more in LADDER if more > levels and not governor.peek(
+        "rest", venue.snapshot(symbol, more).weight, spare=0.5)), levels)
 
 
 def snapshot_weights(venue: Venue, symbols: Sequence[str], mode: Mode, levels: int) -> list[int]:

@@ -14,6 +14,7 @@ from mantra.core.hot_path import Splice
 from mantra.core.messages import Reason
 from mantra.errors import MantraError
 from mantra.listener.kept import Kept, Recovery
+from mantra.listener.planner import deeper
 from mantra.listener.second_look import AFTER_S, LEVELS, Look, SecondLook
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Splicing(Recovery):
             self.want(book, again=None if book.since is not None else False)
 
     def want(self, book: Kept, *, again: bool | None = False) -> None:
-        connection, session = self.connection, self._session
+        connection, session, plan = self.connection, self._session, self.connection.plan
+        if book.since is None:
+            book.levels = deeper(plan.venue, book.symbol, plan.snapshot_levels, plan.governor)
         if again is False or book.since is None:
             book.since, book.look = connection.clock.seconds(), None
             connection.progress()
@@ -60,8 +63,8 @@ class Splicing(Recovery):
         def came(answer: bytes | MantraError, asked_at: int) -> None:
             connection.post(partial(self._snapshot, session, book, answer, asked_at))
 
-        connection.plan.desk.fetch(connection.plan.venue.snapshot(book.symbol, connection.plan.snapshot_levels), came,
-                                   book.backoff.next() if again else 0.0, lambda: session == self._session)
+        plan.desk.fetch(plan.venue.snapshot(book.symbol, book.levels or plan.snapshot_levels), came,
+                        book.backoff.next() if again else 0.0, lambda: session == self._session)
 
     def _snapshot(self, session: int, book: Kept, answer: bytes | MantraError, asked_at: int) -> None:
         connection, feed = self.connection, self.connection.feed

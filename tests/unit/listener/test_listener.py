@@ -6,7 +6,8 @@ import random
 from types import SimpleNamespace
 
 from mantra import venues
-from mantra.client.governor import Backoff
+from mantra.client.governor import Backoff, Governor
+from mantra.core.clock import Clock
 from mantra.core.hot_path import Event
 from mantra.core.messages import Reason, Trust
 from mantra.listener.connection import Connection
@@ -29,7 +30,7 @@ class Bench:
         plan = SimpleNamespace(
             name="bitstamp-0", venue=venue, mode="book", depth=0, wanted=[wanted], desk=desk, scales=Scales(table),
             backoff=lambda: Backoff(random.Random(1)), snapshot_levels=100,
-            subscriber=SimpleNamespace(granted=True))
+            governor=Governor(Clock.virtual(0), {}), subscriber=SimpleNamespace(granted=True))
         self.table, self.spine, self.connection = table, Spine.private(), Connection(plan)
         self.connection.setup(self.spine, 0)
         self.first = self.spine.tops.read(0)

@@ -8,7 +8,7 @@ import pytest
 from mantra import venues
 from mantra.client.governor import Governor
 from mantra.core.clock import Clock
-from mantra.listener.planner import estimate, first_levels, plan_connections
+from mantra.listener.planner import deeper, estimate, first_levels, plan_connections
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,14 @@ def test_what_others_have_spent_makes_the_snapshots_of_a_restart_smaller():
     assert first_levels(venue, names, "book", governor) == 100
     assert governor.reserve("rest", 250) == 0
     assert first_levels(venue, names, "book", governor) == 5000    # all must wait for the same end
+
+
+def test_a_book_that_was_live_gets_a_deeper_snapshot_while_half_of_the_pace_is_free():
+    venue, governor = venues.get("binance"), idle(venues.get("binance"))
+    depths = []
+    while governor.reserve("rest", 240) == 0:
+        depths.append(deeper(venue, "ETHBTC", 100, governor))
+    assert depths == [5000] * 11 + [1000] + [100] * 13
 
 
 def test_where_weight_does_not_depend_on_depth_or_nothing_is_asked_the_deepest_will_do():
