@@ -18,6 +18,7 @@ DOORS = {
     "doctor": ("mantra.telemetry.doctor", "what of this machine is good and bad for mantra, and what to do"),
     "shm": ("mantra.telemetry.shm", "look at mantra's shared memory, remove what dead runs left"),
     "bench": ("mantra.telemetry.bench", "measure what the core costs on this machine, beside the last run"),
+    "ledger": ("mantra.telemetry.ledger", "what a run received and what it lost, counted; also of runs that ended"),
     "audit": ("mantra.audit", "hold the venues' REST books against those of a running mantra"),
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
 }

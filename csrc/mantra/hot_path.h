@@ -239,6 +239,7 @@ mantra_feed_diff(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     if (feed->scheme == MANTRA_BY_IDS && MANTRA_UNLIKELY(decoder->first > book->sequence + 1)) {
         if (book->chained) {
             MANTRA_COUNT_BOOK(feed, book, gaps, 1);
+            MANTRA_COUNT_BOOK(feed, book, lost, decoder->first - book->sequence - 1);
             mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
         } else {
             /* Nothing was lost: the stream began after the snapshot, which was too old. */

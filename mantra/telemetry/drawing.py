@@ -17,9 +17,10 @@ STATE_STYLE = {"live": "green", "synchronising": "yellow", "subscribing": "yello
                "running": "green", "starting": "yellow", "restarting": "dark_orange", "failed": "bold red",
                "stopped": "grey62"}
 VENUE_STYLE = ("gold3", "spring_green3", "sky_blue2", "dodger_blue2", "medium_purple1")
-# What a feed lost or had to repair; the rest of the ledger is traffic.
-TROUBLES = ("gaps", "trade_gaps", "resyncs", "reconnects", "malformed", "checksums_failed", "crosses", "finer",
-            "unknown_symbols", "overflowed", "protocol_errors", "full", "lapped", "refused", "unknown_deletes")
+# What a feed lost, and what else it had to repair; the rest of the ledger is traffic.
+LOSSES = ("gaps", "lost", "trade_gaps", "malformed", "checksums_failed", "contradicted", "overflowed", "overruns",
+          "protocol_errors", "full")
+TROUBLES = (*LOSSES, "resyncs", "reconnects", "crosses", "finer", "unknown_symbols", "refused", "unknown_deletes")
 
 
 def duration(ns: float) -> str:

@@ -49,6 +49,7 @@ from mantra.runtime.spine import RunInstrument, Spine
 from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node, Topology
 from mantra.subscriber.subscriber import subscriber
+from mantra.telemetry import ledger
 from mantra.topologies import bbo, depth
 from mantra.venues.instrument import InstrumentTable, choose, home
 from mantra.venues.venue import Venue
@@ -160,6 +161,8 @@ class System:
         if not self._running:
             return
         self._running = False
+        if self._steering.ident is not None:        # it did start
+            self._leave_ledger()
         self._stopped.set()
         for process in self.services.values():
             if process.poll() is None:
@@ -181,6 +184,12 @@ class System:
             self._steering.join()
         child.stop(list(self.services.values()), max(0.0, deadline - time.monotonic()))
         self.spine.close()
+
+    def _leave_ledger(self) -> None:
+        try:
+            ledger.save(ledger.read(self.spine), self.settings.home or home())
+        except OSError as error:
+            log.warning("the ledger of this run cannot be kept: %s", error)
 
     def __enter__(self) -> System:
         return self if self._running else self.start()
