@@ -235,7 +235,7 @@ class Bitstamp(Venue):
             f'"is_liquidation":false}}'), kind, f'"event_id":"{live.last}","pre_event_id":"{before}"'))
 
     def on_window(self, listing: Listing) -> None:
-        changed, channel = listing.flow.book.take(), f"diff_order_book_{listing.listed.symbol}"
+        changed, channel = listing.flow.book.take(net=True), f"diff_order_book_{listing.listed.symbol}"
         if any(changed) and self.wanted(channel):
             self._book(listing, channel, changed)
 

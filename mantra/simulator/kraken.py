@@ -193,6 +193,7 @@ class Ticker:
 
 class Kraken(Venue):
     name = "kraken"
+    path = "/v2"
     diff_channel = "book-"
     connects = (150, 600.0, 600.0)
     idle_seconds = 60.0

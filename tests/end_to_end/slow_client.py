@@ -41,6 +41,7 @@ class SlowBook:
     """Levels by price, and the venue's number of the last message in them."""
 
     def __init__(self, picture, sequence):
+        self.unknown = 0                # removals of what was not there
         self.bids, self.asks, self.sequence = levels(picture["bids"]), levels(picture["asks"]), sequence
 
     def apply(self, bids, asks, sequence):
@@ -49,7 +50,7 @@ class SlowBook:
                 if size:
                     book[price] = size
                 else:
-                    book.pop(price, None)
+                    self.unknown += book.pop(price, None) is None
         self.sequence = sequence
 
     def crossed(self):
@@ -64,7 +65,8 @@ class Client:
         self.waiting, self.book, self.applied, self.seen = [], None, 0, 0
         ca_file = endpoint.get("ca_file")
         self.socket = websocket.create_connection(
-            endpoint["websocket"] + self.path(), timeout=5, sslopt={"ca_certs": ca_file} if ca_file else None)
+            endpoint["websocket"].removesuffix("/v2") + self.path(), timeout=5,
+            sslopt={"ca_certs": ca_file} if ca_file else None)
         self.greet()
 
     def close(self):
