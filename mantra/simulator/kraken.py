@@ -34,6 +34,7 @@ DEPTHS = (10, 25, 100, 500, 1000)
 TRIGGERS = ("bbo", "trades")
 FIELDS = {"book": ("depth",), "trade": (), "ticker": ("event_trigger",), "instrument": ()}
 HISTORY_TRADES = 50
+IDLE_SECONDS = 60.0
 LEGACY = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP", "LTC": "XLTC", "DOGE": "XXDG", "USD": "ZUSD", "EUR": "ZEUR",
           "GBP": "ZGBP", "CAD": "ZCAD", "JPY": "ZJPY"}
 V1 = {"BTC": "XBT", "DOGE": "XDG"}
@@ -196,7 +197,6 @@ class Kraken(Venue):
     path = "/v2"
     diff_channel = "book-"
     connects = (150, 600.0, 600.0)
-    idle_seconds = 60.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -239,10 +239,10 @@ class Kraken(Venue):
     def tick(self, connection: Connection, now: float) -> None:
         """A heartbeat when nothing was said for a second (v1: every second), once there is a subscription."""
         since = connection.beat_at if connection.api == "v1" else connection.sent_at
-        if connection.channels and now - since >= 1.0:
+        if connection.channels and now - since >= 1.0 / self.hasten:
             connection.beat_at = now
             connection.say('{"event":"heartbeat"}' if connection.api == "v1" else '{"channel":"heartbeat"}')
-        elif not connection.channels and now - connection.heard_at >= self.idle_seconds:
+        elif not connection.channels and now - connection.heard_at >= IDLE_SECONDS / self.hasten:
             connection.end(1000)
 
     async def heard(self, connection: Connection, text: str) -> None:
