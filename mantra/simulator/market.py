@@ -68,6 +68,15 @@ class Trade(NamedTuple):
     time_ns: int
 
 
+class Moment(NamedTuple):
+    """A book as it once was, until the next moment; good until that is asked for."""
+
+    since_ns: int
+    keys: tuple[list[int], list[int]]
+    sizes: tuple[dict[int, int], dict[int, int]]
+    undone: list[tuple[int, int, int, int]]     # (side, key, size after, size before) from the moment after this one
+
+
 class World:
     """The fair price of one instrument and how busy its market is, on a grid of 25 ms."""
 
@@ -162,15 +171,17 @@ class Book:
                 return None
         return reached, *self._rows(sizes, [sorted(side) for side in sizes])
 
-    def moments(self) -> Iterator[tuple[int, tuple[list[int], list[int]], tuple[dict[int, int], dict[int, int]]]]:
-        """(since when in ns, keys, sizes) of the book now and, going back, after each step that the history knows."""
+    def moments(self) -> Iterator[Moment]:
+        """The book now and, going back, after each step that the history knows."""
         keys, sizes = (list(self.keys[BID]), list(self.keys[ASK])), (dict(self.sizes[BID]), dict(self.sizes[ASK]))
-        since = self.history[-1][1] if self.history else 0
-        yield since, keys, sizes
+        since, undone = self.history[-1][1] if self.history else 0, list[tuple[int, int, int, int]]()
+        yield Moment(since, keys, sizes, undone)
         for _, changed_ns, side, key, before in reversed(self.history):
             if changed_ns != since:
                 since = changed_ns
-                yield since, keys, sizes
+                yield Moment(since, keys, sizes, undone)
+                undone = []
+            undone.append((side, key, sizes[side].get(key, 0), before))
             if not before:
                 del sizes[side][key]
                 del keys[side][bisect_left(keys[side], key)]
@@ -178,7 +189,7 @@ class Book:
                 if key not in sizes[side]:
                     insort(keys[side], key)
                 sizes[side][key] = before
-        yield 0, keys, sizes
+        yield Moment(0, keys, sizes, undone)
 
     @staticmethod
     def _rows(sizes: Sequence[dict[int, int]], keys: Sequence[list[int]]) -> Sides:

@@ -133,11 +133,18 @@ class Listing:
             self.published.popleft()
         published, until = list(self.published), now_ns
         decimals = self.listed.price_decimals, self.listed.size_decimals
-        for since, keys, sizes in self.flow.book.moments():
+
+        def level(side: int, key: int, size: int) -> int:
+            return level_mark("ba"[side], abs(key), size, *decimals) if size else 0
+
+        found = 0
+        for since, keys, sizes, undone in self.flow.book.moments():
             if until < now_ns - WAS_NS:
                 break
-            found = sum(level_mark(name, abs(key), sizes[side][key], *decimals)
-                        for side, name in enumerate("ba") for key in keys[side][:depth or None])
+            if depth or not found:
+                found = sum(level(side, key, sizes[side][key]) for side in (0, 1) for key in keys[side][:depth or None])
+            else:
+                found += sum(level(side, key, before) - level(side, key, after) for side, key, after, before in undone)
             if found % 2**64 == mark:
                 return True, until
             at = bisect_left(published, (since, 0))

@@ -80,7 +80,7 @@ def test_the_moments_of_a_book_go_back_through_every_step(venue):
         if flow.window_over:
             flow.published()
     states = [(since, [dict(side) for side in sizes], [list(side) for side in keys])
-              for since, keys, sizes in flow.book.moments()]
+              for since, keys, sizes, _ in flow.book.moments()]
     for since, sizes, keys in states[:-1]:
         assert sizes == kept[since] if since in kept else flow.book.singly      # then each change is a moment
         assert keys == [sorted(side) for side in sizes]
