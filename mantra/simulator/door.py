@@ -131,7 +131,7 @@ async def simulate(options: argparse.Namespace) -> int:
 
 def websocket(venue: Venue, host: str, tls: bool) -> str:
     address = f"[{host}]" if ":" in host else host
-    return f"{'wss' if tls else 'ws'}://{address}:{venue.port}{venue.path}"
+    return f"{'wss' if tls else 'ws'}://{address}:{venue.port}"
 
 
 def write_endpoints(path: Path, serving: Sequence[Venue], host: str, authority: Path | None) -> None:
@@ -139,8 +139,7 @@ def write_endpoints(path: Path, serving: Sequence[Venue], host: str, authority: 
     lines = []
     for venue in serving:
         url = websocket(venue, host, authority is not None)
-        rest = url.removesuffix(venue.path).replace("ws", "http", 1)
-        lines += [f"[{venue.name}]", f'websocket = "{url}"', f'rest = "{rest}"']
+        lines += [f"[{venue.name}]", f'websocket = "{url}"', f'rest = "{url.replace("ws", "http", 1)}"']
         lines += [f'ca_file = "{authority}"'] if authority else []
         lines.append("")
     partial = path.with_name(f".{path.name}.{os.getpid()}")

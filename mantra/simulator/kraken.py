@@ -194,7 +194,6 @@ class Ticker:
 
 class Kraken(Venue):
     name = "kraken"
-    path = "/v2"
     diff_channel = "book-"
     connects = (150, 600.0, 600.0)
 

@@ -210,7 +210,6 @@ class Venue(ABC):
     """A venue's dialect and its server. Subclasses say how it talks; the source says what."""
 
     name: ClassVar[str]
-    path: ClassVar[str] = ""                    # of the address that clients are given
     diff_channel: ClassVar[str]                 # what names of channels of book changes contain
     ping_interval: ClassVar[float] = 0.0        # 0: the venue sends no ping frames
     pong_timeout: ClassVar[float] = 60.0

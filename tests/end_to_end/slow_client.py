@@ -65,7 +65,7 @@ class Client:
         self.waiting, self.book, self.applied, self.seen = [], None, 0, 0
         ca_file = endpoint.get("ca_file")
         self.socket = websocket.create_connection(
-            endpoint["websocket"].removesuffix("/v2") + self.path(), timeout=5,
+            endpoint["websocket"] + self.path(), timeout=5,
             sslopt={"ca_certs": ca_file} if ca_file else None)
         self.greet()
 
