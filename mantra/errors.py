@@ -42,7 +42,10 @@ class VenueError(MantraError):
 
 
 class ConnectError(VenueError):
-    """A connection could not be made (name, route, certificate, handshake, refusal)."""
+    """A connection could not be made (name, route, certificate, handshake, refusal). `retry_after`: what the venue
+    said of when to come back, having been asked too much; None: it was not that."""
+
+    retry_after: str | None = None
 
 
 class Closed(MantraError):

@@ -12,12 +12,13 @@ from mantra.client.client import Address
 from mantra.core.transport import Transport
 from mantra.errors import Closed, MantraError, VenueError
 
+BANS = (418, 429)           # HTTP status: asked too much, wait
 LONGEST_BLOCK_S = 600.0
 
 
-def patience(retry_after: str) -> float:
-    """Seconds that a Retry-After header asks for; ten for what is no number of them."""
-    return min(float(retry_after), LONGEST_BLOCK_S) if retry_after.isascii() and retry_after.isdigit() else 10.0
+def patience(retry_after: str, otherwise_s: float = 10.0) -> float:
+    """Seconds that a Retry-After header asks for; `otherwise_s` where it is no number of them."""
+    return min(float(retry_after), LONGEST_BLOCK_S) if retry_after.isascii() and retry_after.isdigit() else otherwise_s
 
 
 class Rest:

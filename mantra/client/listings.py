@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mantra.client.governor import Governor
-from mantra.client.https import Rest, patience
+from mantra.client.https import BANS, Rest, patience
 from mantra.errors import MantraError, VenueError
 from mantra.venues.instrument import load_listings, save_listings
 from mantra.venues.venue import Listing, Venue
@@ -32,18 +32,11 @@ class Listed:
 
 def ask(venue: Venue, governor: Governor, home: Path | None = None) -> list[Listing]:
     """What `venue` lists now, which is kept for later. MantraError when it does not say."""
-    request = venue.instruments_request()
-    if (wait := governor.reserve("rest", request.weight)) > TELL_S:
-        log.warning("%s: its pace allows the next request in %.0f s", venue.name, wait)
-    if wait > 0:
-        governor.acquire("rest", request.weight, cancel=threading.Event())
-    rest = Rest(venue.endpoints.rest, ca_file=venue.endpoints.ca_file)
-    try:
-        status, headers, body = rest.get(request.path)
-    finally:
-        rest.close()
-    if status in (418, 429):
-        governor.block("rest", patience(headers.get("retry-after", "")))
+    for _ in range(2):
+        status, headers, body = _get(venue, governor)
+        if status not in BANS:
+            break
+        governor.block("rest", patience(headers.get("retry-after", ""), venue.limits.ban_s))
     if status in (403, 451):
         raise VenueError(f"{venue.name} answered HTTP {status}: {venue.when_refused}")
     if status != 200:
@@ -51,6 +44,19 @@ def ask(venue: Venue, governor: Governor, home: Path | None = None) -> list[List
     listings = venue.parse_instruments(body)
     save_listings(venue, listings, home)
     return listings
+
+
+def _get(venue: Venue, governor: Governor) -> tuple[int, dict[str, str], bytes]:
+    request = venue.instruments_request()
+    if (wait := governor.reserve("rest", request.weight)) > TELL_S:
+        log.warning("%s: its next request is allowed in %.0f s", venue.name, wait)
+    if wait > 0:
+        governor.acquire("rest", request.weight, cancel=threading.Event())
+    rest = Rest(venue.endpoints.rest, ca_file=venue.endpoints.ca_file)
+    try:
+        return rest.get(request.path)
+    finally:
+        rest.close()
 
 
 def listed(venue: Venue, governor: Governor, home: Path | None = None, *, fresh: bool = False,

@@ -10,6 +10,7 @@ from os import PathLike
 import websocket
 
 from mantra.client.client import SCHEMES, Address, Client
+from mantra.client.https import BANS
 from mantra.core.frame import CLOSE, frame_bytes
 from mantra.core.transport import Transport
 from mantra.errors import Closed, ConnectError
@@ -56,7 +57,10 @@ class WebSocketClient(Client):
             socket.connect(self.url, socket=transport, redirect_limit=0, suppress_origin=True)
         except websocket.WebSocketBadStatusException as error:
             why = REFUSALS.get(error.status_code, "")
-            raise ConnectError(f"{self.url}: HTTP {error.status_code}{': ' if why else ''}{why}") from None
+            refusal = ConnectError(f"{self.url}: HTTP {error.status_code}{': ' if why else ''}{why}")
+            if error.status_code in BANS:
+                refusal.retry_after = str((error.resp_headers or {}).get("retry-after", ""))
+            raise refusal from None
         except websocket.WebSocketTimeoutException:
             raise ConnectError(f"{self.url}: no WebSocket handshake within {self._address.timeout:g} s") from None
         except websocket.WebSocketConnectionClosedException:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mantra.client.client import Client
+from mantra.client.https import patience
 from mantra.client.websocket import goodbye
 from mantra.core.hot_path import Event, Feed
 from mantra.core.ledger import FeedState
@@ -116,6 +117,8 @@ class Connection:
             transport = self.transport = client.connect()
         except ConnectError as error:
             self.row.add("refused")
+            if error.retry_after is not None:   # for all that connect to this venue: a ban grows with every try
+                plan.governor.block("connect", patience(error.retry_after, plan.venue.limits.ban_s))
             blocked = "HTTP 403" in str(error) or "HTTP 451" in str(error)
             self._wait_after(f"{error}; {plan.venue.when_refused}" if blocked else str(error))
             return

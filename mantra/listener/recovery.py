@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mantra.client.governor import Governor
-from mantra.client.https import Rest, patience
+from mantra.client.https import BANS, Rest, patience
 from mantra.core.clock import Clock
 from mantra.errors import MantraError, VenueError
 from mantra.venues.venue import Request, Venue
@@ -108,9 +108,9 @@ class SnapshotDesk:
             return error
         except Exception as error:      # whatever a server made the library do: this snapshot failed, not the desk
             return VenueError(f"{self.venue.name}{request.path}: {error!r}")
-        if status in (418, 429):
+        if status in BANS:
             # The venue says how long; every request of this venue waits, or the ban only grows.
-            self._governor.block("rest", patience(headers.get("retry-after", "")))
+            self._governor.block("rest", patience(headers.get("retry-after", ""), self.venue.limits.ban_s))
         if status != 200:
             return VenueError(f"{self.venue.name} answered HTTP {status} to {request.path}: {body[:120]!r}")
         return body

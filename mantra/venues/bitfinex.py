@@ -38,7 +38,7 @@ class Bitfinex(venue.Venue):
         "connect": (Rate(20, 60.0),),           # else blocked for a minute
         "send": (Rate(40, 1.0),),               # not published: manners
         "rest": (Rate(60, 60.0),),              # by path 10 to 240
-    })
+    }, ban_s=60.0)
     heartbeat = venue.Heartbeat('{"event":"ping","cid":1}', 4.0)
     stale_s, silence_s, max_age_s = 6.0, 12.0, 23.5 * 3600
     channel_silent_s, cross_s, first_number = 20.0, 1.0, 1      # each channel beats every 15 s, busy or not

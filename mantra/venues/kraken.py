@@ -41,7 +41,7 @@ class Kraken(venue.Venue):
         "connect": (Rate(150, 600.0),),
         "send": (Rate(20, 1.0),),           # not published: manners
         "rest": (Rate(15, 45.0),),
-    })
+    }, ban_s=600.0)
     # A heartbeat comes every second in which nothing else does; who says nothing for a minute is closed.
     heartbeat = venue.Heartbeat('{"method":"ping"}', 4.0)
     stale_s, silence_s, max_age_s = 5.0, 10.0, 23.5 * 3600

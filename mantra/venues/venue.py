@@ -54,6 +54,7 @@ class Limits:
     channels: int                                   # per connection
     frame_bytes: int                                # longest text we may send
     rates: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)
+    ban_s: float = 10.0                             # for who asked too much, where the answer does not say
 
 
 @dataclass(frozen=True)
