@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import sys
 import time
@@ -23,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mantra.tape.lines import read
 from tests.c.decoding import Decoder, Decoding
 from tests.data import FOLDER
+from tests.wire.test_coinbase_recordings import expected
 from tests.wire.test_decoded_recordings import SCALE, binance_reference, bitstamp_reference, changes
 
 BITSTAMP = ["cryptofeed/BITSTAMP.ws.1.0.zst", "cryptofeed-2021-04-17/BITSTAMP.ws.19.0.zst"]
 BINANCE = ["cryptofeed/BINANCE.ws.1.0", "hftbacktest/spot/btcusdt_20240808.zst"]
+COINBASE, EXCHANGE = ["cryptofeed-v3/COINBASE.first-part.jsonl.zst"], ["cryptofeed/COINBASE.ws.28.0.zst"]
 
 
 def recorded(paths: list[str], marks: bytes) -> list[bytes]:
@@ -56,7 +59,11 @@ def check(venue: str, decoder: Decoder, frames: list[bytes]) -> None:
     reference = binance_reference if venue == "binance" else bitstamp_reference
     for frame in frames:
         answer, message = decoder.decode(frame), json.loads(frame)
-        if b'"order_book_' in frame:
+        if venue == "coinbase":
+            kind, _, number, at, levels, trades = expected(message)
+            right = (answer.kind, answer.number, answer.venue_time_ns, answer.changes, answer.trades) == (
+                kind, number, at, levels, trades)
+        elif b'"order_book_' in frame:
             want = changes(message["data"]["bids"][:10], message["data"]["asks"][:10])
             right = answer.kind is Decoding.UNCHANGED or sorted(answer.changes) == sorted(want)
         else:
@@ -88,12 +95,19 @@ def main() -> None:
         "binance diff": ("binance", recorded(BINANCE, b'"e":"depthUpdate"'), 0),
         "binance trade": ("binance", recorded(BINANCE, b'"e":"trade"'), 0),
         "binance bookTicker, ignored": ("binance", recorded(BINANCE, b"@bookTicker")[:5000], 0),
+        "coinbase snapshot": ("coinbase", recorded(COINBASE, b'"type":"snapshot","product_id"'), 0),
+        "coinbase update": ("coinbase", recorded(COINBASE, b'"type":"update","product_id"'), 0),
+        "coinbase trades": ("coinbase", recorded(COINBASE, b'"type":"update","trades"'), 0),
+        "coinbase exchange update": ("coinbase", recorded(EXCHANGE, b'"type":"l2update"'), 0),
+        "coinbase exchange match": ("coinbase", recorded(EXCHANGE, b'"type":"match"'), 0),
     }
     results = {}
     print(f"{'message':32}{'frames':>8}{'bytes':>8}{'mantra ns':>11}{'orjson ns':>11}{'ratio':>7}")
     for name, (venue, frames, depth) in kinds.items():
         symbols = sorted({frame.rpartition(b'","event"')[0].rpartition(b"_")[2].decode() for frame in frames}
-                         if venue == "bitstamp" else {json.loads(frame)["data"]["s"] for frame in frames})
+                         if venue == "bitstamp" else
+                         {re.search(r'"product_id":"([^"]+)"', frame.decode())[1] for frame in frames}
+                         if venue == "coinbase" else {json.loads(frame)["data"]["s"] for frame in frames})
         decoder = Decoder(venue, symbols, [SCALE] * len(symbols), depth)
         check(venue, decoder, frames)
         ours = theirs = None

@@ -4,7 +4,7 @@
  *     "updates":[{"side":"bid","event_time":"..","price_level":"65062.5","new_quantity":"0.00583"}]}]}
  *   {"type":"l2update","product_id":"SKL-BTC","changes":[["sell","0.00001306","660.5"]],"time":".."}
  *
- * The venue's own spelling of books is read as it passes: a snapshot has 5 MB. Anything else is checked whole first,
+ * The venue's own spelling is read as it passes: a snapshot has 5 MB. Anything else is checked whole first,
  * members noted where they stand, then taken from there: a part for each event, and for each run of one product's
  * trades in an event. Every Advanced Trade message is numbered, on all channels of a connection alike; what Exchange
  * sends has no number that a book could be checked by.
@@ -192,6 +192,8 @@ mantra_coinbase_run(mantra_decoder *decoder, const char *end)
         if (mantra_json_members(&json, mantra_coinbase_names, at, MANTRA_COINBASE_OF_TRADE, MANTRA_COINBASE_COUNT))
             return MANTRA_MALFORMED;
         const mantra_span name = mantra_json_text_at(at[MANTRA_COINBASE_product_id], end);
+        if (!name.text)
+            return MANTRA_MALFORMED;
         if (!product.text) {
             product = name;
             status = mantra_coinbase_product(decoder, at[MANTRA_COINBASE_product_id], end);
@@ -373,9 +375,38 @@ mantra_coinbase_usual_product(mantra_decoder *decoder, mantra_json *json)
     return book >= 0;
 }
 
-/* {"channel":"l2_data",  with one event, which is one product's. */
+/* Trades of one product, up to the bracket that closes them. */
+static inline bool
+mantra_coinbase_usual_trades(mantra_decoder *decoder, mantra_json *json)
+{
+    uint32_t count = 0;
+    do {
+        const uint32_t book = decoder->book;
+        mantra_print *trade = &decoder->trades[count];
+        if (count == decoder->trade_capacity || !MANTRA_JSON_EXPECT(json, "{\"product_id\":") ||
+            !mantra_coinbase_usual_product(decoder, json) || (count > 0 && decoder->book != book))
+            return false;
+        const mantra_scale scale = decoder->scales[decoder->book];
+        if (!MANTRA_JSON_EXPECT(json, ",\"trade_id\":\"") || mantra_integer(&json->at, json->end, &trade->trade_id) ||
+            !MANTRA_JSON_EXPECT(json, "\",\"price\":\"") ||
+            mantra_decimal(&json->at, json->end, scale.price_decimals, &trade->price) || trade->price <= 0 ||
+            !MANTRA_JSON_EXPECT(json, "\",\"size\":\"") ||
+            mantra_decimal(&json->at, json->end, scale.size_decimals, &trade->size) || trade->size < 0 ||
+            !MANTRA_JSON_EXPECT(json, "\",\"time\":") || mantra_coinbase_time(json, &trade->venue_time_ns) ||
+            !MANTRA_JSON_EXPECT(json, ",\"side\":\""))
+            return false;
+        const bool bought = MANTRA_JSON_EXPECT(json, "SELL\"}");
+        if (!bought && !MANTRA_JSON_EXPECT(json, "BUY\"}"))
+            return false;
+        trade->side = bought ? MANTRA_BUY : MANTRA_SELL;
+        count++;
+    } while (MANTRA_JSON_EXPECT(json, ","));
+    return MANTRA_JSON_EXPECT(json, "]") && mantra_coinbase_trades(decoder, count) == MANTRA_TRADES;
+}
+
+/* {"channel":"l2_data",  or "market_trades", with one event, which is one product's. */
 static inline int
-mantra_coinbase_usual_advanced(mantra_decoder *decoder, mantra_json *json)
+mantra_coinbase_usual_advanced(mantra_decoder *decoder, mantra_json *json, bool books)
 {
     (void)MANTRA_JSON_EXPECT(json, "\"client_id\":\"\",");
     if (!MANTRA_JSON_EXPECT(json, "\"timestamp\":") || mantra_coinbase_time(json, &decoder->venue_time_ns) ||
@@ -383,12 +414,18 @@ mantra_coinbase_usual_advanced(mantra_decoder *decoder, mantra_json *json)
         !MANTRA_JSON_EXPECT(json, ",\"events\":[{\"type\":\""))
         return 0;
     const bool whole = MANTRA_JSON_EXPECT(json, "snapshot");
-    if ((!whole && !MANTRA_JSON_EXPECT(json, "update")) || !MANTRA_JSON_EXPECT(json, "\",\"product_id\":") ||
-        !mantra_coinbase_usual_product(decoder, json) || !MANTRA_JSON_EXPECT(json, ",\"updates\":[") ||
-        !mantra_coinbase_usual_changes(decoder, json, true) || !MANTRA_JSON_EXPECT(json, "}]}") ||
-        json->at != json->end)
+    if (!whole && !MANTRA_JSON_EXPECT(json, "update"))
+        return 0;
+    if (books ? !MANTRA_JSON_EXPECT(json, "\",\"product_id\":") || !mantra_coinbase_usual_product(decoder, json) ||
+                    !MANTRA_JSON_EXPECT(json, ",\"updates\":[") || !mantra_coinbase_usual_changes(decoder, json, true)
+              : !MANTRA_JSON_EXPECT(json, "\",\"trades\":[") || !mantra_coinbase_usual_trades(decoder, json))
+        return 0;
+    if (!MANTRA_JSON_EXPECT(json, "}]}") || json->at != json->end)
         return 0;
     decoder->numbered = true;
+    decoder->history = !books && whole;
+    if (!books)
+        return MANTRA_TRADES;
     decoder->first = decoder->last = decoder->number;
     return whole ? MANTRA_SNAPSHOT : MANTRA_DIFF;
 }
@@ -430,7 +467,9 @@ mantra_decode_coinbase(mantra_decoder *decoder, const char *text, size_t size)
         return mantra_coinbase_part(decoder, json.end);
     mantra_coinbase_begin(decoder);
     if (MANTRA_JSON_EXPECT(&json, "{\"channel\":\"l2_data\","))
-        status = mantra_coinbase_usual_advanced(decoder, &json);
+        status = mantra_coinbase_usual_advanced(decoder, &json, true);
+    else if (MANTRA_JSON_EXPECT(&json, "{\"channel\":\"market_trades\","))
+        status = mantra_coinbase_usual_advanced(decoder, &json, false);
     else if (MANTRA_JSON_EXPECT(&json, "{\"type\":\"l2update\",\"product_id\":"))
         status = mantra_coinbase_usual_update(decoder, &json);
     else if (MANTRA_JSON_EXPECT(&json, "{\"type\":\"snapshot\",\"product_id\":"))

@@ -180,6 +180,8 @@ def test_messages_are_told_apart_and_all_of_advanced_trade_are_numbered(frame, k
         {"side": "ask"}, {"side": ...}, {"price": "0"}, {"price": "-1"}, {"size": "-1"}, {"time": "now"}, {"time": ...},
         {"trade_id": "x"}, {"trade_id": 1.5}, {"product_id": ...}, {"product_id": None}, {"size": ...})),
     advanced(traded(TRADE, 1), channel="market_trades"),
+    *(advanced(traded(*trades), channel="market_trades") for trades in (
+        (changed(TRADE, product_id=...), TRADE), (TRADE, changed(TRADE, product_id=...)))),
     advanced({"type": "update", "trades": {}}, channel="market_trades"),
     *(changed(UPDATE, **member) for member in (
         {"changes": [["buy", "1"]]}, {"changes": [["bought", "1", "1"]]}, {"changes": ...}, {"time": "now"},
