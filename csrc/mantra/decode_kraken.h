@@ -77,7 +77,7 @@ mantra_kraken_decimals(const char *number, const char *behind)
 static inline int
 mantra_kraken_number(mantra_json *json, mantra_kraken_reading *reading, unsigned which, int64_t *out)
 {
-    const bool quoted = json->at < json->end && *json->at == '"';
+    const bool quoted = mantra_json_peek(json) == '"';
     const char *number = json->at + quoted;
     unsigned count = mantra_count_digits(mantra_load_digits(number)), after = 0;
     const char *behind = number + count;
@@ -106,16 +106,15 @@ mantra_kraken_level_v1(mantra_decoder *decoder, mantra_json *json, mantra_kraken
                        mantra_change *change)
 {
     int64_t time_ns;
-    int status = mantra_json_enter(json, '[') == 1 ? (mantra_json_space(json), 0) : MANTRA_MALFORMED;
-    if (status || (status = mantra_kraken_number(json, reading, 0, &change->price)) != 0)
-        return status;
-    if (mantra_json_next(json, '[') != 1)
+    if (mantra_json_enter(json, '[') != 1)
         return MANTRA_MALFORMED;
-    mantra_json_space(json);
-    if ((status = mantra_kraken_number(json, reading, 1, &change->size)) != 0)
-        return status;
-    if (mantra_json_next(json, '[') != 1)
-        return MANTRA_MALFORMED;
+    for (unsigned which = 0; which < 2; which++) {
+        const int status = mantra_kraken_number(json, reading, which, which ? &change->size : &change->price);
+        if (status)
+            return status;
+        if (mantra_json_next(json, '[') != 1)
+            return MANTRA_MALFORMED;
+    }
     const bool quoted = mantra_json_peek(json) == '"';
     json->at += quoted;
     if (mantra_time_seconds(&json->at, json->end, &time_ns) || (quoted && !MANTRA_JSON_EXPECT(json, "\"")))
@@ -142,16 +141,14 @@ mantra_kraken_level_spelt(mantra_json *json, mantra_kraken_reading *reading, man
 static inline int
 mantra_kraken_level_v2(mantra_json *json, mantra_kraken_reading *reading, mantra_change *change)
 {
-    mantra_json usual = *json;
-    mantra_kraken_reading read = *reading;
-    if (MANTRA_UNLIKELY(!MANTRA_JSON_EXPECT(&usual, "{\"price\":") ||
-                        mantra_kraken_number(&usual, &read, 0, &change->price) ||
-                        !MANTRA_JSON_EXPECT(&usual, ",\"qty\":") ||
-                        mantra_kraken_number(&usual, &read, 1, &change->size) || !MANTRA_JSON_EXPECT(&usual, "}")))
-        return mantra_kraken_level_spelt(json, reading, change);
-    *json = usual;
-    *reading = read;
-    return 0;
+    const char *const start = json->at;
+    if (MANTRA_LIKELY(MANTRA_JSON_EXPECT(json, "{\"price\":") &&
+                      mantra_kraken_number(json, reading, 0, &change->price) == 0 &&
+                      MANTRA_JSON_EXPECT(json, ",\"qty\":") &&
+                      mantra_kraken_number(json, reading, 1, &change->size) == 0 && MANTRA_JSON_EXPECT(json, "}")))
+        return 0;
+    json->at = start;
+    return mantra_kraken_level_spelt(json, reading, change);
 }
 
 /* One side, from where its array stands. */
