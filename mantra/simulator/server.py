@@ -160,7 +160,7 @@ class Connection(ServerConnection):
         return b"".join(part.serialize(mask=False) for part in parts)
 
     def _write(self, frame: bytes) -> None:
-        if self.protocol.state is not State.OPEN:
+        if self.protocol.state is not State.OPEN or self.transport.is_closing():
             return
         self.sent_at = self.loop.time()
         if self.held is not None:

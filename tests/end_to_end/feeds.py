@@ -25,6 +25,7 @@ from tests.end_to_end.simulated import Child
 NAMES = ("binance", "bitstamp")
 STREAMS = ("bitfinex", "coinbase", "kraken")        # their snapshots come in the stream
 SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc", "bitfinex": "tETHBTC", "coinbase": "ETH-BTC", "kraken": "ETH/BTC"}
+PROVEN = {"bitfinex": 25, "kraken": 10}     # levels to compare where a venue shows or proves not all
 DOWN = (Trust.DOWN, Reason.DISCONNECTED)
 SYNCHRONISING = (Trust.SUSPECT, Reason.SYNCHRONISING)
 LONG = 15.0         # nothing here should ever take so long
@@ -198,9 +199,10 @@ class Feeds:
         """Whose books have no number of the venue's: was it ever true, in the last seconds?"""
         scale = next(row for row in self.system.spine.instruments() if row.id == image.instrument)
         keep = self.system._venues[venue].keep(self.system.settings.mode, self.system.settings.depth)
+        depth = PROVEN.get(venue, keep)
         mine = [[(Decimal(price).scaleb(-scale.price_decimals), Decimal(size).scaleb(-scale.size_decimals))
-                 for price, size in side.tolist()] for side in (image.bids, image.asks)]
-        query = urlencode({"symbol": SYMBOLS[venue], "depth": keep, "mark": mark(*mine)})
+                 for price, size in side[:depth or None].tolist()] for side in (image.bids, image.asks)]
+        query = urlencode({"symbol": SYMBOLS[venue], "depth": depth, "mark": mark(*mine)})
         try:
             answer = self.ask(venue, f"/simulator/was?{query}")
         except (OSError, ValueError):
