@@ -215,7 +215,8 @@ class Bitfinex(Venue):
                 if first:
                     connection.deliver(self.spell(connection, name, first), name)
 
-        roll, later = self.dice.random(), self.dice.uniform(*EARLY_SECONDS)
+        # A recording begins when nobody has asked for more in a while: nothing is late there.
+        roll, later = self.dice.random() if self.views else 1.0, self.dice.uniform(*EARLY_SECONDS)
         if roll < EARLY[1]:
             begin()
             connection.loop.call_later(later, acknowledge)
@@ -349,7 +350,7 @@ class Bitfinex(Venue):
             if self.wanted(name := f"trades {listing.listed.symbol}"):
                 self.publish(name, f'"te",{text}')
                 asyncio.get_running_loop().call_later(
-                    self.dice.uniform(*CONFIRM_SECONDS), self.publish, name, f'"tu",{text}')
+                    self.dice.uniform(*CONFIRM_SECONDS) / self.hasten, self.publish, name, f'"tu",{text}')
 
     def on_window(self, listing: Listing) -> None:
         view, flow = self.views[listing.listed.symbol], listing.flow

@@ -187,7 +187,9 @@ class Bitstamp(Venue):
         """The market order by order, from now on; None where there is no such market."""
         listings = self.source.listings if isinstance(self.source, MarketSource) else {}
         if symbol in listings and symbol not in self.live:
-            self.live[symbol] = Live(Orders(listings[symbol].flow.book, self._next_order, symbol))
+            book = listings[symbol].flow.book
+            book.singly = True
+            self.live[symbol] = Live(Orders(book, self._next_order, symbol))
         return self.live.get(symbol)
 
     def _next_order(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from urllib.parse import urlencode
 
@@ -58,6 +58,12 @@ class StreamClient:
             except TimeoutError:
                 return
 
+    def settle(self, moment=0.003):
+        """Read until nothing comes for a moment."""
+        with suppress(TimeoutError):
+            while True:
+                self.read(moment)
+
     def set(self, symbol, side, price, size):
         """Make a level what the venue says; a level that is removed has to be there."""
         level = self.books[symbol][side]
@@ -66,8 +72,11 @@ class StreamClient:
         else:
             assert level.pop(Decimal(price), None), f"{symbol}: {price} was not there"
 
+    def levels(self, symbol):
+        return self.books[symbol]
+
     def crossed(self, symbol):
-        bids, asks = self.books[symbol]
+        bids, asks = self.levels(symbol)
         return max(bids) >= min(asks)
 
     def rest(self, path):
@@ -75,8 +84,12 @@ class StreamClient:
         return status, json.loads(body)
 
     def was_true(self, symbol, depth=0):
-        """Was this book, its best `depth` levels (0: all of them), ever the venue's within the last seconds?"""
-        bids, asks = self.books[symbol]
+        """Was this book, its best `depth` levels (0: all of them), ever the venue's within the last seconds?
+
+        What is on its way is read first: between two frames of one change a book may be none that was.
+        """
+        self.settle()
+        bids, asks = self.levels(symbol)
         sides = sorted(bids.items(), reverse=True)[:depth or None], sorted(asks.items())[:depth or None]
         query = urlencode({"symbol": symbol, "depth": depth, "mark": mark(*sides)})
         return self.rest(f"/simulator/was?{query}")[1]["true"]
@@ -164,7 +177,6 @@ class Bitfinex(StreamClient):
         channel, payload = self.channels[frame[0]], frame[1]
         if channel["channel"] != "book" or payload == "hb":
             return
-        raw = channel["prec"] == "R0"
         if payload == "cs":
             self.checked += 1
             assert int(frame[2]) == self.checksum(frame[0]), f"{channel['symbol']} {channel['prec']}"
@@ -181,12 +193,14 @@ class Bitfinex(StreamClient):
             else:
                 side[key] = row
             assert len(side) <= int(channel["len"]), f"{channel['symbol']}: more than {channel['len']} levels"
-        levels = {}, {}
-        for number, rows in enumerate(self.rows[frame[0]]):
+
+    def levels(self, symbol):
+        number = next(number for number in self.rows if self.channels[number]["symbol"] == symbol)
+        price, levels = int(self.channels[number]["prec"] == "R0"), ({}, {})
+        for side, rows in zip(levels, self.rows[number], strict=True):
             for row in rows.values():
-                price = Decimal(row[1] if raw else row[0])
-                levels[number][price] = levels[number].get(price, 0) + abs(Decimal(row[2]))
-        self.books[channel["symbol"]] = levels
+                side[Decimal(row[price])] = side.get(Decimal(row[price]), 0) + abs(Decimal(row[2]))
+        return levels
 
     def checksum(self, number):
         raw = self.channels[number]["prec"] == "R0"
@@ -242,7 +256,9 @@ class BitstampOrders(StreamClient):
             del self.orders[number]
         else:
             self.orders[number] = int(order["order_type"]), Decimal(order["price_str"]), Decimal(order["amount_str"])
+
+    def levels(self, symbol):
         levels = {}, {}
         for side, price, amount in self.orders.values():
             levels[side][price] = levels[side].get(price, 0) + amount
-        self.books[self.market] = levels
+        return levels
