@@ -43,8 +43,9 @@ def parser() -> argparse.ArgumentParser:
                       help="what to watch: ethbtc, ETH-BTC, eth/btc; \"all\" or a glob ('*-usdt'): "
                       "what fits, wherever it is traded; the first is what BookSummary serves")
     made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: all)")
-    made.add_argument("--mode", choices=("book", "top"), help="book: whole books from diffs and snapshots (default); "
-                      "top: the venues' partial-depth streams, first levels only")
+    made.add_argument("--mode", choices=("book", "top", "orders"), help="book: whole books from diffs and snapshots "
+                      "(default); top: the venues' partial-depth streams, first levels only; orders: books derived "
+                      "from every single order, of the venues that tell")
     made.add_argument("--topology", metavar="NAME|FILE", help=f"{', '.join(SHIPPED)} (default: bbo), or a TOML file")
     made.add_argument("--draw", action="store_true", help="print the topology as a Mermaid chart and end")
     made.add_argument("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")

@@ -77,7 +77,7 @@ class Replay:
                               keep=depth or (int(said[1]) if said else venue.keep(mode, 0)))
         self.books = []
         for symbol in self.symbols:
-            book, slot = self.spine.make_book(venue.name, venue.id, symbol.name, symbol.id)
+            book, slot = self.spine.make_book(venue.books(mode), venue.id, symbol.name, symbol.id)
             self.feed.add_book(book, slot, venue.spellings(symbol.name), symbol.id, symbol.price_decimals,
                                symbol.size_decimals)
             self.books.append(book)
@@ -179,8 +179,8 @@ def parser() -> argparse.ArgumentParser:
                "hftbacktest's, depthcharge's, and plain frames, one a line, or one in a file NAME.json.")
     made.add_argument("paths", nargs="+", metavar="PATH", help="stream and REST files of one venue, in any order")
     made.add_argument("--venue", required=True, help=f"whose bytes they are: {', '.join(venues.VENUES)}")
-    made.add_argument("--mode", choices=("book", "top"), default="book", help="book: diffs and snapshots; top: the "
-                      "partial-depth streams (default: %(default)s)")
+    made.add_argument("--mode", choices=("book", "top", "orders"), default="book", help="book: diffs and "
+                      "snapshots; top: the partial-depth streams; orders: order by order (default: %(default)s)")
     made.add_argument("--depth", type=int, default=0, metavar="N", help="cut books to N levels a side, as many as "
                       "were subscribed (default: what the recording says)")
     made.add_argument("--no-checksums", action="store_true", help="do not look at the venue's checksums")

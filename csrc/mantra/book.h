@@ -318,6 +318,18 @@ mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
     return (int)(count - at);
 }
 
+/* The size of the level at `price`, 0 where there is none. For the writer. */
+static inline int64_t
+mantra_book_size(const mantra_book *book, uint8_t kind, int64_t price)
+{
+    const size_t side = (size_t)kind - MANTRA_BID;
+    const int64_t mirror = -(int64_t)side;
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    const mantra_level *levels = mantra_book_side(book, side);
+    const size_t at = mantra_book_find(levels, count, price ^ mirror, mirror);
+    return at < count && mantra_level_price(&levels[at]) == price ? mantra_level_size(&levels[at]) : 0;
+}
+
 static inline void
 mantra_book_clear(mantra_book *book)
 {

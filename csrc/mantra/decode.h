@@ -11,7 +11,7 @@
 #ifndef MANTRA_DECODE_H
 #define MANTRA_DECODE_H
 
-#include "mantra/book.h"
+#include "mantra/orders.h"
 #include "mantra/messages.h"
 #include "mantra/symbols.h"
 #include "mantra/ticks.h"
@@ -29,6 +29,8 @@ enum {
     MANTRA_HEARTBEAT = 8,     /* nothing but life: of the channel of `book`, or of the connection (UINT32_MAX) */
     MANTRA_EARLY = 9,         /* of a channel not acknowledged yet: to be decoded again when one is (`routed`) */
     MANTRA_WITNESS = 10,      /* the best levels as they are at `last`, says the venue: compared, never applied */
+    MANTRA_ORDERS = 11,       /* orders that changed: the levels follow from them */
+    MANTRA_ORDER_BOOK = 12,   /* all orders there are: they replace the book */
     /* -1 and -2: MANTRA_MALFORMED and MANTRA_FINER, from ticks.h */
     MANTRA_UNKNOWN = -3,      /* a symbol this feed does not have */
     MANTRA_TOO_MANY = -4,     /* more changes than there is room for */
@@ -67,9 +69,11 @@ typedef struct mantra_decoder {
     uint32_t change_capacity;
     mantra_print *trades;
     uint32_t trade_capacity;
+    mantra_order_change *orders;      /* NULL: books are kept by level, and messages about orders are of no interest */
+    uint32_t order_capacity;
     /* answered */
     uint32_t book;                    /* index of the book */
-    uint32_t change_count, trade_count;
+    uint32_t change_count, trade_count, order_count;
     uint32_t unpriced;                /* levels of price 0 or less, left out: nobody can trade there, yet venues send them */
     uint64_t first, last;             /* venue sequence range of a diff or image (equal where the venue has but one) */
     int64_t venue_time_ns;            /* UTC; 0 where the message has none */
@@ -78,6 +82,8 @@ typedef struct mantra_decoder {
     uint32_t checksum;                /* the venue's, of the book after this part, if `checked` */
     bool numbered, checked;
     bool history;                     /* these trades were made before we asked: news only to who missed them */
+    bool linked;                      /* `link` names this message, `before` the one before it of the same book */
+    uint64_t link[2], before[2];
     bool routed;                      /* a channel was acknowledged: what was early may be decoded now */
     /* kept from message to message; zeroed by the feed on a new connection, except `printed` */
     uint64_t flags;                   /* the decoder's own: how this connection talks */
@@ -92,5 +98,6 @@ typedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t s
 
 /* The venue's checksum of a book whose ticks and lots have `scale`, printed with `printed` decimals. */
 typedef uint32_t (*mantra_checksum)(const mantra_book *book, mantra_scale scale, mantra_scale printed);
+typedef uint32_t (*mantra_orders_checksum)(const mantra_orders *orders, mantra_scale scale);
 
 #endif

@@ -3,6 +3,7 @@
  *   {"event":"subscribed","channel":"book","chanId":232956,"symbol":"tMNABTC","prec":"P0",...}
  *   [232956,[[0.00002505,2,684.8],[2.6e-7,1,-77.5]],1,1618677545894]     the book: [price, orders, size (asks: negative)]
  *   [232956,[0.00002505,0,1],2,1618677545901]      one level; of no orders: it is gone, and the 1 tells the side
+ *   [433290,[34753006045,7294.7,-1.5],...]         likewise of an R0 book, order by order; of price 0: it is gone
  *   [232956,"cs",-1175357890,3,...]   [232959,"te",[id,ms,size (sold: negative),price],4,...]   [232956,"hb",5,...]
  *   | channel | payload    | number, time |       behind the payload stands what the connection asked for by flags
  *
@@ -55,7 +56,8 @@ mantra_bitfinex_subscribed(mantra_decoder *decoder, const char *const *at, const
     new.book = (uint32_t)mantra_find_symbol(decoder->symbols, symbol); /* UINT32_MAX: not ours */
     if (*symbol.text == 't' && MANTRA_SPAN_IS(channel, "trades"))
         new.kind = MANTRA_BITFINEX_TRADES;
-    else if (*symbol.text == 't' && MANTRA_SPAN_IS(channel, "book") && MANTRA_SPAN_IS(precision, "P0"))
+    else if (*symbol.text == 't' && MANTRA_SPAN_IS(channel, "book") &&
+             (decoder->orders ? MANTRA_SPAN_IS(precision, "R0") : MANTRA_SPAN_IS(precision, "P0")))
         new.kind = MANTRA_BITFINEX_FRESH;
     for (uint32_t i = 0; i < decoder->route_count; i++) {
         mantra_route *old = &decoder->routes[i];
@@ -112,53 +114,82 @@ mantra_bitfinex_signed(mantra_json *json, uint8_t decimals, int64_t *magnitude, 
     return status;
 }
 
+/* size] behind the comma, of a level or an order. */
+static inline int
+mantra_bitfinex_size(mantra_json *json, mantra_scale scale, int64_t *size, uint8_t *kind)
+{
+    bool ask;
+    const int status = mantra_bitfinex_signed(json, scale.size_decimals, size, &ask);
+    if (status)
+        return status;
+    *kind = ask ? MANTRA_ASK : MANTRA_BID;
+    return mantra_json_next(json, '[') == 0 && *size > 0 ? 0 : MANTRA_MALFORMED;
+}
+
 /* price, orders, size] behind its bracket. */
 static inline int
-mantra_bitfinex_level(mantra_json *json, mantra_scale scale, mantra_change *change)
+mantra_bitfinex_level(mantra_decoder *decoder, mantra_json *json, mantra_scale scale)
 {
+    mantra_change *change = &decoder->changes[decoder->change_count];
     uint64_t orders;
-    bool ask;
+    if (decoder->change_count == decoder->change_capacity)
+        return MANTRA_TOO_MANY;
     int status = mantra_json_decimal(json, scale.price_decimals, &change->price);
     if (status)
         return status;
     if (mantra_json_next(json, '[') != 1 || mantra_json_integer(json, &orders) || mantra_json_next(json, '[') != 1)
         return MANTRA_MALFORMED;
-    status = mantra_bitfinex_signed(json, scale.size_decimals, &change->size, &ask);
-    if (status)
-        return status;
-    if (mantra_json_next(json, '[') != 0 || change->size <= 0)
-        return MANTRA_MALFORMED;
-    change->kind = ask ? MANTRA_ASK : MANTRA_BID;
+    status = mantra_bitfinex_size(json, scale, &change->size, &change->kind);
     change->size = orders ? change->size : 0;
-    return 0;
+    if (MANTRA_LIKELY(change->price > 0))
+        decoder->change_count++;
+    else
+        decoder->unpriced++;
+    return status;
 }
 
-/* One level, or a list of them: MANTRA_DIFF, MANTRA_SNAPSHOT or an error. */
+/* id, price, size] behind its bracket. */
 static inline int
-mantra_bitfinex_book(mantra_decoder *decoder, mantra_json *json, uint32_t book, bool fresh)
+mantra_bitfinex_order(mantra_decoder *decoder, mantra_json *json, mantra_scale scale)
+{
+    mantra_order_change *order = &decoder->orders[decoder->order_count];
+    if (decoder->order_count == decoder->order_capacity)
+        return MANTRA_TOO_MANY;
+    if (mantra_json_integer(json, &order->id) || order->id == 0 || mantra_json_next(json, '[') != 1)
+        return MANTRA_MALFORMED;
+    int status = mantra_json_decimal(json, scale.price_decimals, &order->price);
+    if (status)
+        return status;
+    if (mantra_json_next(json, '[') != 1 || order->price < 0)
+        return MANTRA_MALFORMED;
+    status = mantra_bitfinex_size(json, scale, &order->size, &order->kind);
+    order->size = order->price ? order->size : 0;
+    decoder->order_count++;
+    return status;
+}
+
+/* One level (or order, if `raw`), or a list of them: a change, all there is, or an error. */
+static inline int
+mantra_bitfinex_book(mantra_decoder *decoder, mantra_json *json, uint32_t book, bool fresh, bool raw)
 {
     const mantra_scale scale = decoder->scales[book];
     int more = mantra_json_enter(json, '[');
     const bool list = more == 0 || mantra_json_peek(json) == '[';
     decoder->book = book;
     while (more > 0) {
-        if (decoder->change_count == decoder->change_capacity)
-            return MANTRA_TOO_MANY;
-        mantra_change *change = &decoder->changes[decoder->change_count];
         if (list && mantra_json_enter(json, '[') != 1)
             return MANTRA_MALFORMED;
-        const int status = mantra_bitfinex_level(json, scale, change);
+        const int status = MANTRA_UNLIKELY(raw) ? mantra_bitfinex_order(decoder, json, scale)
+                                                : mantra_bitfinex_level(decoder, json, scale);
         if (status)
             return status;
-        if (MANTRA_LIKELY(change->price > 0))
-            decoder->change_count++;
-        else
-            decoder->unpriced++;
         more = list ? mantra_json_next(json, '[') : 0;
     }
     if (more < 0)
         return MANTRA_MALFORMED;
-    return list && (fresh || !(decoder->flags & MANTRA_BITFINEX_BULK_UPDATES)) ? MANTRA_SNAPSHOT : MANTRA_DIFF;
+    if (list && (fresh || !(decoder->flags & MANTRA_BITFINEX_BULK_UPDATES)))
+        return raw ? MANTRA_ORDER_BOOK : MANTRA_SNAPSHOT;
+    return raw ? MANTRA_ORDERS : MANTRA_DIFF;
 }
 
 /* [id,ms,size,price] */
@@ -229,7 +260,7 @@ mantra_bitfinex_payload(mantra_decoder *decoder, mantra_route *route, mantra_jso
     else if (read && word.text)
         status = mantra_bitfinex_checksum(decoder, json, route->book);
     else if (read)
-        status = mantra_bitfinex_book(decoder, json, route->book, kind == MANTRA_BITFINEX_FRESH);
+        status = mantra_bitfinex_book(decoder, json, route->book, kind == MANTRA_BITFINEX_FRESH, decoder->orders);
     if (read && of_book && !word.text)
         route->kind = MANTRA_BITFINEX_BOOK; /* even if it was not to be read: no later message is the snapshot */
     if (!read || status < 0) {
@@ -289,7 +320,7 @@ mantra_decode_bitfinex_snapshot(mantra_decoder *decoder, const char *text, size_
     decoder->first = decoder->last = 0;
     if (mantra_json_skip(&whole) || mantra_json_finish(&whole))
         return MANTRA_MALFORMED;
-    const int status = mantra_bitfinex_book(decoder, &json, decoder->book, true);
+    const int status = mantra_bitfinex_book(decoder, &json, decoder->book, true, false);
     return status == MANTRA_SNAPSHOT ? MANTRA_IMAGE : status < 0 ? status : MANTRA_MALFORMED;
 }
 
@@ -332,6 +363,48 @@ mantra_checksum_bitfinex(const mantra_book *book, mantra_scale scale, mantra_sca
             at += mantra_bitfinex_print(at, mantra_level_price(level), scale.price_decimals);
             *at++ = ':';
             at += mantra_bitfinex_print(at, side ? -size : size, scale.size_decimals);
+            *at++ = ':';
+        }
+    }
+    return mantra_crc32(0, text, (size_t)(at - text) - (at > text));
+}
+
+/* Does order `a` stand before `b` of the same side? The better price, then the smaller id. */
+static inline bool
+mantra_bitfinex_before(const mantra_resting *a, const mantra_resting *b)
+{
+    return a->price == b->price ? a->id < b->id : (a->price < b->price) == (a->size < 0);
+}
+
+/* Likewise of order ids in place of prices. The best are looked for among all: there are five hundred, and it is asked
+ * for every other second. */
+static inline uint32_t
+mantra_checksum_bitfinex_orders(const mantra_orders *orders, mantra_scale scale)
+{
+    char text[4 * MANTRA_BITFINEX_CHECKED * MANTRA_DECIMAL_BYTES], *at = text;
+    mantra_resting best[2][MANTRA_BITFINEX_CHECKED];
+    uint32_t count[2] = {0, 0};
+    const mantra_resting *order = mantra_orders_table(orders), *const end = order + orders->capacity;
+    for (; order < end; order++) {
+        const size_t side = order->size < 0;
+        uint32_t rank = count[side];
+        if (order->id == 0)
+            continue;
+        if (rank < MANTRA_BITFINEX_CHECKED)
+            count[side]++;
+        else if (!mantra_bitfinex_before(order, &best[side][--rank]))
+            continue;
+        for (; rank > 0 && mantra_bitfinex_before(order, &best[side][rank - 1]); rank--)
+            best[side][rank] = best[side][rank - 1];
+        best[side][rank] = *order;
+    }
+    for (uint32_t i = 0; i < MANTRA_BITFINEX_CHECKED; i++) {
+        for (size_t side = 0; side < 2; side++) {
+            if (i >= count[side])
+                continue;
+            at += mantra_decimal_text(at, (int64_t)best[side][i].id, 0);
+            *at++ = ':';
+            at += mantra_bitfinex_print(at, best[side][i].size, scale.size_decimals);
             *at++ = ':';
         }
     }

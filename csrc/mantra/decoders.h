@@ -12,14 +12,16 @@ typedef struct mantra_dialect {
     const char *name;
     mantra_decode message, snapshot; /* a frame of the stream; the answer of REST that holds a book */
     mantra_checksum checksum;        /* NULL: the venue has none */
+    mantra_orders_checksum orders_checksum;
 } mantra_dialect;
 
 static const mantra_dialect mantra_dialects[] = {
-    {"binance", mantra_decode_binance, mantra_decode_binance_snapshot, NULL},
-    {"bitfinex", mantra_decode_bitfinex, mantra_decode_bitfinex_snapshot, mantra_checksum_bitfinex},
-    {"bitstamp", mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, NULL},
-    {"coinbase", mantra_decode_coinbase, mantra_decode_coinbase_snapshot, NULL},
-    {"kraken", mantra_decode_kraken, mantra_decode_kraken_snapshot, mantra_checksum_kraken},
+    {"binance", mantra_decode_binance, mantra_decode_binance_snapshot, NULL, NULL},
+    {"bitfinex", mantra_decode_bitfinex, mantra_decode_bitfinex_snapshot, mantra_checksum_bitfinex,
+     mantra_checksum_bitfinex_orders},
+    {"bitstamp", mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, NULL, NULL},
+    {"coinbase", mantra_decode_coinbase, mantra_decode_coinbase_snapshot, NULL, NULL},
+    {"kraken", mantra_decode_kraken, mantra_decode_kraken_snapshot, mantra_checksum_kraken, NULL},
 };
 
 /* The dialect of that name, or NULL. */

@@ -66,6 +66,10 @@ typedef struct mantra_feed_book {
     uint8_t state, wants;
     uint8_t trust, reason;
     uint8_t looked;            /* MANTRA_LOOK_*: is the snapshot what the venue says when asked again? */
+    mantra_orders orders;      /* .slots NULL: the venue tells of levels */
+    uint64_t link[2];          /* of the last message about orders, if `linked` */
+    bool linked;
+    uint64_t spliced;          /* the snapshot's sequence: what is older is in it */
     bool proven;               /* BY_STREAM: its snapshot was numbered or a checksum agreed, since the last doubt */
     bool failed;               /* its last checksum did not agree */
     bool chained;              /* the stream has been seen to reach back to the snapshot, or to follow it without a hole */
@@ -102,11 +106,13 @@ typedef struct mantra_feed {
     mantra_transport *transport;       /* NULL for a recording */
     mantra_frames frames;
     mantra_decode decode, decode_snapshot;
+    mantra_orders_checksum orders_checksum;
     mantra_checksum checksum;          /* NULL: the venue has none, or they are not looked at */
     mantra_decoder decoder;
     mantra_feed_book *books;
     uint32_t book_count;
     mantra_producer *updates, *trades, *tops;
+    mantra_producer *orders;           /* NULL: books are kept by level */
     mantra_vector *latest_tops;
     mantra_doorbell *doorbell;
     mantra_ledger_row *ledger;

@@ -26,7 +26,9 @@ mantra_feed_check(mantra_feed *feed, mantra_feed_book *book)
 {
     const mantra_decoder *decoder = &feed->decoder;
     const uint32_t index = decoder->book;
-    const uint32_t here = feed->checksum(&book->book, decoder->scales[index], decoder->printed[index]);
+    const uint32_t here = book->orders.slots
+                              ? feed->orders_checksum(&book->orders, decoder->scales[index])
+                              : feed->checksum(&book->book, decoder->scales[index], decoder->printed[index]);
     book->failed = here != decoder->checksum;
     book->proven = !book->failed;
     if (MANTRA_LIKELY(book->proven))
@@ -49,6 +51,43 @@ mantra_feed_cut(mantra_feed *feed, mantra_feed_book *book, uint32_t changed)
                 changes[changed++] = (mantra_change){.price = price, .kind = kind};
         }
     return changed;
+}
+
+/* The decoder's first `changed` changes were made to a live book, in a write section that ends here, down to rank `best`:
+ * judge and publish. */
+static inline void
+mantra_feed_changed(mantra_feed *feed, mantra_feed_book *book, uint32_t changed, uint32_t absent, int best, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    mantra_change *changes = decoder->changes;
+    if (feed->keep)
+        changed = mantra_feed_cut(feed, book, changed);
+    if (decoder->checked && feed->checksum)
+        mantra_feed_check(feed, book);
+    const bool retrusted = mantra_feed_judge(feed, book, origin);
+    if (MANTRA_UNLIKELY(retrusted && changed == 0))
+        changes[changed++] = (mantra_change){.kind = MANTRA_TRUST};
+    mantra_feed_describe(feed, book, decoder->venue_time_ns, changed);
+    mantra_book_end(&book->book);
+    const uint64_t now = feed->published_at = mantra_clock_cycles(feed->clock);
+    if (best < MANTRA_DEPTH || retrusted) {
+        mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
+        if (feed->socket_to_top && !feed->replaying)
+            mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
+    }
+    const uint64_t published = mantra_pack_published(now - origin, feed->publisher);
+    for (uint32_t i = 0; i < changed; i++)
+        mantra_feed_update(feed, book, changes[i].kind, i + 1 < changed ? MANTRA_MORE : 0, changes[i].price,
+                           changes[i].size, decoder->venue_time_ns, origin, published);
+    MANTRA_COUNT_BOOK(feed, book, updates, changed);
+    if (MANTRA_UNLIKELY(absent))
+        MANTRA_COUNT_BOOK(feed, book, unknown_deletes, absent);
+    if (MANTRA_UNLIKELY(book->failed))
+        mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);
+    else if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_believed + feed->cross_limit))
+        mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
+    else if (best < MANTRA_DEPTH && MANTRA_UNLIKELY(mantra_feed_adrift(book)))
+        mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
 }
 
 /* Apply a decoded diff to a live book and publish what it changed. */
@@ -82,34 +121,7 @@ mantra_feed_apply(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
             absent += rank == MANTRA_BOOK_ABSENT;
         }
     }
-    if (feed->keep)
-        changed = mantra_feed_cut(feed, book, changed);
-    if (decoder->checked && feed->checksum)
-        mantra_feed_check(feed, book);
-    const bool retrusted = mantra_feed_judge(feed, book, origin);
-    if (MANTRA_UNLIKELY(retrusted && changed == 0))
-        changes[changed++] = (mantra_change){.kind = MANTRA_TRUST};
-    mantra_feed_describe(feed, book, decoder->venue_time_ns, changed);
-    mantra_book_end(&book->book);
-    const uint64_t now = feed->published_at = mantra_clock_cycles(feed->clock);
-    if (best < MANTRA_DEPTH || retrusted) {
-        mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
-        if (feed->socket_to_top && !feed->replaying)
-            mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
-    }
-    const uint64_t published = mantra_pack_published(now - origin, feed->publisher);
-    for (uint32_t i = 0; i < changed; i++)
-        mantra_feed_update(feed, book, changes[i].kind, i + 1 < changed ? MANTRA_MORE : 0, changes[i].price,
-                           changes[i].size, decoder->venue_time_ns, origin, published);
-    MANTRA_COUNT_BOOK(feed, book, updates, changed);
-    if (MANTRA_UNLIKELY(absent))
-        MANTRA_COUNT_BOOK(feed, book, unknown_deletes, absent);
-    if (MANTRA_UNLIKELY(book->failed))
-        mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);
-    else if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_believed + feed->cross_limit))
-        mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
-    else if (best < MANTRA_DEPTH && MANTRA_UNLIKELY(mantra_feed_adrift(book)))
-        mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
+    mantra_feed_changed(feed, book, changed, absent, best, origin);
 }
 
 /* The last image's text is not in the book: the next must not be taken for unchanged because it equals that. */
@@ -120,13 +132,98 @@ mantra_feed_forget(mantra_feed *feed, uint32_t index)
         feed->decoder.images[index] = (mantra_image_text){0};
 }
 
+/* Tell of the decoder's first `count` orders; `anew`: there are no others. */
+static inline void
+mantra_feed_tell_orders(mantra_feed *feed, const mantra_feed_book *book, uint32_t count, bool anew, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    mantra_order told = {
+        .origin = origin,
+        .published = mantra_pack_published(feed->published_at - origin, feed->publisher),
+        .venue_time_ns = decoder->venue_time_ns,
+        .instrument = book->instrument,
+        .venue = feed->venue,
+        .trust = book->trust,
+        .flags = count ? MANTRA_MORE : 0,
+    };
+    if (anew)
+        mantra_produce(feed->orders, &told);
+    for (uint32_t i = 0; i < count; i++) {
+        const mantra_order_change *order = &decoder->orders[i];
+        told.order_id = order->id;
+        told.price = order->price;
+        told.size = order->size;
+        told.side = order->kind == MANTRA_ASK ? MANTRA_SELL : MANTRA_BUY;
+        told.flags = i + 1 < count ? MANTRA_MORE : 0;
+        mantra_produce(feed->orders, &told);
+    }
+}
+
+/* Apply decoded orders to a live book, whose levels follow from them, and publish both. */
+static inline void
+mantra_feed_apply_orders(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    const uint32_t count = decoder->order_count;
+    /* An order that moves changes two levels, and each of these may push one out. */
+    if (MANTRA_UNLIKELY(mantra_book_room(&book->book, count) != 0 || mantra_orders_room(&book->orders, count) != 0 ||
+                        count > decoder->change_capacity / 4)) {
+        MANTRA_COUNT_BOOK(feed, book, full, 1);
+        mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
+        return;
+    }
+    uint32_t changed = 0, known = 0, absent = 0;
+    int best = MANTRA_DEPTH;
+    book->sequence = decoder->last;
+    mantra_book_begin(&book->book);
+    for (uint32_t i = 0; i < count; i++) {
+        mantra_order_change *order = &decoder->orders[i];
+        mantra_resting was;
+        const int levels = mantra_orders_apply(&book->orders, &book->book, order, &was, &decoder->changes[changed], &best);
+        book->failed |= levels == MANTRA_BOOK_FULL; /* a sum overflows: as wrong as a checksum that does not hold */
+        absent += levels == MANTRA_BOOK_ABSENT;
+        if (MANTRA_LIKELY(levels >= 0)) {
+            changed += (uint32_t)levels;
+            decoder->orders[known] = *order;
+            if (order->size == 0) {
+                decoder->orders[known].price = was.price;
+                decoder->orders[known].kind = was.size < 0 ? MANTRA_ASK : MANTRA_BID;
+            }
+            known++;
+        }
+    }
+    mantra_feed_changed(feed, book, changed, absent, best, origin);
+    mantra_feed_tell_orders(feed, book, known, false, origin);
+}
+
+/* All orders of a book anew, and its levels; inside its write section. 0 or MANTRA_BOOK_FULL. */
+static inline int
+mantra_feed_load_orders(mantra_feed *feed, mantra_feed_book *book)
+{
+    const uint32_t count = feed->decoder.order_count;
+    int best = 0;
+    mantra_orders_clear(&book->orders);
+    mantra_book_clear(&book->book);
+    if (mantra_orders_room(&book->orders, count) != 0 || mantra_book_reserve(&book->book, count) != 0)
+        return MANTRA_BOOK_FULL;
+    for (uint32_t i = count; i-- > 0;) { /* the best come first, so that each level is put behind the last */
+        mantra_change changes[2];
+        mantra_resting was;
+        if (mantra_orders_apply(&book->orders, &book->book, &feed->decoder.orders[i], &was, changes, &best) ==
+            MANTRA_BOOK_FULL)
+            return MANTRA_BOOK_FULL;
+    }
+    return 0;
+}
+
 /* Replace the book by what was decoded. `reset`: a snapshot, announced as a new generation for readers of updates. */
 static inline bool
 mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t origin)
 {
     mantra_decoder *decoder = &feed->decoder;
     mantra_book_begin(&book->book);
-    if (mantra_book_load(&book->book, decoder->changes, decoder->change_count) != 0) {
+    if ((book->orders.slots ? mantra_feed_load_orders(feed, book)
+                            : mantra_book_load(&book->book, decoder->changes, decoder->change_count)) != 0) {
         mantra_book_end(&book->book);
         MANTRA_COUNT_BOOK(feed, book, full, 1);
         mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
@@ -140,7 +237,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     if (decoder->checked && feed->checksum)
         mantra_feed_check(feed, book);
     book->state = MANTRA_BOOK_LIVE;
-    book->sequence = decoder->last;
+    book->sequence = book->spliced = decoder->last;
     book->behind = 0;
     book->chained = feed->scheme == MANTRA_BY_STREAM;
     mantra_feed_told(feed, book);
@@ -157,6 +254,8 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
         mantra_feed_update(feed, book, MANTRA_RESET, 0, generation, 0, decoder->venue_time_ns, origin,
                            mantra_pack_published(now - origin, feed->publisher));
         MANTRA_COUNT_BOOK(feed, book, updates, 1);
+        if (book->orders.slots)
+            mantra_feed_tell_orders(feed, book, decoder->order_count, true, origin);
     } else if (feed->socket_to_top && !feed->replaying) {
         mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
     }
@@ -280,6 +379,55 @@ mantra_feed_repeats(const mantra_feed *feed, const mantra_feed_book *book, const
             return true;
     }
     return false;
+}
+
+/* Orders of a live book against its rules. */
+static inline void
+mantra_feed_orders(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    if (feed->scheme == MANTRA_BY_STREAM) {
+        decoder->last = decoder->numbered ? decoder->number : book->sequence + 1;
+    } else {
+        const bool old = decoder->last < book->spliced; /* what is as old as the snapshot is harmless twice */
+        if (MANTRA_UNLIKELY(!book->chained)) {
+            book->chained = true;
+            if (old)
+                mantra_feed_rejudge(feed, book, origin);
+        }
+        if (old) {
+            MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
+            return;
+        }
+    }
+    mantra_feed_apply_orders(feed, book, origin);
+}
+
+/* A message about orders. Where these are linked, one that does not follow the last tells that some were lost. */
+static inline void
+mantra_feed_order_message(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    if (decoder->linked) {
+        if (book->linked && memcmp(book->link, decoder->link, sizeof book->link) == 0) {
+            MANTRA_COUNT_BOOK(feed, book, old_dropped, 1); /* it came twice */
+            return;
+        }
+        if (MANTRA_UNLIKELY(book->linked && memcmp(book->link, decoder->before, sizeof book->link) != 0)) {
+            MANTRA_COUNT_BOOK(feed, book, gaps, 1);
+            mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+        }
+        memcpy(book->link, decoder->link, sizeof book->link);
+        book->linked = true;
+    }
+    if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE))
+        mantra_feed_orders(feed, book, origin);
+    else if (book->state == MANTRA_BOOK_HOLDING && feed->scheme == MANTRA_BY_TIME)
+        mantra_feed_hold(feed, book, text, size);
+    else
+        MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
+    if (decoder->last > book->streamed)
+        book->streamed = decoder->last;
 }
 
 static inline void
@@ -455,7 +603,11 @@ mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uin
         if (MANTRA_LIKELY(decoder->last > book->streamed))
             book->streamed = decoder->last;
         break;
+    case MANTRA_ORDERS:
+        mantra_feed_order_message(feed, book, text, size, origin);
+        break;
     case MANTRA_SNAPSHOT:
+    case MANTRA_ORDER_BOOK:
         if (feed->scheme != MANTRA_BY_STREAM || book->state == MANTRA_BOOK_IDLE) {
             MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
             break;
@@ -616,7 +768,7 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
     const int kind = feed->decode_snapshot(&feed->decoder, text, size);
     feed->decoder.depth = depth;
     mantra_feed_unpriced(feed);
-    if (kind != MANTRA_IMAGE) {
+    if (kind != (book->orders.slots ? MANTRA_ORDER_BOOK : MANTRA_IMAGE)) {
         if (kind == MANTRA_FINER) {
             MANTRA_COUNT(feed, finer, 1);
             mantra_feed_want(feed, book, MANTRA_WANTS_SCALE);
@@ -644,7 +796,9 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
             /* It was decoded once before it was held, so only the scale can be at fault now. */
             const int again = feed->decode(&feed->decoder, (const char *)feed->held + at + sizeof entry, entry.size);
             keep = again == MANTRA_DIFF && !mantra_feed_diff(feed, book, origin);
-            if (again != MANTRA_DIFF)
+            if (again == MANTRA_ORDERS)
+                mantra_feed_orders(feed, book, origin);
+            else if (again != MANTRA_DIFF)
                 mantra_feed_suspect(feed, book, MANTRA_REASON_MALFORMED, origin);
             if (keep)
                 book->needed = feed->decoder.first - 1;
@@ -691,7 +845,7 @@ mantra_feed_begin(mantra_feed *feed)
         book->crossed_at = 0;
         book->heard = now;
         book->witness = (mantra_witness){0};
-        book->proven = book->failed = false;
+        book->proven = book->failed = book->linked = false;
         book->wants = 0;
         book->state = feed->scheme == MANTRA_BY_IMAGE ? MANTRA_BOOK_LIVE : MANTRA_BOOK_HOLDING;
         book->sequence = 0;

@@ -298,9 +298,9 @@ mantra_json_trade(mantra_decoder *decoder, const char *price_at, const char *siz
 static inline void
 mantra_decoder_begin(mantra_decoder *decoder)
 {
-    decoder->change_count = decoder->trade_count = decoder->unpriced = 0;
+    decoder->change_count = decoder->trade_count = decoder->order_count = decoder->unpriced = 0;
     decoder->venue_time_ns = 0;
-    decoder->numbered = decoder->checked = decoder->history = decoder->routed = false;
+    decoder->numbered = decoder->checked = decoder->history = decoder->linked = decoder->routed = false;
 }
 
 /* Venue time in microseconds, or milliseconds when it is too small for that before the year 5138 (or after 1973). */

@@ -55,7 +55,7 @@ enum { MANTRA_MORE = 1 };   /* more updates of the same venue message follow */
 /* mantra_top.flags */
 enum { MANTRA_FROM_SNAPSHOT = 2 }; /* a snapshot led to it: its time was spent on loading, and is no message's latency */
 
-/* mantra_trade.side: the aggressor's */
+/* mantra_trade.side: the aggressor's; mantra_order.side */
 enum { MANTRA_BUY = 1, MANTRA_SELL = 2 };
 
 /* mantra_timing.queue of what did not come from a queue */
@@ -92,6 +92,20 @@ enum {
     FIELD(int64_t, price)                 \
     FIELD(int64_t, size)                  \
     FIELD(uint64_t, trade_id)             \
+    FIELD(int64_t, venue_time_ns)         \
+    FIELD(uint32_t, instrument)           \
+    FIELD(uint8_t, venue)                 \
+    FIELD(uint8_t, side)                  \
+    FIELD(uint8_t, flags)                 \
+    FIELD(uint8_t, trust)
+
+/* An order of a book that is kept order by order, as it is now; size 0: it is gone, from the price it had. order_id 0: all
+ * orders known so far are void, and those of a snapshot follow. */
+#define MANTRA_ORDER_FIELDS(FIELD, ARRAY) \
+    MANTRA_TRACKING(FIELD, ARRAY)         \
+    FIELD(int64_t, price)                 \
+    FIELD(int64_t, size)                  \
+    FIELD(uint64_t, order_id)             \
     FIELD(int64_t, venue_time_ns)         \
     FIELD(uint32_t, instrument)           \
     FIELD(uint8_t, venue)                 \
@@ -181,6 +195,7 @@ enum {
 #define MANTRA_MESSAGES(X)                \
     X(update, MANTRA_UPDATE_FIELDS)       \
     X(trade, MANTRA_TRADE_FIELDS)         \
+    X(order, MANTRA_ORDER_FIELDS)         \
     X(top, MANTRA_TOP_FIELDS)             \
     X(world, MANTRA_WORLD_FIELDS)         \
     X(instrument, MANTRA_INSTRUMENT_FIELDS) \
@@ -196,6 +211,7 @@ MANTRA_MESSAGES(MANTRA_STRUCT)
 
 _Static_assert(sizeof(mantra_update) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_trade) == 56, "one cache line with its version");
+_Static_assert(sizeof(mantra_order) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_timing) == 56, "one cache line with its version");
 _Static_assert(sizeof(mantra_top) == 376, "six cache lines with its version");
 _Static_assert(sizeof(mantra_world) == 568, "nine cache lines with its version");

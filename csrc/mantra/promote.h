@@ -71,6 +71,22 @@ mantra_feed_reached(const mantra_feed *feed, mantra_feed *heir)
     return true;
 }
 
+/* Tell readers of orders all there are, in no order: they know those of the connection before. */
+MANTRA_COLD void
+mantra_feed_retell_orders(mantra_feed *feed, const mantra_feed_book *book, uint64_t now)
+{
+    mantra_decoder *decoder = &feed->decoder;
+    const mantra_resting *order = mantra_orders_table(&book->orders), *const end = order + book->orders.capacity;
+    uint32_t count = 0;
+    for (; order < end && count < decoder->order_capacity; order++)
+        if (order->id)
+            decoder->orders[count++] =
+                (mantra_order_change){order->id, order->price, order->size < 0 ? -order->size : order->size,
+                                      order->size < 0 ? MANTRA_ASK : MANTRA_BID};
+    feed->published_at = now;
+    mantra_feed_tell_orders(feed, book, count, true, now);
+}
+
 /* `feed` goes on over the heir's connection. `trades_since`: where its queue of trades stood when the heir's began. */
 MANTRA_COLD void
 mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
@@ -83,6 +99,7 @@ mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
     MANTRA_EXCHANGE(feed->updates, heir->updates);
     MANTRA_EXCHANGE(feed->trades, heir->trades);
     MANTRA_EXCHANGE(feed->tops, heir->tops);
+    MANTRA_EXCHANGE(feed->orders, heir->orders);
     MANTRA_EXCHANGE(feed->latest_tops, heir->latest_tops);
     MANTRA_EXCHANGE(feed->doorbell, heir->doorbell);
     MANTRA_EXCHANGE(feed->ledger, heir->ledger);
@@ -122,6 +139,8 @@ mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
                 mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, now);
             mantra_feed_trust(feed, book, trust, reason, now);
         }
+        if (book->orders.slots)
+            mantra_feed_retell_orders(feed, book, now);
     }
     mantra_doorbell_ring(feed->doorbell);
 }

@@ -17,6 +17,21 @@ cdef extern from "mantra/symbols.h" nogil:
     int32_t mantra_symbols_find(const mantra_symbols *symbols, const char *text, size_t size)
 
 
+cdef extern from "mantra/orders.h" nogil:
+    ctypedef struct mantra_order_change:
+        pass
+
+    ctypedef struct mantra_resting:
+        pass
+
+    ctypedef struct mantra_orders:
+        mantra_resting *slots
+        uint32_t count
+
+    size_t mantra_orders_bytes(uint32_t most)
+    void mantra_orders_init(mantra_orders *orders, void *memory, uint32_t most)
+
+
 cdef extern from "mantra/decode.h" nogil:
     enum:
         MANTRA_IMAGE
@@ -36,6 +51,8 @@ cdef extern from "mantra/decode.h" nogil:
         mantra_image_text *images
         mantra_change *changes
         mantra_print *trades
+        mantra_order_change *orders
+        uint32_t order_capacity
         uint32_t depth, change_capacity, trade_capacity, change_count, trade_count, book
         uint64_t first, last
         int64_t venue_time_ns
@@ -50,11 +67,13 @@ cdef extern from "mantra/decode.h" nogil:
 
     ctypedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size) noexcept nogil
     ctypedef uint32_t (*mantra_checksum)(const mantra_book *book, mantra_scale scale, mantra_scale printed) noexcept nogil
+    ctypedef uint32_t (*mantra_orders_checksum)(const mantra_orders *orders, mantra_scale scale) noexcept nogil
 
 
 cdef extern from "mantra/decoders.h" nogil:
     ctypedef struct mantra_dialect:
         mantra_decode message, snapshot
         mantra_checksum checksum
+        mantra_orders_checksum orders_checksum
 
     const mantra_dialect *mantra_dialect_named(const char *name)

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from mantra.core.book cimport mantra_book
 from mantra.core.clock cimport Clock, mantra_clock
-from mantra.core.decode cimport mantra_checksum, mantra_decode, mantra_decoder
+from mantra.core.decode cimport mantra_checksum, mantra_decode, mantra_decoder, mantra_orders, mantra_orders_checksum
 from mantra.core.doorbell cimport mantra_doorbell
 from mantra.core.frame cimport mantra_frames
 from mantra.core.histogram cimport mantra_histogram
@@ -26,6 +26,7 @@ cdef extern from "mantra/receive.h" nogil:
 
     ctypedef struct mantra_feed_book:
         mantra_book book
+        mantra_orders orders
         mantra_ledger_row *ledger
         uint32_t instrument, slot
         uint8_t state, wants, trust, reason, looked
@@ -40,10 +41,11 @@ cdef extern from "mantra/receive.h" nogil:
         mantra_frames frames
         mantra_decode decode, decode_snapshot
         mantra_checksum checksum
+        mantra_orders_checksum orders_checksum
         mantra_decoder decoder
         mantra_feed_book *books
         uint32_t book_count
-        mantra_producer *updates, *trades, *tops
+        mantra_producer *updates, *trades, *tops, *orders
         mantra_vector *latest_tops
         mantra_doorbell *doorbell
         mantra_ledger_row *ledger

@@ -7,9 +7,9 @@ from libc.string cimport memcpy, memset
 from mantra.core.book cimport Book, mantra_change
 from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
 from mantra.core.decode cimport (
-    MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_print, mantra_route,
-    mantra_symbol,
-    mantra_symbols, mantra_symbols_add, mantra_symbols_init,
+    MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_order_change, mantra_orders_bytes,
+    mantra_orders_init, mantra_print, mantra_route, mantra_symbol, mantra_symbols, mantra_symbols_add,
+    mantra_symbols_init,
 )
 from mantra.core.doorbell cimport Doorbell, mantra_doorbell_ring
 from mantra.core.frame cimport (
@@ -33,6 +33,7 @@ from mantra.errors import Closed, ConfigurationError, RegionError
 cdef enum:
     DEF_MOST_CHANGES = 131_072      # levels of one message: the largest snapshot seen has 69,300
     DEF_MOST_TRADES = 4_096
+    DEF_MOST_ORDERS = 131_072       # of a book, and of one message
     DEF_MOST_ROUTES = 256           # numbered channels of one connection: no venue that deals numbers allows as many
 PADDING = MANTRA_PADDING            # bytes that must be readable behind a message
 SCHEMES = {"ids": MANTRA_BY_IDS, "time": MANTRA_BY_TIME, "image": MANTRA_BY_IMAGE, "stream": MANTRA_BY_STREAM}
@@ -69,14 +70,14 @@ cdef class Feed:
     `scheme` "ids", "time", "image" or "stream" says how its books are kept right (hot_path.h), `proofs` what proves
     them; `keep` levels a side the venue's own book has (0: all); `depth` levels a side are read of images (0: all). A
     side of a snapshot with `snapshot_levels` may be cut there (0: snapshots are whole). A cross is believed for
-    `cross_believed_seconds`, then suspect, and after `cross_seconds` more the book is resynchronised. Books are added
-    before the first message.
+    `cross_believed_seconds`, then suspect, and after `cross_seconds` more the book is resynchronised. With a queue of
+    `orders` books are kept order by order, and their levels follow. Books are added before the first message.
     """
 
     def __cinit__(self, str name not None, *, int venue, str decoder not None, str scheme not None, int live_trust,
                   int publisher, Clock clock not None, Doorbell doorbell not None, Row ledger not None,
                   Producer updates not None, Producer trades not None, Producer tops not None,
-                  Vector latest_tops not None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0,
+                  Vector latest_tops not None, Producer orders=None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0,
                   bint dense_trades=False, int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
                   double cross_seconds=1.0, double cross_believed_seconds=0.0, int snapshot_levels=0,
                   bint looks_twice=False, object proofs=(), int keep=0, first_number: int | None = None,
@@ -92,7 +93,7 @@ cdef class Feed:
         self.name = name
         self.clock = clock
         self.books_ = []
-        self.kept = [doorbell, ledger, updates, trades, tops, latest_tops, socket_to_top, tracker]
+        self.kept = [doorbell, ledger, updates, trades, tops, orders, latest_tops, socket_to_top, tracker]
         self.most_books = most_books
         feed.clock = clock.clock
         cdef const mantra_dialect *dialect = mantra_dialect_named(decoder.encode())
@@ -100,6 +101,7 @@ cdef class Feed:
             raise ConfigurationError(f"there is no decoder {decoder!r}")
         feed.decode, feed.decode_snapshot = dialect.message, dialect.snapshot
         feed.checksum = dialect.checksum if checksums else NULL
+        feed.orders_checksum = dialect.orders_checksum
         for proof in proofs:
             feed.proofs |= <int>PROOFS[proof]
         feed.keep = keep
@@ -108,6 +110,10 @@ cdef class Feed:
         feed.updates = &updates.producer
         feed.trades = &trades.producer
         feed.tops = &tops.producer
+        if orders is not None:
+            feed.orders = &orders.producer
+            feed.decoder.orders = <mantra_order_change *>malloc(DEF_MOST_ORDERS * sizeof(mantra_order_change))
+            feed.decoder.order_capacity = DEF_MOST_ORDERS
         feed.latest_tops = &latest_tops.vector
         feed.doorbell = doorbell.doorbell
         feed.ledger = ledger.row
@@ -139,8 +145,8 @@ cdef class Feed:
         self.routes = calloc(DEF_MOST_ROUTES, sizeof(mantra_route))
         self.symbol_slots = malloc(slots * sizeof(mantra_symbol))
         self.symbols = calloc(1, sizeof(mantra_symbols))
-        if not (feed.held and feed.decoder.changes and feed.decoder.trades and feed.books and self.image_texts
-                and self.scales and self.printed and self.routes
+        if not (feed.held and feed.decoder.changes and feed.decoder.trades and (feed.decoder.orders or orders is None)
+                and feed.books and self.image_texts and self.scales and self.printed and self.routes
                 and self.spare and self.symbol_slots and self.symbols):
             raise MemoryError(f"no memory for the feed {name}")
         mantra_symbols_init(<mantra_symbols *>self.symbols, <mantra_symbol *>self.symbol_slots, slots)
@@ -154,9 +160,13 @@ cdef class Feed:
             raise MemoryError(f"no memory for the feed {name}")
 
     def __dealloc__(self):
+        cdef uint32_t book
         free(self.feed.held)
         free(self.feed.decoder.changes)
         free(self.feed.decoder.trades)
+        free(self.feed.decoder.orders)
+        for book in range(self.feed.book_count):
+            free(self.feed.books[book].orders.slots)
         free(self.feed.books)
         free(self.image_texts)
         free(self.scales)
@@ -177,6 +187,7 @@ cdef class Feed:
         own row of counters. Returns its index. ConfigurationError when the feed is full or a spelling is taken."""
         cdef uint32_t index = self.feed.book_count
         cdef mantra_feed_book *mine
+        cdef void *memory
         cdef bytes text
         if index == self.most_books:
             raise ConfigurationError(f"{self.name}: at most {self.most_books} instruments on one connection")
@@ -193,6 +204,11 @@ cdef class Feed:
         if ledger is not None:
             ledger.owner.writing()
             self.kept.append(ledger)
+        if self.feed.orders is not NULL:
+            memory = calloc(1, mantra_orders_bytes(2 * DEF_MOST_ORDERS))   # pages become real as a book comes to them
+            if memory is NULL:
+                raise MemoryError(f"no memory for the orders of {self.name}")
+            mantra_orders_init(&mine.orders, memory, 2 * DEF_MOST_ORDERS)
         mine.ledger = <mantra_ledger_row *>self.spare if ledger is None else ledger.row
         self.books_.append(book)
         self.feed.book_count += 1

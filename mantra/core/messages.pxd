@@ -29,6 +29,14 @@ cdef extern from "mantra/messages.h" nogil:
         uint32_t instrument
         uint8_t venue, side, flags, trust
 
+    ctypedef struct mantra_order:
+        uint64_t origin, published
+        int64_t price, size
+        uint64_t order_id
+        int64_t venue_time_ns
+        uint32_t instrument
+        uint8_t venue, side, flags, trust
+
     ctypedef struct mantra_top:
         uint64_t origin, published, sequence
         int64_t venue_time_ns, trust_since_ns
@@ -100,6 +108,9 @@ cdef class Update(Message):
 
 cdef class Trade(Message):
     cdef mantra_trade message
+
+cdef class Order(Message):
+    cdef mantra_order message
 
 cdef class Top(Message):
     cdef mantra_top message

@@ -62,7 +62,7 @@ class Kind(IntEnum):
 
 
 class Side(IntEnum):
-    """The aggressor's side of a trade."""
+    """The aggressor's side of a trade, an order's own."""
 
     BUY = MANTRA_BUY
     SELL = MANTRA_SELL
@@ -194,6 +194,17 @@ cdef class Trade(Message):
 
     def __repr__(self):
         return (f"<Trade {self.trade_id} instrument {self.instrument} venue {self.venue} {_named(Side, self.side)} "
+                f"{self.size} @ {self.price}>")
+
+
+cdef class Order(Message):
+    """One order of a book that is kept order by order; size 0: it is gone. `order_id` 0: all known so far are void."""
+
+    def __cinit__(self, *_, **__):
+        self.raw, self.bytes = <uint8_t *>&self.message, sizeof(self.message)
+
+    def __repr__(self):
+        return (f"<Order {self.order_id} instrument {self.instrument} venue {self.venue} {_named(Side, self.side)} "
                 f"{self.size} @ {self.price}>")
 
 
@@ -378,7 +389,7 @@ cdef void _register(const mantra_layout *layout, object kind):
                                              table["flags"].offset if "flags" in table else 0)
 
 
-TYPES = {"update": Update, "trade": Trade, "top": Top, "world": World, "instrument": InstrumentRow,
+TYPES = {"update": Update, "trade": Trade, "order": Order, "top": Top, "world": World, "instrument": InstrumentRow,
          "timing": Timing, "actor": ActorRow}
 cdef size_t _index = 0
 while mantra_layout_at(_index) != NULL:

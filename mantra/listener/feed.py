@@ -51,6 +51,7 @@ def bare_feed(spine: Spine, name: str, venue: Venue, mode: Mode = "book", publis
         ledger=spine.ledger.row(name, venue.id), updates=spine.queue(f"updates.{name}", "update").producer(publisher),
         trades=spine.queue(f"trades.{name}", "trade").producer(publisher),
         tops=spine.queue(f"tops.{name}", "top").producer(publisher), latest_tops=spine.tops,
+        orders=spine.queue(f"orders.{name}", "order").producer(publisher) if mode == "orders" else None,
         depth=depth if mode == "top" else 0, dense_trades=venue.dense_trade_ids, proofs=venue.proofs,
         first_number=venue.first_number, cross_believed_seconds=venue.cross_s,
         **{"keep": venue.keep(mode, depth)} | options)
@@ -65,7 +66,7 @@ def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
                      socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
     number = spine.ledger.row(plan.name, venue.id).feed
     for wanted in plan.wanted:
-        book, slot = spine.make_book(venue.name, venue.id, wanted.symbol, wanted.instrument.id)
+        book, slot = spine.make_book(venue.books(plan.mode), venue.id, wanted.symbol, wanted.instrument.id)
         row = spine.book_ledger.row(f"{plan.name} {wanted.symbol}", venue.id, number, wanted.instrument.id)
         feed.add_book(book, slot, venue.spellings(wanted.symbol), wanted.instrument.id,
                       wanted.instrument.price_decimals, wanted.instrument.size_decimals, row)

@@ -56,7 +56,7 @@ PATH: Rule = "a path", lambda value: value is None or isinstance(value, Path)
 RULES: Mapping[str, Rule] = {
     "venues": _names("one or more names", 1),
     "instruments": _names("names", 0),
-    "mode": one_of("book", "top"),
+    "mode": one_of("book", "top", "orders"),
     "depth": whole(1, 10),
     "trades": ("true or false", lambda value: isinstance(value, bool)),
     "witness": ("true or false", lambda value: isinstance(value, bool)),

@@ -6,7 +6,7 @@ process of the same user attaches by name, reads, and leaves without the run not
     <run>.clock        cycles -> UTC            <run>.doorbell     who waits parks here
     <run>.ledger       what went missing, by feed; <run>.books: by book
     <run>.instruments  slot -> name and scale
-    <run>.updates.F  .trades.F  .tops.F         queues of feed F (one connection)
+    <run>.updates.F  .trades.F  .tops.F         queues of feed F (one connection); .orders.F in mode "orders"
     <run>.latest.tops                           newest top of every book
     <run>.world, <run>.latest.world             an aggregator's queue and newest values, slot = instrument's slot
     <run>.book.V.S                              book of venue V's symbol S
@@ -47,7 +47,8 @@ from mantra.errors import ConfigurationError, RegionError
 
 T = TypeVar("T")
 MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queues by family
-CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048}
+ALSO = {"orders": "order"}      # of books that are kept order by order
+CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048, "order": 32_768}
 MOST_INSTRUMENTS = 8_192
 MOST_BOOKS = 8_192
 MOST_FEEDS = 512        # their numbers are those of their ledger rows; other actors' follow
@@ -69,7 +70,7 @@ class RunInstrument:
 
 def message_of(queue: str) -> str:
     """What a queue carries, or a family of them, as its name says."""
-    return MESSAGES.get(queue.split(".")[0], "world")
+    return (MESSAGES | ALSO).get(queue.split(".")[0], "world")
 
 
 def within(queue: str, family: str) -> bool:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from mantra.errors import ConfigurationError
-from mantra.runtime.spine import CAPACITY, MESSAGES, message_of, within
+from mantra.runtime.spine import ALSO, CAPACITY, MESSAGES, message_of, within
 from mantra.runtime.tile import Policy
 
 if sys.version_info >= (3, 11):
@@ -75,7 +75,8 @@ class Node(Policy):
     @classmethod
     def listener(cls, name: str, **options: Any) -> Node:
         own = {each.name: options.pop(each.name) for each in fields(Policy) if each.name in options}
-        return cls(name, "listener", (), tuple(f"{family}.{name}" for family in MESSAGES), options, **own)
+        families = (*MESSAGES, *ALSO) if options.get("mode") == "orders" else tuple(MESSAGES)
+        return cls(name, "listener", (), tuple(f"{family}.{name}" for family in families), options, **own)
 
     def carries(self, queue: str) -> str:
         """The message of a queue that this node writes."""

@@ -19,7 +19,7 @@ from mantra.venues.venue import Control, Endpoints, Listing, Mode, Rate, Request
 
 TIMESTAMP, SEQ_ALL, OB_CHECKSUM = 32768, 65536, 131072
 LENGTHS = (1, 25, 100, 250)
-BOOKS: dict[Mode, tuple[str, int]] = {"book": ("P0", 250), "top": ("P0", 25)}       # precision, levels a side
+BOOKS: dict[Mode, tuple[str, int]] = {"book": ("P0", 250), "top": ("P0", 25), "orders": ("R0", 250)}    # len a side
 CODES = {"ALG": "ALGO", "AMP": "AMPL", "ATO": "ATOM", "DOG": "MDOGE", "DSH": "DASH", "EUT": "EURT", "IOT": "IOTA",
          "MNA": "MANA", "QTM": "QTUM", "UDC": "USDC", "UST": "USDT"}    # where a list comes without the venue's own map
 RESTARTING, MAINTENANCE, RESUMED = 20051, 20060, 20061
@@ -29,10 +29,10 @@ class Bitfinex(venue.Venue):
     name = "bitfinex"
     id = 2
     decoder = "bitfinex"
-    schemes = {"book": "stream", "top": "stream"}  # noqa: RUF012
+    schemes = {"book": "stream", "top": "stream", "orders": "stream"}  # noqa: RUF012
     proofs = frozenset({"numbers", "checksums"})
     spread = "connection"
-    live_trust = {"book": venue.VERIFIED, "top": venue.VERIFIED}  # noqa: RUF012
+    live_trust = {"book": venue.VERIFIED, "top": venue.VERIFIED, "orders": venue.VERIFIED}  # noqa: RUF012
     home = Endpoints("wss://api-pub.bitfinex.com/ws/2", "https://api-pub.bitfinex.com")
     limits = venue.Limits(channels=25, frame_bytes=1024, rates={    # 30 say the documents, 36 were seen
         "connect": (Rate(20, 60.0),),           # else blocked for a minute

@@ -177,6 +177,10 @@ class Venue(ABC):
         names += [self.bbo_channel] * bool(self.bbo_channel and self.witness and mode == "book")
         return [name.format(symbol.lower()) for symbol in symbols for name in names]
 
+    def books(self, mode: Mode) -> str:
+        """What its books of this mode go by: those derived from orders may stand beside those kept by level."""
+        return f"{self.name}-orders" if mode == "orders" else self.name
+
     @abstractmethod
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
         """Where to connect for these feeds."""

@@ -51,15 +51,22 @@ class Print(ctypes.Structure):
                 ("side", c_uint8)]
 
 
+class OrderChange(ctypes.Structure):
+    _fields_ = [("id", c_uint64), ("price", c_int64), ("size", c_int64), ("kind", c_uint8)]
+
+
 class State(ctypes.Structure):
     """The beginning of a `decoding`: its mantra_decoder."""
 
     _fields_ = [("symbols", c_void_p), ("scales", c_void_p), ("images", c_void_p), ("depth", c_uint32),
                 ("changes", ctypes.POINTER(Change)), ("change_capacity", c_uint32), ("trades", ctypes.POINTER(Print)),
-                ("trade_capacity", c_uint32), ("book", c_uint32), ("change_count", c_uint32), ("trade_count", c_uint32),
+                ("trade_capacity", c_uint32), ("orders", ctypes.POINTER(OrderChange)), ("order_capacity", c_uint32),
+                ("book", c_uint32), ("change_count", c_uint32), ("trade_count", c_uint32), ("order_count", c_uint32),
                 ("unpriced", c_uint32), ("first", c_uint64), ("last", c_uint64), ("venue_time_ns", c_int64),
                 ("rest", c_void_p), ("number", c_uint64), ("checksum", c_uint32), ("numbered", c_bool),
-                ("checked", c_bool), ("history", c_bool), ("routed", c_bool), ("flags", c_uint64), ("routes", c_void_p),
+                ("checked", c_bool), ("history", c_bool), ("linked", c_bool),
+                ("link", c_uint64 * 2), ("before", c_uint64 * 2), ("routed", c_bool), ("flags", c_uint64),
+                ("routes", c_void_p),
                 ("route_count", c_uint32), ("route_capacity", c_uint32), ("printed", ctypes.POINTER(c_uint8)),
                 ("context", c_void_p)]
 

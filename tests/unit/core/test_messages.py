@@ -54,12 +54,12 @@ def test_a_format_is_found_by_name_and_type_and_its_slot_is_whole_cache_lines(na
 
 
 def test_an_unknown_message_or_another_layout_is_refused_with_both_sides():
-    with pytest.raises(ValueError, match="there are update, trade, top, world, instrument"):
-        format_of("order")
+    with pytest.raises(ValueError, match="there are update, trade, order, top, world"):
+        format_of("rumour")
     with pytest.raises(LayoutMismatch, match=r"holds \[update 48: old\] .* this program has \[update 56: origin"):
         format_at("r", "update 48: old", 1)
     with pytest.raises(LayoutMismatch, match="no such message"):
-        format_at("r", "order 56: x", 1)
+        format_at("r", "rumour 56: x", 1)
 
 
 def test_objects_are_made_from_names_and_what_is_not_named_is_zero():

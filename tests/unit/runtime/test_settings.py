@@ -40,7 +40,7 @@ def test_settings_do_not_change_once_read():
 
 
 @pytest.mark.parametrize(("given", "line"), [
-    ({"mode": "tops"}, "mode must be one of book, top, not 'tops'"),
+    ({"mode": "tops"}, "mode must be one of book, top, orders, not 'tops'"),
     ({"depth": 0}, "depth must be a whole number from 1 to 10, not 0"),
     ({"depth": True}, "depth must be a whole number from 1 to 10, not True"),
     ({"venues": ""}, "venues must be one or more names, in a list or separated by commas, not ''"),
