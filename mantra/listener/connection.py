@@ -237,9 +237,9 @@ class Connection:
         """Seconds until Python has something to do by itself, after doing what is due."""
         if self.transport is None:
             return max(0.0, self.due - self.clock.seconds())
-        left = 0.0 if self._outdated else self.plan.venue.max_age_s - self.age()
+        left = IDLE_S
         if self._rollover is not None:
-            left = max(left, self._rollover.wait())
+            left = max(self._rollover.wait(), 0.0 if self._outdated else self.venue.max_age_s - self.age())
         waits = (self.recovery.pump(), self.subscriber.pump(self.feed.send))      # what the one asks the other sends
         return max(0.0, min(IDLE_S, left, *(IDLE_S if wait is None else wait for wait in waits)))
 
@@ -251,7 +251,7 @@ class Connection:
         if missing := self.subscriber.missing():
             self.lose(f"no answer to the subscription of {', '.join(missing[:3])}"
                       f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}")
-        elif self._outdated or self.age() >= self.plan.venue.max_age_s:
+        elif self._rollover is not None and (self._outdated or self.age() >= self.venue.max_age_s):
             self.replace(self._outdated or "as old as the venue lets a connection become")
 
     def _control(self, text: bytes) -> None:
