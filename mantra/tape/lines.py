@@ -77,9 +77,8 @@ def files(paths: Iterable[str | Path], venue: str | None = None) -> list[Path]:
 
 def _records(path: Path) -> Iterator[Record]:
     number = 0
-    whole = ".json" in path.suffixes
     try:
-        for line in [b"".join(_lines(path))] if whole else _lines(path):
+        for line in _lines(path) if ".json" not in path.suffixes else _document(path):
             number += 1
             record = _record(line.rstrip(b"\r\n"))
             if record is not None:
@@ -88,6 +87,10 @@ def _records(path: Path) -> Iterator[Record]:
         raise ConfigurationError(f"{path}:{number}: {error}") from None
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _document(path: Path) -> Iterator[bytes]:
+    yield b"\n".join(line.rstrip(b"\r\n") for line in _lines(path))
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ import pytest
 
 from mantra import venues
 from mantra.client.recorded import Recorded
+from mantra.errors import ConfigurationError
 from mantra.replay import Replay, symbols_of
 from mantra.tape import lines
 from tests.c.decoding import Decoder, Decoding
@@ -204,6 +205,13 @@ def test_the_documentations_own_checksum_holds():
             slow = Connection(10)
             slow.take(frame)
             assert slow.books["BTC/USD"].checksum() == vector["checksum"]
+
+
+def test_a_recording_without_books_is_replayed_unless_it_is_another_venues():
+    for path in (OTHERS[1], f"{FIXTURES}/ws_pong.json"):
+        assert played(list(recorded(path))).result(books=True)["books"] == {}
+    with pytest.raises(ConfigurationError, match=r"is --venue right\?"):
+        played(list(recorded("cryptofeed/BINANCE.ws.1.0")))
 
 
 def test_the_door_replays_both_protocols_with_equal_passes():

@@ -38,6 +38,22 @@ def test_plain_frames_have_no_time_and_files_of_them_follow_each_other(tmp_path)
     assert [record.text for record in read([tmp_path / "b", tmp_path / "a"])] == [b"{3}", b"{1}", b"[2]"]
 
 
+def test_depthcharge_lines_say_who_sent_a_frame(tmp_path):
+    path = tmp_path / "kraken.ndjson"
+    path.write_bytes(b'{"captured_at": "2026", "url": "wss://x"}\n'
+                     b'{"rx_ns": 42889692105400, "dir": "tx", "frame": {"method":"subscribe"}}\n'
+                     b'{"rx_ns": 42889692520900, "frame": {"channel":"status","qty":0.10}}\n')
+    assert list(read([path])) == [Record(0, "sent", b'{"method":"subscribe"}'),
+                                  Record(0, "message", b'{"channel":"status","qty":0.10}')]
+
+
+def test_a_json_file_is_one_frame_over_many_lines(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'{\n  "channel": "book"\n}\n')
+    (tmp_path / "b.json.zst").write_bytes(zstandard.compress(b"[\n1]"))
+    assert [record.text for record in read([tmp_path / "a.json", tmp_path / "b.json.zst"])] == [
+        b'{\n  "channel": "book"\n}', b"[\n1]"]
+
+
 def test_files_are_merged_by_time(tmp_path):
     (tmp_path / "X.1").write_bytes(b"1600000001.5: {1}\n1600000003: {3}\n")
     (tmp_path / "X.0").write_bytes(b"1600000002: {2}\n1600000004: {4}\n")
