@@ -45,8 +45,6 @@ class Kraken(venue.Venue):
     # A heartbeat comes every second in which nothing else does; who says nothing for a minute is closed.
     heartbeat = venue.Heartbeat('{"method":"ping"}', 4.0)
     stale_s, silence_s, max_age_s = 5.0, 10.0, 23.5 * 3600
-    book_channels = {"book": "book {}", "top": "book {}"}  # noqa: RUF012
-    trade_channel = "trade {}"
     book_url = re.compile(r"/0/public/Depth\?(?:.*&)?pair=([^&]+)")
     list_url = re.compile(r"/0/public/AssetPairs(?:\?|$)")
     depth_said = re.compile(rb'"(?:depth": ?|book-)(\d+)')
