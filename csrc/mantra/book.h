@@ -395,6 +395,20 @@ mantra_book_best(const mantra_book *book, uint8_t kind, int64_t *price, int64_t 
     return true;
 }
 
+/* The level of that rank (0: best); false when the side has fewer. For the writer. */
+static inline bool
+mantra_book_rank(const mantra_book *book, uint8_t kind, uint32_t rank, int64_t *price, int64_t *size)
+{
+    const size_t side = (size_t)kind - MANTRA_BID;
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    if (rank >= count)
+        return false;
+    const mantra_level *level = mantra_book_side(book, side) + count - 1 - rank;
+    *price = mantra_level_price(level);
+    *size = mantra_level_size(level);
+    return true;
+}
+
 static inline bool
 mantra_book_crossed(const mantra_book *book)
 {

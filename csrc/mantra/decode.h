@@ -96,8 +96,8 @@ typedef struct mantra_decoder {
 /* Decode one message of `size` bytes; MANTRA_PADDING readable bytes follow it. Returns one of the kinds above. */
 typedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size);
 
-/* The venue's checksum of a book whose ticks and lots have `scale`, printed with `printed` decimals. */
-typedef uint32_t (*mantra_checksum)(const mantra_book *book, mantra_scale scale, mantra_scale printed);
+/* The venue's checksum of decoder->book as it stands in `book`. */
+typedef uint32_t (*mantra_checksum)(const mantra_decoder *decoder, const mantra_book *book);
 typedef uint32_t (*mantra_orders_checksum)(const mantra_orders *orders, mantra_scale scale);
 
 #endif

@@ -15,13 +15,25 @@ typedef struct mantra_dialect {
     mantra_orders_checksum orders_checksum;
 } mantra_dialect;
 
+static inline uint32_t
+mantra_sign_bitfinex(const mantra_decoder *decoder, const mantra_book *book)
+{
+    return mantra_checksum_bitfinex(book, decoder->scales[decoder->book], decoder->printed[decoder->book]);
+}
+
+static inline uint32_t
+mantra_sign_kraken(const mantra_decoder *decoder, const mantra_book *book)
+{
+    return mantra_checksum_kraken(book, decoder->scales[decoder->book], decoder->printed[decoder->book]);
+}
+
 static const mantra_dialect mantra_dialects[] = {
     {"binance", mantra_decode_binance, mantra_decode_binance_snapshot, NULL, NULL},
-    {"bitfinex", mantra_decode_bitfinex, mantra_decode_bitfinex_snapshot, mantra_checksum_bitfinex,
+    {"bitfinex", mantra_decode_bitfinex, mantra_decode_bitfinex_snapshot, mantra_sign_bitfinex,
      mantra_checksum_bitfinex_orders},
     {"bitstamp", mantra_decode_bitstamp, mantra_decode_bitstamp_snapshot, NULL, NULL},
     {"coinbase", mantra_decode_coinbase, mantra_decode_coinbase_snapshot, NULL, NULL},
-    {"kraken", mantra_decode_kraken, mantra_decode_kraken_snapshot, mantra_checksum_kraken, NULL},
+    {"kraken", mantra_decode_kraken, mantra_decode_kraken_snapshot, mantra_sign_kraken, NULL},
 };
 
 /* The dialect of that name, or NULL. */

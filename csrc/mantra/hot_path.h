@@ -25,10 +25,8 @@ static inline void
 mantra_feed_check(mantra_feed *feed, mantra_feed_book *book)
 {
     const mantra_decoder *decoder = &feed->decoder;
-    const uint32_t index = decoder->book;
-    const uint32_t here = book->orders.slots
-                              ? feed->orders_checksum(&book->orders, decoder->scales[index])
-                              : feed->checksum(&book->book, decoder->scales[index], decoder->printed[index]);
+    const uint32_t here = book->orders.slots ? feed->orders_checksum(&book->orders, decoder->scales[decoder->book])
+                                             : feed->checksum(decoder, &book->book);
     book->failed = here != decoder->checksum;
     book->proven = !book->failed;
     if (MANTRA_LIKELY(book->proven))
@@ -232,7 +230,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     if (feed->keep)
         mantra_feed_cut(feed, book, decoder->change_capacity);
     book->failed = false;
-    book->proven = decoder->numbered && (feed->proofs & MANTRA_PROOF_NUMBERS);
+    book->proven = (decoder->numbered && (feed->proofs & MANTRA_PROOF_NUMBERS)) || decoder->linked;
     book->witness = (mantra_witness){0};
     if (decoder->checked && feed->checksum)
         mantra_feed_check(feed, book);
@@ -403,23 +401,31 @@ mantra_feed_orders(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
     mantra_feed_apply_orders(feed, book, origin);
 }
 
-/* A message about orders. Where these are linked, one that does not follow the last tells that some were lost. */
+/* Where a book's messages are linked, one that does not follow the last tells that some were lost. False: it came
+ * twice. */
+static inline bool
+mantra_feed_follows(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+{
+    const mantra_decoder *decoder = &feed->decoder;
+    if (book->linked && memcmp(book->link, decoder->link, sizeof book->link) == 0) {
+        MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
+        return false;
+    }
+    if (MANTRA_UNLIKELY(book->linked && memcmp(book->link, decoder->before, sizeof book->link) != 0)) {
+        MANTRA_COUNT_BOOK(feed, book, gaps, 1);
+        mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
+    }
+    memcpy(book->link, decoder->link, sizeof book->link);
+    book->linked = true;
+    return true;
+}
+
 static inline void
 mantra_feed_order_message(mantra_feed *feed, mantra_feed_book *book, const char *text, size_t size, uint64_t origin)
 {
     const mantra_decoder *decoder = &feed->decoder;
-    if (decoder->linked) {
-        if (book->linked && memcmp(book->link, decoder->link, sizeof book->link) == 0) {
-            MANTRA_COUNT_BOOK(feed, book, old_dropped, 1); /* it came twice */
-            return;
-        }
-        if (MANTRA_UNLIKELY(book->linked && memcmp(book->link, decoder->before, sizeof book->link) != 0)) {
-            MANTRA_COUNT_BOOK(feed, book, gaps, 1);
-            mantra_feed_suspect(feed, book, MANTRA_REASON_GAP, origin);
-        }
-        memcpy(book->link, decoder->link, sizeof book->link);
-        book->linked = true;
-    }
+    if (decoder->linked && !mantra_feed_follows(feed, book, origin))
+        return;
     if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE))
         mantra_feed_orders(feed, book, origin);
     else if (book->state == MANTRA_BOOK_HOLDING && feed->scheme == MANTRA_BY_TIME)
@@ -583,6 +589,8 @@ mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uin
     switch (kind) {
     case MANTRA_DIFF:
         if (feed->scheme == MANTRA_BY_STREAM) {
+            if (decoder->linked && !mantra_feed_follows(feed, book, origin))
+                break;
             if (MANTRA_LIKELY(book->state == MANTRA_BOOK_LIVE)) {
                 book->sequence = decoder->numbered ? decoder->number : book->sequence + 1;
                 decoder->last = book->sequence;
@@ -613,6 +621,8 @@ mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uin
             break;
         }
         decoder->last = decoder->numbered ? decoder->number : book->sequence + 1;
+        book->linked = decoder->linked;
+        memcpy(book->link, decoder->link, sizeof book->link);
         feed->replaying = true;
         if (mantra_feed_load(feed, book, true, origin) && book->failed)
             mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);

@@ -42,6 +42,7 @@ cdef extern from "mantra/book.h" nogil:
     void mantra_book_judge(mantra_book *book, uint8_t trust, uint8_t reason, int64_t since_ns)
     int mantra_book_room(mantra_book *book, size_t levels)
     int mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
+    bint mantra_book_rank(const mantra_book *book, uint8_t kind, uint32_t rank, int64_t *price, int64_t *size)
     int mantra_book_load(mantra_book *book, const mantra_change *changes, size_t count)
     void mantra_book_rename(mantra_book *book, uint32_t instrument)
     int mantra_book_copy(const mantra_book *book, mantra_book_image *out, uint32_t attempts)

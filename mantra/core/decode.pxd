@@ -33,11 +33,13 @@ cdef extern from "mantra/orders.h" nogil:
 
 
 cdef extern from "mantra/decode.h" nogil:
-    enum:
-        MANTRA_IMAGE
+    enum: MANTRA_IGNORED, MANTRA_DIFF, MANTRA_IMAGE, MANTRA_TRADES, MANTRA_CONTROL, MANTRA_SNAPSHOT, MANTRA_HEARTBEAT
+    enum: MANTRA_UNKNOWN, MANTRA_TOO_MANY
 
     ctypedef struct mantra_print:
-        pass
+        int64_t price, size, venue_time_ns
+        uint64_t trade_id
+        uint8_t side
 
     ctypedef struct mantra_image_text:
         pass
@@ -53,20 +55,22 @@ cdef extern from "mantra/decode.h" nogil:
         mantra_print *trades
         mantra_order_change *orders
         uint32_t order_capacity
-        uint32_t depth, change_capacity, trade_capacity, change_count, trade_count, book
+        uint32_t depth, change_capacity, trade_capacity, change_count, trade_count, book, unpriced
         uint64_t first, last
         int64_t venue_time_ns
         const char *rest
         uint64_t number
         uint32_t checksum
-        bint numbered, checked
+        bint numbered, checked, linked, history
+        uint64_t link[2]
+        uint64_t before[2]
         mantra_route *routes
         uint32_t route_capacity
         mantra_scale *printed
         void *context
 
     ctypedef int (*mantra_decode)(mantra_decoder *decoder, const char *text, size_t size) noexcept nogil
-    ctypedef uint32_t (*mantra_checksum)(const mantra_book *book, mantra_scale scale, mantra_scale printed) noexcept nogil
+    ctypedef uint32_t (*mantra_checksum)(const mantra_decoder *decoder, const mantra_book *book) noexcept nogil
     ctypedef uint32_t (*mantra_orders_checksum)(const mantra_orders *orders, mantra_scale scale) noexcept nogil
 
 
@@ -77,3 +81,7 @@ cdef extern from "mantra/decoders.h" nogil:
         mantra_orders_checksum orders_checksum
 
     const mantra_dialect *mantra_dialect_named(const char *name)
+
+
+cdef extern from "mantra/levels.h" nogil:
+    void mantra_decoder_begin(mantra_decoder *decoder)

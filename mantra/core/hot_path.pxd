@@ -9,6 +9,7 @@ from mantra.core.frame cimport mantra_frames
 from mantra.core.histogram cimport mantra_histogram
 from mantra.core.ledger cimport mantra_ledger_row
 from mantra.core.messages cimport mantra_trade
+from mantra.core.plugin cimport Plugin
 from mantra.core.poller cimport mantra_poller
 from mantra.core.queue cimport mantra_producer
 from mantra.core.tracking cimport mantra_tracker
@@ -108,6 +109,7 @@ cdef class Feed:
     cdef list kept                  # Python owners of everything the feed points to
     cdef bytes given                # the last message given by hand: `text` may point into it
     cdef list books_
+    cdef Plugin plugin              # None: the decoder is a compiled one
     cdef uint32_t most_books
     cdef void *image_texts
     cdef void *symbol_slots

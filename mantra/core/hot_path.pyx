@@ -19,6 +19,7 @@ from mantra.core.histogram cimport Histogram
 from mantra.core.ledger cimport Row, mantra_ledger_row
 from mantra.core.messages cimport MANTRA_DOWN, MANTRA_REASON_REFUSED, mantra_trade
 from mantra.core.queue cimport Producer
+from mantra.core.plugin cimport Plugin, decode_book_in_python, decode_in_python, sign_in_python
 from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove
 from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
 from mantra.core.tracking cimport Tracker
@@ -67,6 +68,7 @@ class Splice(IntEnum):
 cdef class Feed:
     """The hot path of one connection (or recording). One thread at a time may call it.
 
+    `decoder` is the name of a compiled one, or a PythonDecoder (mantra/venues/decoder.py).
     `scheme` "ids", "time", "image" or "stream" says how its books are kept right (hot_path.h), `proofs` what proves
     them; `keep` levels a side the venue's own book has (0: all); `depth` levels a side are read of images (0: all). A
     side of a snapshot with `snapshot_levels` may be cut there (0: snapshots are whole). A cross is believed for
@@ -74,7 +76,7 @@ cdef class Feed:
     `orders` books are kept order by order, and their levels follow. Books are added before the first message.
     """
 
-    def __cinit__(self, str name not None, *, int venue, str decoder not None, str scheme not None, int live_trust,
+    def __cinit__(self, str name not None, *, int venue, object decoder not None, str scheme not None, int live_trust,
                   int publisher, Clock clock not None, Doorbell doorbell not None, Row ledger not None,
                   Producer updates not None, Producer trades not None, Producer tops not None,
                   Vector latest_tops not None, Producer orders=None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0,
@@ -96,12 +98,20 @@ cdef class Feed:
         self.kept = [doorbell, ledger, updates, trades, tops, orders, latest_tops, socket_to_top, tracker]
         self.most_books = most_books
         feed.clock = clock.clock
-        cdef const mantra_dialect *dialect = mantra_dialect_named(decoder.encode())
-        if dialect is NULL:
-            raise ConfigurationError(f"there is no decoder {decoder!r}")
-        feed.decode, feed.decode_snapshot = dialect.message, dialect.snapshot
-        feed.checksum = dialect.checksum if checksums else NULL
-        feed.orders_checksum = dialect.orders_checksum
+        cdef const mantra_dialect *dialect = NULL
+        if isinstance(decoder, str):
+            dialect = mantra_dialect_named(decoder.encode())
+            if dialect is NULL:
+                raise ConfigurationError(f"there is no decoder {decoder!r}")
+            feed.decode, feed.decode_snapshot = dialect.message, dialect.snapshot
+            feed.checksum = dialect.checksum if checksums else NULL
+            feed.orders_checksum = dialect.orders_checksum
+        else:
+            self.plugin = Plugin(decoder)
+            feed.decode, feed.decode_snapshot = decode_in_python, decode_book_in_python
+            if checksums and self.plugin.signs:
+                feed.checksum = sign_in_python
+            feed.decoder.context = <void *>self.plugin
         for proof in proofs:
             feed.proofs |= <int>PROOFS[proof]
         feed.keep = keep
@@ -195,6 +205,8 @@ cdef class Feed:
             text = spelling.encode()
             if mantra_symbols_add(<mantra_symbols *>self.symbols, text, len(text), index) != 0:
                 raise ConfigurationError(f"{self.name}: cannot route {spelling!r} (longer than 31 bytes, or given twice)")
+            if self.plugin is not None:
+                self.plugin.route(spelling, index)
         mine = &self.feed.books[index]
         memset(mine, 0, sizeof(mantra_feed_book))
         mine.book = book.book

@@ -45,8 +45,9 @@ class Plan:
 def bare_feed(spine: Spine, name: str, venue: Venue, mode: Mode = "book", publisher: int = 0, *, depth: int = 10,
               **options: Any) -> Feed:
     """The compiled hot path of a connection, with its queues in the spine, without books."""
+    decoder = venue.decoder if isinstance(venue.decoder, str) else venue.decoder()
     return Feed(
-        name, venue=venue.id, decoder=venue.decoder, scheme=venue.schemes[mode],
+        name, venue=venue.id, decoder=decoder, scheme=venue.schemes[mode],
         live_trust=venue.live_trust[mode], publisher=publisher, clock=spine.clock, doorbell=spine.doorbell,
         ledger=spine.ledger.row(name, venue.id), updates=spine.queue(f"updates.{name}", "update").producer(publisher),
         trades=spine.queue(f"trades.{name}", "trade").producer(publisher),

@@ -12,6 +12,7 @@ from mantra.venues.bitfinex import Bitfinex
 from mantra.venues.bitstamp import Bitstamp
 from mantra.venues.coinbase import Coinbase
 from mantra.venues.kraken import Kraken
+from mantra.venues.okx import Okx
 from mantra.venues.venue import Endpoints, Venue
 
 if sys.version_info >= (3, 11):
@@ -20,8 +21,9 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 # A venue's id is its place here, for ever: recordings and world views hold it.
-NAMES: tuple[str, ...] = ("binance", "bitstamp", "bitfinex", "coinbase", "kraken")
-VENUES: Mapping[str, type[Venue]] = {venue.name: venue for venue in (Binance, Bitstamp, Bitfinex, Coinbase, Kraken)}
+NAMES: tuple[str, ...] = ("binance", "bitstamp", "bitfinex", "coinbase", "kraken", "okx")
+VENUES: Mapping[str, type[Venue]] = {
+    venue.name: venue for venue in (Binance, Bitstamp, Bitfinex, Coinbase, Kraken, Okx)}
 
 
 def get(name: str, endpoints: Endpoints | None = None) -> Venue:

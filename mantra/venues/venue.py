@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from mantra.errors import VenueError
+from mantra.venues.decoder import PythonDecoder
 
 Mode = Literal["book", "top", "orders"]     # orders: the book is derived from every single order (L3)
 Scheme = Literal["ids", "time", "image", "stream"]
@@ -137,7 +138,7 @@ class Venue(ABC):
 
     name: ClassVar[str]
     id: ClassVar[int]                               # index in mantra.venues.NAMES: a bit of a world level's mask
-    decoder: ClassVar[str]                          # mantra_decode_<decoder>
+    decoder: ClassVar[str | type[PythonDecoder]]    # mantra_decode_<decoder>; or a class of one's own in Python
     schemes: ClassVar[Mapping[Mode, Scheme]]        # how a book is kept right (hot_path.h), by the modes it has
     proofs: frozenset[str]                          # what proves a book: of "ids", "numbers", "checksums"
     spread: ClassVar[Literal["symbol", "connection"]]   # whose books a fault makes suspect

@@ -76,7 +76,8 @@ decoding_checksum(decoding *d, uint32_t book, const mantra_change *levels, size_
     static _Alignas(MANTRA_CACHE_LINE) uint8_t memory[1 << 20];
     mantra_book whole;
     mantra_book_init(&whole, memset(memory, 0, sizeof memory), 4096, 4096, 0, 0);
-    return mantra_book_load(&whole, levels, count) ? 0 : d->dialect->checksum(&whole, d->scales[book], d->printed[book]);
+    d->decoder.book = book;
+    return mantra_book_load(&whole, levels, count) ? 0 : d->dialect->checksum(&d->decoder, &whole);
 }
 
 /* Nanoseconds for all texts once. */
