@@ -41,6 +41,13 @@ def test_exchange_is_asked_for_all_in_one_message():
         {"type": "unsubscribe", "product_ids": SYMBOLS, "channels": ["level2_batch"]}]
 
 
+@pytest.mark.parametrize("venue", [ADVANCED, OLD], ids=["advanced", "exchange"])
+def test_a_full_connection_is_asked_for_in_frames_that_the_venue_takes(venue):
+    symbols = [f"ABCDEFGH{number}-USDC" for number in range(venue.limits.channels // 2)]
+    assert len(venue.expected_acks(symbols, "book", True)) == venue.limits.channels
+    assert all(len(text) <= venue.limits.frame_bytes for text in venue.subscribe_texts(symbols, "book", True))
+
+
 def test_only_advanced_trade_can_prove_a_book():
     assert (ADVANCED.proofs, ADVANCED.live_trust) == ({"numbers"}, {"book": VERIFIED})
     assert (OLD.proofs, OLD.live_trust) == (frozenset(), {"book": UNVERIFIED})
