@@ -153,21 +153,19 @@ class _Page:
             self._bytes = _Memory()
             return True
 
-    def reserve(self, now: int, weight: int, turn: int, spare: float) -> float:
-        """Seconds to wait; 0.0: granted. `turn`: who asks, and gets a place in the queue if it must wait; 0: nobody."""
+    def reserve(self, now: int, weight: int, turn: int) -> float:
+        """Seconds to wait; 0.0: granted. `turn`: who asks, and gets a place in the queue if it must wait."""
         with self._held() as held:
             if not held:
                 return BUSY_S
             self._read(now)
             place = next((at for at, waiter in enumerate(self._waiting) if waiter[0] == turn), len(self._waiting))
             ahead = sum(waiter[2] for waiter in self._waiting[:place])
-            wait = self._wait(now, ahead, weight, spare)
-            mine = [(turn, now + LEASE_NS, weight)] if wait > 0 and turn and place < MOST_WAITING else []
-            self._waiting[place:place + 1] = mine
+            wait = self._wait(now, ahead, weight)
+            waits = [(turn, now + LEASE_NS, weight)] if wait > 0 and place < MOST_WAITING else []
+            self._waiting[place:place + 1] = waits
             if wait <= 0:
                 self._spend(now, weight)
-            elif not mine and not turn:
-                return wait / 1e9
             self._write()
             return max(0.0, wait / 1e9)
 
@@ -232,8 +230,8 @@ class _Page:
             raise _Damaged
         return at, total
 
-    def _wait(self, now: int, ahead: int, weight: int, spare: float) -> int:
-        """ns until `weight` may be spent, when those `ahead` have spent theirs."""
+    def _wait(self, now: int, ahead: int, weight: int, spare: float = 0.0) -> int:
+        """ns until `weight` may be spent, when those `ahead` have spent theirs; `spare`: and leaves this share free."""
         wait, (last, total) = int(self._blocked - now), self._last
         try:
             for count, span in self._rules:
@@ -308,29 +306,27 @@ class Governor:
     def _now(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if self._shared else round(self._clock.seconds() * 1e9)
 
-    def reserve(self, kind: str, weight: int = 1, *, turn: int | None = None, spare: float = 0.0) -> float:
+    def reserve(self, kind: str, weight: int = 1, *, turn: int = 0) -> float:
         """0.0: granted, and counted. Else nothing was counted, and this many seconds are to be waited first.
 
         Who waits has a place in the queue if it asks again within two seconds; a governor has one `turn` of a kind,
-        several threads each need their own (`acquire` sees to it). `spare`: the share of every window to leave to
-        others."""
-        return self._pages[kind].reserve(self._now(), weight, self._turn if turn is None else turn, spare)
+        several threads each need their own (`acquire` sees to it)."""
+        return self._pages[kind].reserve(self._now(), weight, turn or self._turn)
 
-    def acquire(self, kind: str, weight: int = 1, *, cancel: threading.Event, spare: float = 0.0) -> bool:
+    def acquire(self, kind: str, weight: int = 1, *, cancel: threading.Event) -> bool:
         """Wait until granted; False when `cancel` was set first."""
-        turn = 0 if spare else _turn()      # who takes what is left is in nobody's way
+        turn = _turn()
         while not cancel.is_set():
-            wait = self.reserve(kind, weight, turn=turn, spare=spare)
+            wait = self.reserve(kind, weight, turn=turn)
             if wait <= 0:
                 return True
             # Less than a microsecond would not move a virtual clock, for ever.
             self._clock.wait(cancel, max(min(wait, ASK_AGAIN_S), 1e-6))
-        if turn:
-            self._pages[kind].leave(self._now(), turn)
+        self._pages[kind].leave(self._now(), turn)
         return False
 
     def peek(self, kind: str, weight: int = 1, *, spare: float = 0.0) -> float:
-        """Seconds that a new request would wait; nothing is asked for."""
+        """Seconds that a new request would wait, to leave the share `spare` of every window free; nothing is spent."""
         return self._pages[kind].peek(self._now(), weight, spare)
 
     def block(self, kind: str, seconds: float) -> None:
