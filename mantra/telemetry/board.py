@@ -18,6 +18,7 @@ from mantra.telemetry.collector import STEPS, Actor, Distribution, Feed, Meter, 
 from mantra.telemetry.drawing import (
     SPARKS,
     STATE_STYLE,
+    TRUST_STYLE,
     age,
     amount,
     cells,
@@ -123,6 +124,11 @@ LATENCIES = (column("of the run", 34, "name", lambda name: name.replace("_", " "
 METERS = (column("meter", 34, "name"),
           column("value", -16, "value.value", "{:,.6g}".format),
           column("per s", -6, "value.rate", amount))
+BOOKS = (column("book", 20, "name"),
+         column("trust", 10, "trust", lambda trust: Text(trust, TRUST_STYLE.get(trust, ""))),
+         column("why", 13, "reason"), column("since", 8, "since_utc_ns", lambda ns: wall(ns) if ns else ""),
+         column("not trusted", -11, "counts", lambda counts: duration(counts.get("distrusted_ns", 0))),
+         column("lost", 0, "losses", lambda lost: lost or "nothing"))
 FEEDS = (column("feed", 0, "name"),)       # drawn by drawing.feeds
 
 
@@ -137,6 +143,7 @@ def sections(view: Snapshot, choice: Choice) -> list[Section]:
                 + (f", {missed:,} timings missed" if missed else "")),
         Section("queues", QUEUES, view.queues, f"{amount(sum(queue.rate for queue in view.queues))} msg/s"),
         Section("feeds", FEEDS, view.feeds, f"{live} of {len(view.feeds)} live"),
+        Section("books", BOOKS, view.books, "that lost something or are not trusted"),
         Section("latencies", LATENCIES, timers, f"{view.seconds:.0f} s watched"),
         Section("meters", METERS, [Row(f"{one.actor}.{one.name}", one) for one in view.counters + view.gauges],
                 "counters and gauges")]

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mantra.core.histogram import Histogram
-from mantra.core.ledger import FeedState, Ledger
-from mantra.core.messages import DTYPES, SOCKET, ActorRow, ActorState
+from mantra.core.ledger import COUNTERS, FeedState, Ledger
+from mantra.core.messages import DTYPES, SOCKET, ActorRow, ActorState, Reason, Top, Trust
 from mantra.core.queue import Queue
 from mantra.core.region import Region
 from mantra.errors import MantraError
@@ -31,6 +31,10 @@ SECOND = 1_000_000_000
 RECORDS = 4_096                 # taken at once, from one ring
 STEPS = 8                       # buckets an octave, of what is shown
 SLOWEST_S, FASTEST_S = 0.25, 0.005      # between two polls
+# What a feed or a book lost; beside them, what it had to repair, and traffic.
+LOSSES = ("gaps", "lost", "trade_gaps", "malformed", "checksums_failed", "contradicted", "overflowed", "overruns",
+          "protocol_errors", "full")
+GAUGES = ("last_receive_utc_ns", "state", "state_since_utc_ns")     # of the ledger; all others count
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 
 
@@ -149,6 +153,29 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class BookState:
+    """One book of one feed: how it is trusted, why, and since when ("": nothing was heard of it); `counts` are its own
+    in the ledger, those that are not 0. What is not trusted now has been `distrusted_ns` until now."""
+
+    feed: str
+    venue: str
+    instrument: str
+    symbol: str
+    trust: str
+    reason: str
+    since_utc_ns: int
+    counts: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.instrument} {self.venue}"
+
+    @property
+    def losses(self) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {self.counts[name]:,}" for name in LOSSES if self.counts.get(name))
+
+
+@dataclass(frozen=True)
 class Meter:
     """A counter or gauge that an actor's own code keeps."""
 
@@ -173,6 +200,7 @@ class Snapshot:
     counters: tuple[Meter, ...] = ()
     gauges: tuple[Meter, ...] = ()
     histograms: dict[str, Distribution] = field(default_factory=dict)
+    books: tuple[BookState, ...] = ()       # those that lost something or are not trusted
 
 
 # Reading it ------------------------------------------------------------------------------------------------------
@@ -220,6 +248,38 @@ class Feeds:
             name, NAMES[venue], FeedState(counts["state"]).name.lower(), counts["state_since_utc_ns"],
             max(heard, counts["last_receive_utc_ns"]), messages, updates, size, rates, counts)
         return feed
+
+
+def books(run: Spine, *, troubled: bool = False) -> tuple[BookState, ...]:
+    """Every book of the run, or only those that lost something or are not trusted."""
+    now, feeds, rows = run.clock.utc_ns(), [row.name for row in run.ledger.rows()], run.book_ledger.table()
+    names = {one.id: one.name for one in run.instruments()}
+    tops: dict[tuple[int, str], Top] = {}
+    for top in run.newest_tops():
+        tops[top.publisher, names.get(top.instrument, "")] = top        # of an instrument's scales the last one counts
+    if troubled:
+        doubted = {key for key, top in tops.items() if top.trust < Trust.UNVERIFIED}
+        keys = [feed << 32 | id for feed, name in doubted for id, known in names.items() if known == name]
+        mine = rows["feed"].astype(np.uint64) << np.uint64(32) | rows["instrument"]
+        rows = rows[np.isin(mine, np.array(keys, np.uint64)) | np.any([rows[name] > 0 for name in LOSSES], axis=0)]
+    told = []
+    for row in rows:
+        instrument = names.get(row["instrument"], "")
+        found = tops.get((int(row["feed"]), instrument))
+        counts = nonzero(row)
+        if found is not None and found.trust < Trust.UNVERIFIED and found.trust_since_ns:
+            counts["distrusted_ns"] = counts.get("distrusted_ns", 0) + max(now - found.trust_since_ns, 0)
+        told.append(BookState(
+            feeds[row["feed"]], NAMES[row["venue"]], instrument, row["name"].decode().partition(" ")[2],
+            "" if found is None else Trust(found.trust).name.lower(),
+            "" if found is None or not found.reason else Reason(found.reason).name.lower(),
+            0 if found is None else found.trust_since_ns, counts))
+    return tuple(told)
+
+
+def nonzero(row: Any) -> dict[str, int]:
+    """The counts of a row of `Ledger.table` that are not 0, without gauges."""
+    return {name: int(row[name]) for name in COUNTERS if row[name] and name not in GAUGES}
 
 
 class Watch:
@@ -394,7 +454,7 @@ class Collector:
             {".".join(key): told for key, told in meters.items() if isinstance(key, tuple)},
             tuple(Meter(*key, value, self._rates.of(key, value, now)) for key, value in sorted(run.counters().items())),
             tuple(Meter(*key, value, 0.0) for key, value in sorted(run.gauges().items())),
-            {key: told for key, told in meters.items() if isinstance(key, str)})
+            {key: told for key, told in meters.items() if isinstance(key, str)}, books(run, troubled=True))
 
     def _actor(self, row: ActorRow, heads: Mapping[int, tuple[int, int]], readers: dict[int, list[Reader]],
                now: int) -> Actor:

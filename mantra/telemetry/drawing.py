@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from mantra.telemetry.collector import Feed
+from mantra.telemetry.collector import LOSSES, Feed
 from mantra.venues import NAMES
 
 SECOND = 1_000_000_000
@@ -16,10 +16,10 @@ STATE_STYLE = {"live": "green", "synchronising": "yellow", "subscribing": "yello
                "waiting": "dark_orange", "refused": "bold red", "off": "red",
                "running": "green", "starting": "yellow", "restarting": "dark_orange", "failed": "bold red",
                "stopped": "grey62"}
+TRUST_STYLE = {"down": "bold white on red", "stale": "black on dark_orange", "suspect": "bold white on red3",
+               "unverified": "yellow", "verified": "green"}
 VENUE_STYLE = ("gold3", "spring_green3", "sky_blue2", "dodger_blue2", "medium_purple1")
 # What a feed lost, and what else it had to repair; the rest of the ledger is traffic.
-LOSSES = ("gaps", "lost", "trade_gaps", "malformed", "checksums_failed", "contradicted", "overflowed", "overruns",
-          "protocol_errors", "full")
 TROUBLES = (*LOSSES, "resyncs", "reconnects", "crosses", "finer", "unknown_symbols", "refused", "unknown_deletes")
 
 

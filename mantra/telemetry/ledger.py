@@ -12,50 +12,34 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mantra.core.ledger import COUNTERS
-from mantra.core.messages import Reason, Trust
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.options import Parser
 from mantra.runtime.spine import Spine, running
-from mantra.telemetry.drawing import LOSSES, amount, duration
+from mantra.telemetry.collector import LOSSES, books, nonzero
+from mantra.telemetry.drawing import amount, duration
 from mantra.venues import NAMES
 from mantra.venues.instrument import home
 
 KEPT = 50                   # files
 MANY = 40                   # books: of more only those that lost something or are not trusted are printed
 SECOND = 1_000_000_000
-GAUGES = ("last_receive_utc_ns", "state", "state_since_utc_ns")
 Counts = dict[str, int]
 
 
 def read(run: Spine) -> dict[str, Any]:
     """A run's ledger as it is now: {"run", "began_utc_ns", "until_utc_ns", "feeds": [...], "books": [...]}; of each its
-    names and the `counts` that are not 0. What is not trusted now has been `distrusted_ns` until now."""
-    now, feeds = run.clock.utc_ns(), [row.name for row in run.ledger.rows()]
-    names = {one.id: one.name for one in run.instruments()}
-    tops = {(top.publisher, names.get(top.instrument)): top for top in run.newest_tops()}
-    told: dict[str, Any] = {"run": run.run or "", "until_utc_ns": now, "feeds": [], "books": [],
-                            "began_utc_ns": min((actor.started_utc_ns for actor in run.actors()), default=now)}
-    for row in run.ledger.table():
-        told["feeds"].append({"feed": row["name"].decode(), "venue": NAMES[row["venue"]], "counts": _counts(row)})
-    for row in run.book_ledger.table():
-        instrument, counts = names.get(row["instrument"], str(row["instrument"])), _counts(row)
-        book = {"feed": feeds[row["feed"]], "venue": NAMES[row["venue"]], "instrument": instrument, "counts": counts,
-                "symbol": row["name"].decode().partition(" ")[2]}
-        if top := tops.get((int(row["feed"]), instrument)):
-            book |= {"trust": Trust(top.trust).name.lower(), "reason": Reason(top.reason).name.lower(),
-                     "since_utc_ns": top.trust_since_ns}
-            if top.trust < Trust.UNVERIFIED and top.trust_since_ns:
-                counts["distrusted_ns"] = counts.get("distrusted_ns", 0) + max(now - top.trust_since_ns, 0)
-        told["books"].append(book)
-    return told
-
-
-def _counts(row: Any) -> Counts:
-    return {name: int(row[name]) for name in COUNTERS if row[name] and name not in GAUGES}
+    names and the `counts` that are not 0; of books what `collector.books` says."""
+    now = run.clock.utc_ns()
+    return {"run": run.run or "", "until_utc_ns": now,
+            "began_utc_ns": min((actor.started_utc_ns for actor in run.actors()), default=now),
+            "feeds": [{"feed": row["name"].decode(), "venue": NAMES[row["venue"]], "counts": nonzero(row)}
+                      for row in run.ledger.table()],
+            "books": [asdict(book) for book in books(run)]}
 
 
 def lost(counts: Mapping[str, int]) -> str:
@@ -125,8 +109,7 @@ def rows(told: Mapping[str, Any], by: str) -> list[tuple[str, str, Counts]]:
     found: dict[str, tuple[str, Counts]] = {}
     for one in told["books" if by == "instrument" else "feeds"]:
         name = f"{one['instrument']} {one['venue']}" if by == "instrument" else one[by]
-        why = one.get("reason", "none")
-        trust = one.get("trust", "") + (f" ({why})" if why != "none" else "")
+        trust = one.get("trust", "") + (f" ({one['reason']})" if one.get("reason") else "")
         before, counts = found.get(name, ("", {}))
         found[name] = trust or before, {key: counts.get(key, 0) + one["counts"].get(key, 0)
                                         for key in counts.keys() | one["counts"].keys()}

@@ -5,7 +5,9 @@ the run does not notice. Names are stable; counters of the ledger keep their nam
 
     mantra_feed_<counter>_total {feed, venue}       every counter of the ledger; its text is its HELP
     mantra_feed_state {feed, venue, mantra_feed_state}     1 for what the connection is doing
-    mantra_book_trust {venue, instrument}           0 down, 1 stale, 2 suspect, 3 unverified, 4 verified
+    mantra_book_trust {venue, instrument}           0 down, 1 stale, 2 suspect, 3 unverified, 4 verified; and since when
+    mantra_book_doubt {venue, instrument, reason}, mantra_book_losses_total {venue, instrument, counter},
+    mantra_book_distrusted_seconds_total, mantra_book_audits_total, _audited_, _agreed_     of books that have any
     mantra_latency_seconds {span, by}               histogram: socket_to_top of a feed, socket_to_world of an aggregator
     mantra_actor_latency_seconds, mantra_actor_processing_seconds {actor}       histograms: waiting, working
     mantra_actor_state {actor, kind, mantra_actor_state}, mantra_actor_restarts_total, mantra_actor_failures_total
@@ -21,6 +23,8 @@ import socketserver
 import sys
 import threading
 import time
+from collections import Counter as TotalOf
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from importlib import import_module
@@ -38,14 +42,13 @@ from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.options import Parser
 from mantra.runtime.serving import bind, endpoint, serve
 from mantra.runtime.spine import Spine
-from mantra.telemetry.collector import Actor, ClockState, Collector, QueueState
+from mantra.telemetry.collector import GAUGES, LOSSES, Actor, ClockState, Collector, QueueState, books
 
 DEFAULT = "127.0.0.1:9464"      # what exporters of OpenTelemetry take
 BOUNDS_NS = (*(int(step * 10**decade) for decade in range(2, 10) for step in (1, 2.5, 5)), 10**10)
 PATIENCE_S = 5.0                # for a client that asks slowly, or takes slowly
 UNITS = {"bytes": ("received_bytes", 1), "down_ns": ("down_seconds", 1e9),       # of counters that have one
          "distrusted_ns": ("distrusted_seconds", 1e9)}
-GAUGES = ("last_receive_utc_ns", "state", "state_since_utc_ns")
 
 
 def client(module: str = "prometheus_client") -> Any:
@@ -127,6 +130,29 @@ class Exporter:
             trust.add_metric(key, top.trust)
             since.add_metric(key, top.trust_since_ns / 1e9)
         yield from (trust, since)
+        yield from self._troubles(labels)
+
+    def _troubles(self, labels: Sequence[str]) -> Iterator[Any]:
+        """Only of books that have any: thousands of zeros say nothing."""
+        doubt = self._family("Gauge", "book_doubt", "Why a book is trusted no further.", (*labels, "reason"))
+        lost = self._family("Counter", "book_losses", "What a book lost, by counter.", (*labels, "counter"))
+        distrusted = self._family("Counter", "book_distrusted_seconds", _sentence(MEANINGS["distrusted_ns"]), labels)
+        audits = {name: self._family("Counter", f"book_{name}", _sentence(MEANINGS[name]), labels)
+                  for name in ("audits", "audited", "agreed")}
+        totals: defaultdict[tuple[str, str], TotalOf[str]] = defaultdict(TotalOf)
+        for book in books(self._run):       # of one book several where a connection gave it to the next
+            totals[book.venue, book.instrument].update(book.counts)
+            if book.reason:
+                doubt.add_metric((book.venue, book.instrument, book.reason), 1)
+        for key, counts in totals.items():
+            for counter in filter(counts.get, LOSSES):
+                lost.add_metric((*key, counter), counts[counter])
+            if counts["distrusted_ns"]:
+                distrusted.add_metric(key, counts["distrusted_ns"] / 1e9)
+            if counts["audits"]:
+                for name, family in audits.items():
+                    family.add_metric(key, counts[name])
+        yield from (doubt, lost, distrusted, *audits.values())
 
     def _actors(self, actors: Sequence[Actor]) -> Iterator[Any]:
         labels = ("actor", "kind")

@@ -34,6 +34,7 @@ from mantra.runtime.options import Parser
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.telemetry.collector import Feed, Feeds
 from mantra.telemetry.drawing import (
+    TRUST_STYLE,
     age,
     amount,
     bar,
@@ -52,8 +53,6 @@ from mantra.venues import NAMES
 LATENCY_WINDOW_S = 10
 SECOND = 1_000_000_000
 
-TRUST_STYLE = ("bold white on red", "black on dark_orange", "bold white on red3", "yellow", "green")
-
 
 # What is shown ---------------------------------------------------------------------------------------------------
 
@@ -67,12 +66,15 @@ class Level(NamedTuple):
 
 
 class BookTrust(NamedTuple):
-    """How far one venue's book of an instrument can be trusted, since when (UTC ns), and why not further."""
+    """How far one venue's book of an instrument can be trusted, since when (UTC ns), and why not further; how many of
+    its levels audits have compared, and found to agree."""
 
     venue: int
     trust: int
     reason: int
     since_ns: int
+    audited: int = 0
+    agreed: int = 0
 
 
 class Market(NamedTuple):
@@ -125,16 +127,21 @@ class Reader:
         run, now, books = self.run, self.run.clock.utc_ns(), self._books()
         if now - self._listed_ns >= SECOND:         # new ones are rare, and finding them goes through the file system
             self._histograms, self._listed_ns = run.histograms(), now
+        newest = {one.name: one for one in run.instruments()}       # of an instrument's scales the last one counts
         return Snapshot(run.run or "private", now,
-                        tuple(self._market(one, books.get(one.id, [])) for one in run.instruments()),
+                        tuple(self._market(one, books.get(one.id, [])) for one in newest.values()),
                         self._feeds.read(now),
                         tuple(self._latency(name, histograms, now) for name, histograms in self._paths()))
 
     def _books(self) -> dict[int, list[BookTrust]]:
         books: dict[int, list[BookTrust]] = {}
+        rows = self.run.book_ledger.table()
+        audits = {(row["venue"], row["instrument"]): (int(row["audited"]), int(row["agreed"]))
+                  for row in rows[rows["audited"] > 0]}
         for top in self.run.newest_tops():
             books.setdefault(top.instrument, []).append(
-                BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns))
+                BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns,
+                          *audits.get((top.venue, top.instrument), ())))
         return books
 
     def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:
@@ -190,15 +197,17 @@ def venues_of(mask: int) -> list[int]:
 
 
 def title(view: Snapshot, selected: int, width: int) -> Text:
-    """The run, the instruments to choose from, the time."""
+    """The run, the instruments to choose from (marked where some book of theirs is not trusted), the time."""
     left = Text(" mantra ", "bold black on cyan").append(f" {view.run} ", "bold")
     right = Text(f"{'← → instrument   q quit   ' if width >= 100 else ''}{wall(view.utc_ns)} UTC ", "grey62")
-    names = [f" {market.name} " for market in view.markets]
+    doubted = [any(book.trust < Trust.UNVERIFIED for book in market.books) for market in view.markets]
+    names = [f" {market.name}{'!' if doubt else ' '}" for market, doubt in zip(view.markets, doubted, strict=True)]
     first, room = 0, width - left.cell_len - right.cell_len - 2
     while first < selected and sum(len(name) + 1 for name in names[first:selected + 1]) > room:
         first += 1                                                  # scroll until the chosen one is in sight
     for i, name in enumerate(names[first:], first):
-        left.append("‹" if i == first > 0 else " ").append(name, "reverse bold" if i == selected else "grey62")
+        left.append("‹" if i == first > 0 else " ").append(
+            name, ("reverse bold " if i == selected else "") + ("dark_orange" if doubted[i] else "grey62"))
     return line(left, right, width)
 
 
@@ -251,22 +260,39 @@ def world(market: Market, levels: int, width: int) -> list[Text]:
 
 
 def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
-    """Each venue's book: its trust, why, and since when; as many to a line as fit."""
-    rows: list[Text] = []
-    for book in market.books:
-        text = Text(no_wrap=True).append(f" {NAMES[book.venue]} ", venue_style(NAMES[book.venue]))
-        text.append(f" {Trust(book.trust).name.lower()} ", TRUST_STYLE[book.trust])
+    """Each venue's book: its trust, why, since when, and its score in audits; in columns, as many to a line as fit. The
+    time of day is told where that takes no more lines."""
+    def cell(book: BookTrust, whole: bool) -> Text:
+        trust = Trust(book.trust).name.lower()
+        style = TRUST_STYLE[trust]
+        text = Text(no_wrap=True).append(f" {NAMES[book.venue]:<{longest}} ", venue_style(NAMES[book.venue]))
+        text.append(f" {trust} ", style)
         if book.reason:
-            text.append(f" {Reason(book.reason).name.lower()}", TRUST_STYLE[book.trust].split(" on ")[-1])
+            text.append(f" {Reason(book.reason).name.lower()}", style.split(" on ")[-1])
         if book.since_ns:
             past = age(utc_ns - book.since_ns)
-            text.append(f" since {wall(book.since_ns)} ({past})" if width >= 100 else f" for {past}", "grey62")
-        if rows and rows[-1].cell_len + text.cell_len + 2 <= width:
-            rows[-1].append(" ").append_text(text)
-        else:
+            text.append(f" since {wall(book.since_ns)} ({past})" if whole else f" {past}", "grey62")
+        if book.audited and (whole or book.agreed < book.audited):
+            wrong = book.agreed < book.audited
+            text.append(f" audit {book.agreed / book.audited:.1%}", "bold magenta" if wrong else "grey62")
+        return text
+
+    def block(whole: bool) -> list[Text]:
+        cells = [cell(book, whole) for book in market.books]
+        wide = max((text.cell_len for text in cells), default=1)
+        beside = max(width // wide, 1)
+        rows: list[Text] = []
+        for number, text in enumerate(cells):
             text.truncate(width, overflow="ellipsis")
-            rows.append(text)
-    return rows
+            if number % beside == 0:
+                rows.append(Text(no_wrap=True))
+            rows[-1].pad_right(number % beside * wide - rows[-1].cell_len)
+            rows[-1].append_text(text)
+        return rows
+
+    longest = max((len(NAMES[book.venue]) for book in market.books), default=0)
+    whole, short = block(True), block(False)
+    return whole if len(whole) <= len(short) else short
 
 
 def feed_rows(view: Snapshot, room: int, width: int) -> list[Text]:

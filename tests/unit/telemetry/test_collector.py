@@ -10,7 +10,7 @@ import pytest
 
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import FeedState
-from mantra.core.messages import ActorState
+from mantra.core.messages import ActorState, Top
 from mantra.core.region import Region
 from mantra.runtime.spine import Spine
 from mantra.telemetry.collector import SLOWEST_S, Collector, Distribution, Feeds, Rates
@@ -170,7 +170,7 @@ def test_a_snapshot_is_one_json_object(run, collector):
     run.message(0, 0)
     said = json.loads(json.dumps(asdict(collector.snapshot())))
     assert {"run", "utc_ns", "seconds", "clock", "actors", "queues", "feeds", "timers", "counters", "gauges",
-            "histograms"} == set(said)
+            "histograms", "books"} == set(said)
     assert set(said["clock"]) == {"kind", "mhz", "error_ns", "steps"}
     assert said["feeds"][0]["counts"]["gaps"] == 0
 
@@ -227,3 +227,18 @@ def test_a_queue_of_another_build_is_passed_over(run, collector):
         collector._list_at = 0.0
         run.message(0, 0)
         assert actors(collector)["model"].processing.count == 1
+
+
+def test_only_books_that_lost_something_or_are_not_trusted_are_told(run, collector):
+    spine = run.spine
+    names = ("AAA-USD", "BBB-USD", "CCC-USD")
+    for id, name in enumerate(names, 1):
+        spine.add_instrument(id, name, 0, 2, 8)
+        spine.book_ledger.row(f"binance.0 {name}", 0, 0, id).add("messages", 9)
+    spine.book_ledger[0].add("checksums_failed", 2)
+    spine.tops.write(1, Top(instrument=2, venue=0, trust=1, reason=7, trust_since_ns=spine.clock.utc_ns() - 10**9))
+    spine.tops.write(2, Top(instrument=3, venue=0, trust=4, trust_since_ns=1))
+    lossy, doubted = collector.snapshot().books
+    assert (lossy.name, lossy.trust, lossy.losses) == ("AAA-USD binance", "", "checksums failed 2")
+    assert (doubted.name, doubted.trust, doubted.reason, doubted.losses) == ("BBB-USD binance", "stale", "silent", "")
+    assert doubted.counts["distrusted_ns"] >= 10**9

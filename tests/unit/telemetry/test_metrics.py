@@ -124,3 +124,23 @@ def test_without_prometheus_client_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'mantra\[metrics\]'"):
         metrics.client()
+
+
+def test_of_books_only_losses_doubts_and_audits_are_told_and_two_rows_of_one_are_added(run):
+    run.add_instrument(7, "ETH-BTC", 0, 8, 8)
+    run.add_instrument(8, "BTC-USD", 0, 8, 8)
+    for number in range(2):
+        feed = run.ledger.row(f"kraken.{number}", 4)
+        for symbol, instrument in (("ETH/BTC", 7), ("BTC/USD", 8)):
+            row = run.book_ledger.row(f"kraken.{number} {symbol}", 4, feed.feed, instrument)
+            row.add("messages", 5)
+    for at, lost in ((0, 3), (2, 4)):
+        run.book_ledger[at].add("lost", lost)
+        run.book_ledger[at].audit(100, 99)
+    run.tops.write(0, Top(instrument=7, venue=4, trust=2, reason=2, trust_since_ns=1, published=feed.feed))
+    families = scrape(run)
+    told = {name: {frozenset(one.labels.values()): one.value for one in families[f"mantra_book_{name}"].samples}
+            for name in ("losses", "doubt", "audits", "audited", "agreed")}
+    book = {"kraken", "ETH-BTC"}
+    assert told == {"losses": {frozenset(book | {"lost"}): 7}, "doubt": {frozenset(book | {"gap"}): 1},
+                    **{name: {frozenset(book): n} for name, n in (("audits", 2), ("audited", 200), ("agreed", 198))}}

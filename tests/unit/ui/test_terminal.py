@@ -74,7 +74,7 @@ def test_an_ordinary_screen_shows_everything_asked_of_it() -> None:
     shown = lines(snapshot(), 80, 24, banner="Simulated venues")
     text = "\n".join(shown)
     for word in ("Simulated venues", "ETH-BTC", "0.065124 │ 0.065144", "spread 0.00002", "verified",
-                 "for 2m13s", "suspect  gap", "binance-0", "live", "812", "gaps 2, resyncs 3", "1.62 µs",
+                 "2m13s", "suspect  gap", "binance-0", "live", "812", "gaps 2, resyncs 3", "1.62 µs",
                  "41.2 µs", "socket to world"):
         assert word in text, word
     assert sum("│" in row for row in shown) == 11   # ten levels and their heading
@@ -86,7 +86,7 @@ def test_another_instrument_can_be_chosen() -> None:
     assert [choose(1, 3, key) for key in (b"\x1b[C", b"\x1b[D", b"\t", b"3", b"9", b"x", b"")] == [2, 0, 2, 2, 1, 1, 1]
     assert choose(2, 3, b"n") == 0
     many = snapshot()._replace(markets=tuple(market(f"COIN{n}-BTC") for n in range(40)))
-    assert " COIN37-BTC " in lines(many, 60, 20, selected=37)[0]
+    assert " COIN37-BTC! " in lines(many, 60, 20, selected=37)[0]
     assert choose(0, 0, b"n") == 0
 
 
@@ -129,6 +129,24 @@ def test_a_run_with_nothing_in_it_yet_is_shown_too(run: Spine) -> None:
     assert "nothing yet" in "\n".join(lines(view, 80, 24))
 
 
+FIVE = (BookTrust(0, 4, 0, NOW - 7_500 * SECOND, 1_000, 1_000), BookTrust(1, 3, 0, NOW - 200 * SECOND, 1_000, 981),
+        BookTrust(2, 2, 9, NOW - 3 * SECOND), BookTrust(3, 1, 7, NOW - 12 * SECOND),
+        BookTrust(4, 0, 8, NOW - 90 * SECOND))
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60)])
+def test_five_venues_tell_trust_why_since_when_and_what_an_audit_found_in_columns(width: int, height: int) -> None:
+    several = tuple(market(name)._replace(books=FIVE if name == "SOL-USD" else FIVE[:1])
+                    for name in ("ETH-BTC", "BTC-USDT", "SOL-USD"))
+    shown = lines(snapshot(5)._replace(markets=several), width, height, selected=2)
+    text = "\n".join(shown)
+    told = ("binance   verified ", "2h05m", "bitstamp  unverified ", "audit 98.1%", "bitfinex  suspect  checksum ",
+            "coinbase  stale  silent ", "kraken    down  disconnected ", "1m30s")
+    assert [words for words in told if words not in text] == []
+    assert "ETH-BTC   BTC-USDT   SOL-USD!" in shown[0]
+    assert sum("│" in line for line in shown) >= 6, "five levels are left"
+
+
 def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Spine) -> None:
     row = run.ledger.row("binance-0", 0)
     row.set_state(FeedState.LIVE, NOW - SECOND)
@@ -138,6 +156,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     row.add("frames", 300)
     row.add("gaps", 2)
     run.tops.write(1, Top(instrument=7, venue=1, trust=2, reason=2, trust_since_ns=NOW - 5))
+    run.book_ledger.row("bitstamp-0 ethbtc", 1, 0, 7).audit(100, 98)
     run.worlds.write(0, World(
         instrument=7, bid_count=1, bid_price=[100, *[0] * 9], bid_size=[5, *[0] * 9], bid_venues=[1, *[0] * 9],
         ask_count=2, ask_price=[102, 103, *[0] * 8], ask_size=[6, 1, *[0] * 8], ask_venues=[2, 3, *[0] * 8]))
@@ -147,7 +166,7 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     view = reader.read()
     assert view.markets[0].bids == (Level(100, 5, 1),)
     assert view.markets[0].asks == (Level(102, 6, 2), Level(103, 1, 3))
-    assert view.markets[0].books == (BookTrust(1, 2, 2, NOW - 5),)
+    assert view.markets[0].books == (BookTrust(1, 2, 2, NOW - 5, 100, 98),)
     assert view.markets[0].mids == (101.0,)
     assert (view.feeds[0].messages_rate, view.feeds[0].counts["gaps"]) == (150.0, 2)
     assert view.feeds[0].heard_ns == view.utc_ns
