@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mantra.errors import ConfigurationError, MantraError
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
     add("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
     add("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
+    add("--levels", type=int, help="levels of a book's side, 20 at least (default: as the venue has)")
     add("--recording", nargs="+", type=Path, metavar="PATH", help="serve recordings of --venue instead")
     add("--venue", choices=VENUES, help="whose recordings they are")
     add("--speed", type=float, default=1.0, help="of recordings (default: 1); 0: as fast as the reader")
@@ -88,10 +90,14 @@ def venues(options: argparse.Namespace) -> list[Venue]:
         raise ConfigurationError(f"--venues {options.venues}: choose from {', '.join(VENUES)}")
     if options.rate is not None and options.rate <= 0:
         raise ConfigurationError("--rate: write a positive number of messages a second")
+    if options.levels is not None and options.levels < 20:
+        raise ConfigurationError("--levels: write 20 or more")
     try:
         instruments = dict.fromkeys(instrument(name) for name in options.instruments.split(",") if name.strip())
     except ValueError as error:
         raise ConfigurationError(f"--instruments: {error}") from None
+    if options.levels:
+        instruments = dict.fromkeys(replace(one, levels=options.levels) for one in instruments)
     now = time.time_ns()
     # Venues share the worlds of what they all list: their prices move together.
     worlds = {one: World(one, options.seed) for name in names for one in (*instruments, *VENUES[name].own)}

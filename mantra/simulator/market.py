@@ -36,6 +36,7 @@ class Instrument:
     price: float = 25.0
     activity: float = 0.2
     unit: float = 10.0          # median order size in base units
+    levels: int = 1 << 20       # per side, at most
 
     @property
     def name(self) -> str:
@@ -247,7 +248,7 @@ class Flow:
         self.gap = max(1.0, world.fair * habits.gap / price_step)
         for side in (BID, ASK):
             key = math.floor(world.fair / price_step) * (-1 if side == BID else 1) + side
-            for rank in range(habits.levels):
+            for rank in range(min(habits.levels, world.instrument.levels)):
                 if side == BID and key >= 0:    # prices are positive: where steps are coarse, the book is shorter
                     break
                 self.book.set(side, key, self._size())

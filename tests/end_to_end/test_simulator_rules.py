@@ -382,7 +382,7 @@ def test_it_dies_with_its_parent():
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--venues", "mtgox"], "choose from binance, bitfinex"), (["--instruments", "ethbtc"], "write BASE-QUOTE"),
     (["--faults", "drop=7"], "write a chance"), (["--venue", "binance"], "--recording PATH"),
-    (["--rate", "0"], "positive"), (["--duration", "soon"], "is not a time"),
+    (["--rate", "0"], "positive"), (["--levels", "5"], "20 or more"), (["--duration", "soon"], "is not a time"),
     (["--endpoints", "/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
     (["--recording", "/nowhere", "--venue", "binance"], "no such recording"),
 ])
