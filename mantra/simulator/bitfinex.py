@@ -30,7 +30,7 @@ from mantra.simulator.source import Image, Listed, Listing, MarketSource
 # After bbgo's recording of tBTCUSD of 2025 and cryptofeed's of seven quiet pairs of 2021.
 HABITS = Habits(
     levels=400, changes=1.0, burst=1.0, removals=0.3,
-    nearness=((1, 0.06), (10, 0.5), (25, 0.85), (100, 0.97), (400, 1.0)),
+    nearness=((1, 0.02), (10, 0.5), (25, 0.85), (100, 0.97), (400, 1.0)),
     trades=1.0, window_ns=25_000_000, window_tail_ns=0, counted=True, gap=1e-4,
 )
 DIGITS, MOST_DECIMALS = 5, 8        # of prices, which have no step of their own; sizes have all the decimals
@@ -265,7 +265,7 @@ class Bitfinex(Venue):
             if not flags & OB_CHECKSUM:
                 return ""
             if self.faults.hits("checksum", channel):
-                message += "1"
+                message = f'"cs",{int(message[5:]) ^ 1}'
         if of.ended and message != '"hb"':
             return ""
         tail = ""

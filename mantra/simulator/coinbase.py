@@ -3,9 +3,10 @@ Exchange (as recorded in April 2021 and documented in 2026). A client's first su
 
 Advanced Trade: level2, market_trades, ticker, heartbeats, one `channel` a message; whole books in the stream (BTC-USD's
 is some MB, as in life), every frame of a connection numbered. Exchange: level2_batch, matches, ticker, heartbeat; no
-numbers; level2, level3 and full want a login. Books are told every 50 ms. A trade's side is its maker's, in both (in
-the recording, trades at the ask are SELL). REST: /api/v3/brokerage/market/products and product_book of Advanced Trade,
-/products and /products/<id>/book?level=2 of Exchange.
+numbers; level2, level3 and full want a login. Books are told every 50 ms, with the removal of what came and went
+meanwhile. A trade's side is its maker's, in both (in the recording, trades at the ask are SELL). REST:
+/api/v3/brokerage/market/products and product_book of Advanced Trade, /products and /products/<id>/book?level=2 of
+Exchange.
 """
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from websockets.http11 import Response
@@ -25,9 +26,12 @@ from mantra.simulator.market import SECOND_NS, Flow, Habits, Sides, Trade, World
 from mantra.simulator.server import Connection, Venue, Window, answer
 from mantra.simulator.source import Image, Listed, Listing, Rows, fixed, rows_json
 
-# After cryptofeed's recording of BTC-USD and ETH-USD of August 2026.
-HABITS = {"BTC-USD": (20_000, 1e-6), "ETH-USD": (10_000, 1e-6)}     # levels a side, and the gap between them
-NEARNESS = ((1, 0.04), (10, 0.12), (100, 0.36), (2000, 1.0))
+# After cryptofeed's recording of BTC-USD of August 2026.
+HABITS = Habits(
+    levels=2000, changes=6.0, burst=0.55, removals=0.22, nearness=((1, 0.01), (10, 0.03), (100, 0.18), (2000, 1.0)),
+    trades=1.0, window_ns=50_000_000, window_tail_ns=10_000_000, counted=True, gap=3e-5,
+)
+LEVELS = {"BTC-USD": 34_000, "ETH-USD": 15_000}     # of asks; bids end sooner, at a price of 0
 # (price, size) decimals of the steps
 STEPS = {"BTC-USDT": (2, 8), "BTC-USD": (2, 8), "ETH-USD": (2, 8), "ETH-USDT": (2, 8), "ETH-BTC": (6, 8)}
 
@@ -88,10 +92,9 @@ class Coinbase(Venue):
     @staticmethod
     def listing(world: World, seed: str, start_ns: int, rate: float | None = None) -> Listing:
         base, quote = world.instrument.base, world.instrument.quote
-        levels, gap = HABITS.get(world.instrument.name, (2000, 6e-6))
-        habits = Habits(levels=levels, changes=7.0, burst=0.8, removals=0.25, nearness=(*NEARNESS[:-1], (levels, 1.0)),
-                        trades=3.0, window_ns=50_000_000, window_tail_ns=10_000_000, counted=True, gap=gap)
+        levels = LEVELS.get(world.instrument.name, HABITS.levels)
         decimals = STEPS.get(world.instrument.name, (4, 8))
+        habits = replace(HABITS, levels=levels, nearness=(*HABITS.nearness[:-1], (levels, 1.0)))
         flow = Flow(world, habits, decimals, f"{seed}/coinbase", start_ns, rate)
         return Listing(Listed(f"{base}-{quote}", base, quote, *decimals), flow)
 
@@ -335,7 +338,7 @@ class Coinbase(Venue):
     def on_window(self, listing: Listing) -> None:
         product, book = listing.listed.symbol, listing.flow.book
         said = self.said.get(product) or self.said.setdefault(product, Said(listing))
-        changed = book.take(net=True)
+        changed = book.take()
         if any(changed):
             self._tell_book(listing, product, changed)
         if said.waiting and book.time_ns - said.trades_ns >= TRADES_NS:

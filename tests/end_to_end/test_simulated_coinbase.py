@@ -210,15 +210,6 @@ def test_an_acknowledgement_can_be_lost_and_a_book_can_stay_crossed(venue, clien
     assert not any(two.crossed(product) for product in two.books)
 
 
-def replayed(client, count):
-    """Read until the recording has ended: `count` messages of books."""
-    seen = 0
-    while seen < count:
-        frame = client.read()
-        seen += frame.get("type") == "l2update" or frame.get("channel") == "l2_data"
-    return seen
-
-
 def test_the_recording_of_exchange_is_served_verbatim():
     files = [str(data(f"cryptofeed/{name}")) for name in ("COINBASE.0", "COINBASE.ws.28.0")]
     with Child("--venue", "coinbase", "--speed", "0", "--recording", *files) as child:
@@ -226,8 +217,8 @@ def test_the_recording_of_exchange_is_served_verbatim():
         listed = [row["id"] for row in one.rest("/products")[1] if row["status"] == "online"]
         assert len(listed) == 10
         one.subscribe(["level2_batch", "matches", "ticker"], *listed)
-        replayed(one, 9719)
-        one.pump(0.5)
+        one.until(lambda frame: frame["type"] == "l2update", timeout=20)
+        one.settle(0.5)
         kinds = [frame["type"] for frame in one.frames]
         assert {kind: kinds.count(kind) for kind in set(kinds)} == {
             "subscriptions": 1, "snapshot": 10, "l2update": 9719, "match": 97, "last_match": 10, "ticker": 107}
@@ -241,3 +232,22 @@ def test_the_recording_of_exchange_is_served_verbatim():
         assert late.books["SKL-USD"] == one.books["SKL-USD"]
         one.close()
         late.close()
+
+
+def test_the_recording_of_advanced_trade_is_served_verbatim_with_numbers_of_its_own():
+    with Child("--venue", "coinbase", "--speed", "0", "--recording",
+               str(data("cryptofeed-v3/COINBASE.first-part.jsonl"))) as child:
+        one = AdvancedTrade(child.endpoints["coinbase"])
+        for channel in ("level2", "market_trades", "ticker"):
+            one.subscribe(channel, "BTC-USD", "ETH-USDC")
+        one.until(lambda frame: frame["channel"] == "l2_data", timeout=20)
+        one.settle(0.7)
+        kinds = [frame["channel"] for frame in one.frames]
+        assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+            "subscriptions": 3, "l2_data": 478, "market_trades": 43, "ticker": 104}
+        for product, levels in (("BTC-USD", 40_000), ("ETH-USD", 20_000)):
+            book = one.rest(f"/simulator/book?symbol={product}")[1]
+            assert sum(map(len, one.books[product])) > levels
+            for mine, side in zip(one.books[product], ("bids", "asks"), strict=True):
+                assert mine == {Decimal(price): Decimal(size) for price, size in book[side]}
+        one.close()

@@ -175,6 +175,8 @@ def test_venues_of_one_world_move_together():
 RECORDED = {
     ("binance", "btc-usdt"): ((16, 70), 0.48, (0.07, 0.19, 0.53)),
     ("bitstamp", "eth-usd"): ((5, 12), 0.45, (0.09, 0.54, 1.00)),
+    ("coinbase", "btc-usd"): ((4, 10), 0.27, (0.04, 0.08, 0.23)),
+    ("bitfinex", "btc-usd"): ((1, 2), 0.30, (0.06, 0.57, 0.97)),
 }
 
 
