@@ -9,12 +9,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from mantra.core.aggregate import Hop, WorldMerger
+from mantra.core.ledger import Ledger
 from mantra.core.merge import Merge
 from mantra.core.messages import Trust
 from mantra.core.queue import Producer
 from mantra.errors import ConfigurationError
 from mantra.runtime.actor import Actor
-from mantra.runtime.spine import Spine
+from mantra.runtime.spine import Spine, within
 
 IDLE_NS = 3600 * 10**9       # a hop stays compiled this long; `wake` ends it at once
 
@@ -36,11 +37,16 @@ class HopActor(Actor):
         """The compiled hop from `merge` to `producer`."""
 
     def setup(self, spine: Spine) -> None:
-        queues = [queue for family in self.reads for queue in spine.queues(family, self.message)]
+        names = [name for family in self.reads for name in spine.queue_names() if within(name, family)]
+        queues = [spine.queue(name, self.message) for name in names]
         if not queues:
             raise ConfigurationError(f"{self.name} reads {', '.join(self.reads)}: there is no such queue")
-        self._hop = self.hop(spine, Merge(queues, doorbell=spine.doorbell, tracker=spine.tracked()),
-                             spine.writer(self.writes[0], self.writing))
+        hop = self.hop(spine, Merge(queues, doorbell=spine.doorbell, tracker=spine.tracked()),
+                       spine.writer(self.writes[0], self.writing))
+        ledger = spine.ledger if spine.owner else Ledger.open(f"{spine.run}.ledger", write=True)
+        rows = {row.name: row for row in ledger.rows()}
+        hop.feeds = [rows.get(name.partition(".")[2]) for name in names]
+        self._hop = hop
 
     def step(self, spine: Spine) -> int:
         assert self._hop is not None

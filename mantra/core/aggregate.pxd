@@ -33,6 +33,9 @@ cdef class Hop:
     cdef uint64_t[1024] publishers   # bit p: publisher p was heard on the queues read here
     cdef mantra_idle idle
     cdef readonly uint64_t unknown, published
+    cdef public list feeds           # by queue of the merge: the ledger row of who writes it, or None
+    cdef list told                   # what was lost of each when it was counted there
+    cdef void overrun(self, uint32_t source) noexcept
     cdef int make_rows(self, uint32_t capacity) except -1
     cdef uint64_t run(self, int64_t budget_ns) noexcept nogil
     cdef uint64_t drain(self) noexcept nogil

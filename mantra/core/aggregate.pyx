@@ -12,6 +12,7 @@ from mantra.core.doorbell cimport (
     ADAPTED, mantra_doorbell_end, mantra_doorbell_ring, mantra_doorbell_until, mantra_ready, mantra_waiting_over,
 )
 from mantra.core.histogram cimport mantra_histogram_record
+from mantra.core.ledger cimport MANTRA_COUNT_overruns, Row, mantra_ledger_add_shared
 from mantra.core.merge cimport mantra_merge_next, mantra_merge_ready
 from mantra.core.messages cimport MANTRA_FROM_SNAPSHOT, MANTRA_MAX_VENUES, MANTRA_UNVERIFIED, SCRATCH, mantra_instrument, mantra_update
 from mantra.core.queue cimport Queue, mantra_consume, mantra_consumer, mantra_consumer_at, mantra_produce, mantra_produced
@@ -55,6 +56,7 @@ cdef class Hop:
     """What the hops here have in common: a merge to read (and its tracker), a producer to write, a doorbell to wait at.
 
     `unknown` counts messages of instruments or books that this hop was not told of, `published` what it wrote.
+    `feeds`: rows of the ledger by queue of the merge, where what was overwritten before it was read is counted.
     """
 
     def __init__(self, Merge merge not None, Producer output not None, Clock clock not None, Doorbell doorbell=None,
@@ -67,6 +69,7 @@ cdef class Hop:
         self.merge, self.output, self.clock, self.bell, self.tops = merge, output, clock, doorbell, tops
         self.waiting.ready = <mantra_ready>mantra_merge_ready
         self.waiting.what = &merge.merge
+        self.feeds, self.told = [None] * len(merge.queues), [0] * len(merge.queues)
         self.idle = ADAPTED if doorbell is None else doorbell.idle
         for queue in merge.queues:      # who writes there? The last message tells.
             if mantra_produced(&queue.queue) > 0:
@@ -131,6 +134,8 @@ cdef class Hop:
                     mantra_tracker_idle(tracker)
                 return handled
             if got < 0:
+                with gil:       # rare
+                    self.overrun(source)
                 self.catch_up()
             else:
                 if tracker is not NULL:
@@ -138,6 +143,14 @@ cdef class Hop:
                 self.hear(raw)
                 self.take(raw, True)
         return AT_ONCE
+
+    cdef void overrun(self, uint32_t source) noexcept:
+        """Count in the feed's row what was overwritten before it was read here."""
+        cdef uint64_t lost = self.merge.merge.sources[source].consumer.lost
+        if self.feeds[source] is not None:
+            mantra_ledger_add_shared((<Row>self.feeds[source]).row, MANTRA_COUNT_overruns,
+                                     lost - <uint64_t>self.told[source])
+        self.told[source] = lost
 
     cdef void hear(self, const void *message) noexcept nogil:
         cdef uint32_t publisher = mantra_publisher((<const mantra_top *>message).published)

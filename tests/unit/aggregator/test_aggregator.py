@@ -54,6 +54,19 @@ def test_suspect_stale_and_down_are_left_out_by_default_and_told(kind: type[Bbo 
         actor.teardown(spine)
 
 
+def test_tops_that_were_overwritten_before_they_were_merged_are_in_their_feeds_ledger() -> None:
+    with Spine.private(clock=Clock.virtual(10**18)) as spine:
+        row = spine.ledger.row("one.0", 0)
+        producer = spine.queue("tops.one.0", "top", 8).producer(0)
+        actor = Bbo("best", ("tops",), ("world",))
+        actor.setup(spine)
+        for price in range(100):
+            producer.produce(top_of([(price, 1)], [], instrument=7, trust=3))
+        once(actor, spine)
+        assert row["overruns"] == actor.counts["lost"] > 0
+        actor.teardown(spine)
+
+
 def test_policy_says_whom_to_leave_out() -> None:
     with Spine.private(clock=Clock.virtual(10**18)) as spine:
         spine.add_instrument(7, "A-B", 1, 2, 4)

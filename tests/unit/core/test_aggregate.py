@@ -14,6 +14,7 @@ from mantra.core.book import ASK, BID, Book
 from mantra.core.clock import Clock
 from mantra.core.doorbell import Doorbell
 from mantra.core.histogram import Histogram
+from mantra.core.ledger import Ledger
 from mantra.core.merge import Merge
 from mantra.core.messages import InstrumentRow, Top, Trust, Update
 from mantra.core.queue import Queue
@@ -81,7 +82,8 @@ def test_late_start_begins_with_the_newest_tops_of_the_feeds_it_reads() -> None:
 
 def test_merger_that_was_lapped_catches_up_from_the_newest_tops() -> None:
     run = Run(feeds=2, capacity=8)
-    merger = run.merger()
+    merger, row = run.merger(), Ledger.create(rows=1).row("one.0", 0)
+    merger.feeds = [row, None]
     run.producers[1].produce(top(1, 7, publisher=1))
     merger.step()
     for price in range(100):
@@ -91,7 +93,7 @@ def test_merger_that_was_lapped_catches_up_from_the_newest_tops() -> None:
     run.tops.write(1, top(1, 7, publisher=1))
     for _ in range(4):
         merger.step()
-    assert merger.lost > 0
+    assert merger.lost == row["overruns"] > 0
     assert run.bids() == [(99, 1, 0b0001), (40, 1, 0b1000), (7, 1, 0b0010)]
 
 
