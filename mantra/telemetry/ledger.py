@@ -172,13 +172,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("what", nargs="?", metavar="RUN|FILE", help="of which run, or which file of one")
     add("--by", choices=("feed", "instrument", "venue"), default="feed", help="a row for each (%(default)s)")
-    add("--watch", action="store_true", help="again every second, until Ctrl-C")
+    add("--watch", action="store_true", help="again every second, until the run ends or Ctrl-C")
     add("--json", action="store_true", help="everything as one JSON object")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    until = 0
     try:
         while True:
             told = find(options.what)
+            if told["until_utc_ns"] == until:       # what is watched has ended
+                return 0
+            until = told["until_utc_ns"]
             if options.json:
                 print(json.dumps(told | {"verdict": verdict(told)}), flush=True)
             else:

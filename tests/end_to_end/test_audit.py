@@ -13,6 +13,7 @@ from mantra import audit
 from mantra.audit import Auditor
 from mantra.errors import ConfigurationError
 from mantra.runtime.settings import Settings
+from mantra.telemetry import ledger
 from mantra.topologies.system import System
 from mantra.venues.instrument import InstrumentTable
 from tests.end_to_end.feeds import NAMES, until, venues_at
@@ -84,6 +85,9 @@ def test_a_book_that_lost_a_diff_which_nobody_could_see_is_found_and_explained()
         assert told["audits"] + len(told["books"][0]["skipped"]) == 1
         assert door.returncode == (told["agreed"] < told["levels"])
         assert scores(system.spine)["bitstamp"][1] == audited + told["levels"], "another process counts in the same row"
+    book, = ledger.find("test-audit")["books"]      # the run has ended, and left its ledger
+    assert (book["venue"], book["instrument"], book["counts"]["audited"]) == (
+        "bitstamp", "ETH-BTC", audited + told["levels"])
 
 
 @pytest.mark.parametrize("name", NAMES)
