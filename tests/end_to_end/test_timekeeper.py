@@ -97,7 +97,7 @@ def test_killed_at_any_moment_it_leaves_nothing_and_the_run_goes_on(live):
     before = {info.name for info in Region.list()}
     with Spine.attach(live.run) as run:
         rows = run.ledger.rows()
-        lost = [{name: row[name] for name in ("gaps", "reconnects", "lapped", "malformed")} for row in rows]
+        lost = [{name: row[name] for name in ("gaps", "reconnects", "overruns", "malformed")} for row in rows]
         for seconds in (0.0, 0.1, 0.3):
             with Watching(live.run) as watching:
                 time.sleep(seconds)
