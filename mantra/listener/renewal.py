@@ -51,6 +51,8 @@ class Renewal(Recovery):
 
     def refuse(self, book: Kept, why: str) -> None:
         """The venue does not serve it, now: it is down, and asked for seldom."""
+        if book.since is None or (book.failures and not book.refused):
+            return              # it is subscribed already: only the answer had been lost, or the end of the one before
         if not book.refused:
             log.error("%s: the venue refused %s: %s; asked again every %.0f s", self.connection.name, book.symbol, why,
                       SELDOM_S)
@@ -85,7 +87,7 @@ class Renewal(Recovery):
         if not self._waiting:
             connection.progress()
             return None
-        return max(0.0, min(min(book.due for book in self._waiting) - now, LOOK_S))
+        return max(0.0, min(min(book.due - now, LOOK_S if book.asked else book.due) for book in self._waiting))
 
     def _patience(self) -> float:
         return self.connection.clock.seconds() + self.connection.plan.venue.answer_s

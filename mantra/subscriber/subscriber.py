@@ -34,7 +34,8 @@ class Subscriber(ABC):
 
     @abstractmethod
     def renew(self, symbols: Sequence[str]) -> None:
-        """The book channels of `symbols`, and no others, are to end and begin anew: that brings snapshots."""
+        """The book channels of `symbols`, and no others, are to end and begin anew: that brings snapshots, which tell
+        that they were granted."""
 
     @abstractmethod
     def pump(self, send: Send) -> float | None:

@@ -42,9 +42,10 @@ class WebSocketSubscriber(Subscriber):
                   self.venue.expected_acks(self.symbols, self.mode, self.trades))
 
     def renew(self, symbols: Sequence[str]) -> None:
-        self._ask([*self.venue.unsubscribe_texts(symbols, self.mode),
-                   *self.venue.subscribe_texts(symbols, self.mode, False)],
+        self._texts.extend(self.venue.unsubscribe_texts(symbols, self.mode))
+        self._ask(self.venue.subscribe_texts(symbols, self.mode, False),
                   self.venue.expected_acks(symbols, self.mode, False))
+        self.proven(symbols)        # their snapshots will tell
 
     def _ask(self, texts: Sequence[str], keys: frozenset[str]) -> None:
         self._texts.extend(texts)
@@ -87,8 +88,6 @@ class WebSocketSubscriber(Subscriber):
         if isinstance(answer, Acknowledged | Refused):
             for key in answer.keys:
                 self._awaited.pop(key, None)
-            if isinstance(answer, Refused) and answer.keys and all(self._tries[key] > 1 for key in answer.keys):
-                return Acknowledged(answer.keys)    # it is asked for twice: only the answer had been lost
         return answer
 
     def proven(self, symbols: Sequence[str]) -> None:

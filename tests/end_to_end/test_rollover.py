@@ -132,11 +132,12 @@ class Repeating(Slow):
         super().inherit(heir, self.trades.produced)
 
 
-@pytest.mark.parametrize(("kind", "finds"), [(Slow, False), (Forgetful, True), (Repeating, True)])
-def test_trades_that_only_the_successor_hears_are_told_once(run, monkeypatch, kind, finds):
-    with run(["bitfinex"]) as still:
+@pytest.mark.parametrize(("venue", "kind", "finds"), [
+    ("binance", Slow, False), ("binance", Forgetful, True), ("bitfinex", Repeating, True)])
+def test_trades_that_only_the_successor_hears_are_told_once(run, monkeypatch, venue, kind, finds):
+    with run([venue]) as still:
         monkeypatch.setattr(listener, "Connection", kind)
-        with run(["bitfinex"], 1.0) as rolling:
-            readers = [Reader(feeds.settle(), "bitfinex") for feeds in (rolling, still)]
+        with run([venue], 1.0) as rolling:
+            readers = [Reader(feeds.settle(), venue) for feeds in (rolling, still)]
             until(lambda: readers[0].replaced >= 2 and alike(*readers) is (not finds),
                   "the twin is found out" if finds else "it is replaced, and trades are the same")
