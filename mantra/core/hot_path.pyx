@@ -299,6 +299,7 @@ cdef class Feed:
         mantra_feed_promote(&self.feed, &heir.feed, trades_since)
         self.transport, heir.transport = heir.transport, self.transport
         self.given, heir.given = heir.given, self.given
+        self.plugin, heir.plugin = heir.plugin, self.plugin
         self.image_texts, heir.image_texts = heir.image_texts, self.image_texts
         self.scales, heir.scales = heir.scales, self.scales
         self.routes, heir.routes = heir.routes, self.routes

@@ -54,7 +54,9 @@ class Connection:
                       for index, wanted in enumerate(plan.wanted)]
         keys = partial(plan.venue.expected_acks, mode=plan.mode, trades=False)
         self._book_of = {key: book for book in self.books for key in keys([book.symbol]) - keys([])}
-        self._rollover = None if heir else Rollover(self)
+        # Who follows a book order by order cannot be told of another's orders as of changes to these.
+        self._rollover = None if heir or plan.mode == "orders" else Rollover(self)
+        self._max_age = float("inf") if heir else plan.venue.max_age_s
         self._outdated: str | None = None                   # why another has to take its place
         self._stopping = threading.Event()
         self._client: Client | None = None
@@ -237,9 +239,9 @@ class Connection:
         """Seconds until Python has something to do by itself, after doing what is due."""
         if self.transport is None:
             return max(0.0, self.due - self.clock.seconds())
-        left = IDLE_S
+        left = 0.0 if self._outdated else self._max_age - self.age()
         if self._rollover is not None:
-            left = max(self._rollover.wait(), 0.0 if self._outdated else self.venue.max_age_s - self.age())
+            left = max(left, self._rollover.wait())
         waits = (self.recovery.pump(), self.subscriber.pump(self.feed.send))      # what the one asks the other sends
         return max(0.0, min(IDLE_S, left, *(IDLE_S if wait is None else wait for wait in waits)))
 
@@ -251,7 +253,7 @@ class Connection:
         if missing := self.subscriber.missing():
             self.lose(f"no answer to the subscription of {', '.join(missing[:3])}"
                       f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}")
-        elif self._rollover is not None and (self._outdated or self.age() >= self.venue.max_age_s):
+        elif self._outdated or self.age() >= self._max_age:
             self.replace(self._outdated or "as old as the venue lets a connection become")
 
     def _control(self, text: bytes) -> None:

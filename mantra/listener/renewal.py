@@ -87,7 +87,8 @@ class Renewal(Recovery):
         if not self._waiting:
             connection.progress()
             return None
-        return max(0.0, min(min(book.due - now, LOOK_S if book.asked else book.due) for book in self._waiting))
+        waits = [book.due - now for book in self._waiting] + [LOOK_S] * any(book.asked for book in self._waiting)
+        return max(0.0, min(waits))
 
     def _patience(self) -> float:
         return self.connection.clock.seconds() + self.connection.plan.venue.answer_s

@@ -40,6 +40,7 @@ class Bitfinex(venue.Venue):
         "rest": (Rate(60, 60.0),),              # by path 10 to 240
     }, ban_s=60.0)
     heartbeat = venue.Heartbeat('{"event":"ping","cid":1}', 4.0)
+    answer_s = 15.0                 # acknowledgements took up to 11 s after many requests
     stale_s, silence_s, max_age_s = 6.0, 12.0, 23.5 * 3600
     channel_silent_s, cross_s, first_number = 20.0, 1.0, 1      # each channel beats every 15 s, busy or not
     book_url = re.compile(r"/book/(t[^/?]+)/P0(?:\?|$)")

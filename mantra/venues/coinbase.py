@@ -39,6 +39,7 @@ class Coinbase(venue.Venue):
         "rest": (Rate(10, 1.0),),
     })
     # The venue's own heartbeats come every second, so that we need not ask for life.
+    answer_s = 10.0                 # a snapshot may have several MB
     heartbeat, stale_s, silence_s, max_age_s = venue.Heartbeat(None, 0.0), 3.0, 6.0, 89 * 86400.0
     book_channels = {"book": "level2:{}"}  # noqa: RUF012
     trade_channel = "market_trades:{}"
