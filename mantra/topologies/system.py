@@ -49,7 +49,6 @@ from mantra.runtime.spine import RunInstrument, Spine
 from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node, Topology
 from mantra.subscriber.subscriber import subscriber
-from mantra.telemetry import ledger
 from mantra.topologies import bbo, depth
 from mantra.venues.instrument import InstrumentTable, choose, home
 from mantra.venues.venue import Venue
@@ -186,6 +185,8 @@ class System:
         self.spine.close()
 
     def _leave_ledger(self) -> None:
+        from mantra.telemetry import ledger     # which draws tables, too: `import mantra` should not load that
+
         try:
             ledger.save(ledger.read(self.spine), self.settings.home or home())
         except OSError as error:
