@@ -185,7 +185,7 @@ class System:
         self.spine.close()
 
     def _leave_ledger(self) -> None:
-        from mantra.telemetry import ledger     # which draws tables, too: `import mantra` should not load that
+        from mantra.telemetry import ledger  # which draws tables, too: `import mantra` should not load that
 
         try:
             ledger.save(ledger.read(self.spine), self.settings.home or home())
