@@ -59,6 +59,8 @@ typedef struct mantra_route {
     uint8_t kind;        /* the decoder's own */
 } mantra_route;
 
+#define MANTRA_LINK_BYTES 40 /* of the name of an event in a chain, behind which are zeros */
+
 typedef struct mantra_decoder {
     /* given by the feed */
     const mantra_symbols *symbols;    /* venue spelling -> index of the book */
@@ -83,7 +85,7 @@ typedef struct mantra_decoder {
     bool numbered, checked;
     bool history;                     /* these trades were made before we asked: news only to who missed them */
     bool linked;                      /* `link` names this message, `before` the one before it of the same book */
-    uint64_t link[2], before[2];
+    char link[MANTRA_LINK_BYTES], before[MANTRA_LINK_BYTES];
     bool routed;                      /* a channel was acknowledged: what was early may be decoded now */
     /* kept from message to message; zeroed by the feed on a new connection, except `printed` */
     uint64_t flags;                   /* the decoder's own: how this connection talks */

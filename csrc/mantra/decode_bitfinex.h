@@ -15,8 +15,12 @@
 #include "mantra/crc32.h"
 #include "mantra/levels.h"
 
-/* mantra_decoder.flags: the venue's, as it acknowledged them */
-enum { MANTRA_BITFINEX_SEQ_ALL = 1 << 16, MANTRA_BITFINEX_BULK_UPDATES = 1 << 29 };
+/* mantra_decoder.flags: the venue's, as it acknowledged them; ours: it is in maintenance, books stand still */
+#define MANTRA_BITFINEX_SEQ_ALL (UINT64_C(1) << 16)
+#define MANTRA_BITFINEX_BULK_UPDATES (UINT64_C(1) << 29)
+#define MANTRA_BITFINEX_FROZEN (UINT64_C(1) << 63)
+
+#define MANTRA_BITFINEX_MAINTENANCE 20060 /* code of the event that says so */
 
 /* mantra_route.kind */
 enum {
@@ -26,7 +30,8 @@ enum {
     MANTRA_BITFINEX_BOOK,
 };
 
-#define MANTRA_BITFINEX_MEMBERS(X) X(event) X(channel) X(chanId) X(symbol) X(prec) X(flags) X(status)
+#define MANTRA_BITFINEX_MEMBERS(X) X(event) X(channel) X(chanId) X(symbol) X(prec) X(flags) X(status) X(code) \
+    X(platform)
 enum {
 #define MANTRA_BITFINEX_ENUM(name) MANTRA_BITFINEX_##name,
     MANTRA_BITFINEX_MEMBERS(MANTRA_BITFINEX_ENUM) MANTRA_BITFINEX_COUNT
@@ -80,7 +85,7 @@ mantra_bitfinex_event(mantra_decoder *decoder, const char *text, size_t size)
     const char *at[MANTRA_BITFINEX_COUNT] = {0}, *const end = text + size;
     mantra_json json = {text, end};
     uint64_t number;
-    if (mantra_json_members(&json, mantra_bitfinex_names, at, MANTRA_BITFINEX_COUNT, MANTRA_BITFINEX_COUNT) ||
+    if (mantra_json_members(&json, mantra_bitfinex_names, at, MANTRA_BITFINEX_COUNT, MANTRA_BITFINEX_platform) ||
         mantra_json_finish(&json))
         return MANTRA_MALFORMED;
     const mantra_span event = mantra_json_text_at(at[MANTRA_BITFINEX_event], end);
@@ -98,9 +103,15 @@ mantra_bitfinex_event(mantra_decoder *decoder, const char *text, size_t size)
             *route = decoder->routes[--decoder->route_count];
     }
     const mantra_span status = mantra_json_text_at(at[MANTRA_BITFINEX_status], end);
-    if (MANTRA_SPAN_IS(event, "conf") && MANTRA_SPAN_IS(status, "OK") &&
-        mantra_json_integer_at(at[MANTRA_BITFINEX_flags], end, &decoder->flags))
-        return MANTRA_MALFORMED;
+    if (MANTRA_SPAN_IS(event, "conf") && MANTRA_SPAN_IS(status, "OK")) {
+        if (mantra_json_integer_at(at[MANTRA_BITFINEX_flags], end, &number))
+            return MANTRA_MALFORMED;
+        decoder->flags = number | (decoder->flags & MANTRA_BITFINEX_FROZEN);
+    }
+    if (MANTRA_SPAN_IS(event, "info") &&
+        ((at[MANTRA_BITFINEX_platform] && !mantra_json_integer_at(at[MANTRA_BITFINEX_status], end, &number) && !number) ||
+         (!mantra_json_integer_at(at[MANTRA_BITFINEX_code], end, &number) && number == MANTRA_BITFINEX_MAINTENANCE)))
+        decoder->flags |= MANTRA_BITFINEX_FROZEN; /* until the next connection: Python sees to it when it is over */
     return MANTRA_CONTROL;
 }
 
@@ -236,7 +247,8 @@ static inline int
 mantra_bitfinex_payload(mantra_decoder *decoder, mantra_route *route, mantra_json *json)
 {
     const uint8_t kind = route ? route->kind : MANTRA_BITFINEX_OTHER;
-    const bool of_book = kind == MANTRA_BITFINEX_FRESH || kind == MANTRA_BITFINEX_BOOK;
+    const bool of_book = (kind == MANTRA_BITFINEX_FRESH || kind == MANTRA_BITFINEX_BOOK) &&
+                         !(decoder->flags & MANTRA_BITFINEX_FROZEN);
     mantra_span word = {0};
     int status = route ? MANTRA_IGNORED : MANTRA_EARLY;
     if (mantra_json_peek(json) == '"') {

@@ -1,5 +1,7 @@
 /* decode_bitstamp.h - Bitstamp WebSocket v2 messages and REST book snapshots.
  *
+ *   {"data":{"id":1,"order_type":0,"order_subtype":0,"microtimestamp":"..","amount_str":"..","price_str":"..",..},
+ *    "channel":"live_orders_ethusd","event":"order_created","event_id":"..","pre_event_id":"..",..}
  *   {"data":{"timestamp":"..","microtimestamp":"..","bids":[["p","s"]],"asks":[]},
  *    "channel":"diff_order_book_ethusd","event":"data"}
  *
@@ -13,7 +15,8 @@
 
 /* Members that some kind of message needs; all others are only checked. */
 #define MANTRA_BITSTAMP_MEMBERS(X)                                                                                   \
-    X(data) X(channel) X(event) X(microtimestamp) X(bids) X(asks) X(id) X(type) X(price_str) X(amount_str)
+    X(data) X(channel) X(event) X(microtimestamp) X(bids) X(asks) X(id) X(type) X(price_str) X(amount_str) \
+    X(order_type) X(order_subtype) X(event_id) X(pre_event_id)
 enum {
 #define MANTRA_BITSTAMP_ENUM(name) MANTRA_BITSTAMP_##name,
     MANTRA_BITSTAMP_MEMBERS(MANTRA_BITSTAMP_ENUM) MANTRA_BITSTAMP_COUNT
@@ -40,6 +43,9 @@ mantra_bitstamp_read_channel(const mantra_decoder *decoder, mantra_span name)
     } else if (MANTRA_SPAN_STARTS(name, "live_trades_")) {
         channel.kind = MANTRA_TRADES;
         prefix = sizeof "live_trades_" - 1;
+    } else if (decoder->orders && MANTRA_SPAN_STARTS(name, "live_orders_")) {
+        channel.kind = MANTRA_ORDERS;
+        prefix = sizeof "live_orders_" - 1;
     }
     if (channel.kind != MANTRA_IGNORED)
         channel.book = mantra_symbols_find(decoder->symbols, name.text + prefix, name.size - prefix);
@@ -97,6 +103,92 @@ mantra_bitstamp_trade(mantra_decoder *decoder, const char *const *at, const char
     return mantra_json_trade(decoder, at[MANTRA_BITSTAMP_price_str], at[MANTRA_BITSTAMP_amount_str], end);
 }
 
+/* The name of an event in its market's chain. */
+static inline bool
+mantra_bitstamp_link(const char *value, const char *end, char link[MANTRA_LINK_BYTES])
+{
+    const mantra_span name = mantra_json_text_at(value, end);
+    if (!name.text || name.size > MANTRA_LINK_BYTES)
+        return false;
+    memset(link, 0, MANTRA_LINK_BYTES);
+    memcpy(link, name.text, name.size);
+    return true;
+}
+
+/* Orders that take what is there and never rest: market, immediate or cancel, fill or kill. */
+static inline bool
+mantra_bitstamp_taker(uint64_t subtype)
+{
+    return subtype == 2 || subtype == 4 || subtype == 6;
+}
+
+/* {"id","order_type","order_subtype","price_str","amount_str","microtimestamp",...}: what rests of an order; where it
+ * never does, a link in the chain and no more. */
+static inline int
+mantra_bitstamp_order(mantra_decoder *decoder, const char *const *at, const char *end, bool gone)
+{
+    const mantra_scale scale = decoder->scales[decoder->book];
+    mantra_order_change *order = decoder->orders;
+    uint64_t type, subtype = 0;
+    if (decoder->order_capacity < 1)
+        return MANTRA_TOO_MANY;
+    if (mantra_json_integer_at(at[MANTRA_BITSTAMP_id], end, &order->id) || order->id == 0 ||
+        mantra_json_integer_at(at[MANTRA_BITSTAMP_order_type], end, &type) || type > 1 ||
+        (at[MANTRA_BITSTAMP_order_subtype] &&
+         mantra_json_integer_at(at[MANTRA_BITSTAMP_order_subtype], end, &subtype)) ||
+        mantra_json_integer_at(at[MANTRA_BITSTAMP_microtimestamp], end, &decoder->last) ||
+        decoder->last > INT64_MAX / 1000 || !at[MANTRA_BITSTAMP_price_str] || !at[MANTRA_BITSTAMP_amount_str])
+        return MANTRA_MALFORMED;
+    decoder->first = decoder->last;
+    decoder->venue_time_ns = (int64_t)(decoder->last * 1000);
+    if (mantra_bitstamp_taker(subtype))
+        return MANTRA_ORDERS;
+    mantra_json price = {at[MANTRA_BITSTAMP_price_str], end}, size = {at[MANTRA_BITSTAMP_amount_str], end};
+    int status = mantra_json_decimal(&price, scale.price_decimals, &order->price);
+    if (status == 0)
+        status = mantra_json_decimal(&size, scale.size_decimals, &order->size);
+    if (status)
+        return status;
+    if (order->price <= 0 || order->size < 0)
+        return MANTRA_MALFORMED;
+    order->kind = type ? MANTRA_ASK : MANTRA_BID;
+    order->size = gone ? 0 : order->size;
+    decoder->order_count = 1;
+    return MANTRA_ORDERS;
+}
+
+/* A side of [["price","size","id"],...]. */
+static inline int
+mantra_bitstamp_orders(mantra_decoder *decoder, const char *value, const char *end, uint8_t kind)
+{
+    const mantra_scale scale = decoder->scales[decoder->book];
+    mantra_json json = {value, end};
+    int more = mantra_json_enter(&json, '[');
+    for (; more > 0; more = mantra_json_next(&json, '[')) {
+        mantra_order_change *order = &decoder->orders[decoder->order_count];
+        if (decoder->order_count == decoder->order_capacity)
+            return MANTRA_TOO_MANY;
+        if (mantra_json_enter(&json, '[') != 1)
+            return MANTRA_MALFORMED;
+        int status = mantra_json_decimal(&json, scale.price_decimals, &order->price);
+        if (status == 0 && mantra_json_next(&json, '[') == 1)
+            status = mantra_json_decimal(&json, scale.size_decimals, &order->size);
+        else
+            status = status ? status : MANTRA_MALFORMED;
+        if (status)
+            return status;
+        if (mantra_json_next(&json, '[') != 1 || mantra_json_integer(&json, &order->id) || order->id == 0 ||
+            mantra_json_next(&json, '[') != 0 || order->size < 0)
+            return MANTRA_MALFORMED;
+        order->kind = kind;
+        if (order->price > 0)
+            decoder->order_count++;
+        else
+            decoder->unpriced++;
+    }
+    return more;
+}
+
 /* Any message, its members in any order. */
 MANTRA_COLD int
 mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size)
@@ -116,17 +208,24 @@ mantra_bitstamp_message(mantra_decoder *decoder, const char *text, size_t size)
     const mantra_bitstamp_channel channel = mantra_bitstamp_read_channel(decoder, name);
     if (channel.kind == MANTRA_IGNORED)
         return MANTRA_IGNORED;
-    if (channel.kind == MANTRA_TRADES ? !MANTRA_SPAN_IS(event, "trade") : !MANTRA_SPAN_IS(event, "data"))
+    const bool gone = MANTRA_SPAN_IS(event, "order_deleted");
+    if (channel.kind == MANTRA_TRADES   ? !MANTRA_SPAN_IS(event, "trade")
+        : channel.kind == MANTRA_ORDERS ? !gone && !MANTRA_SPAN_IS(event, "order_created") &&
+                                              !MANTRA_SPAN_IS(event, "order_changed")
+                                        : !MANTRA_SPAN_IS(event, "data"))
         return MANTRA_MALFORMED;
     if (channel.book < 0)
         return MANTRA_UNKNOWN;
     decoder->book = (uint32_t)channel.book;
+    decoder->linked = mantra_bitstamp_link(at[MANTRA_BITSTAMP_event_id], end, decoder->link) &&
+                      mantra_bitstamp_link(at[MANTRA_BITSTAMP_pre_event_id], end, decoder->before);
     json = (mantra_json){at[MANTRA_BITSTAMP_data], end};
     memset(at, 0, sizeof at);
     if (mantra_json_members(&json, mantra_bitstamp_names, at, MANTRA_BITSTAMP_COUNT, MANTRA_BITSTAMP_COUNT))
         return MANTRA_MALFORMED;
-    return channel.kind == MANTRA_TRADES ? mantra_bitstamp_trade(decoder, at, end)
-                                         : mantra_bitstamp_book(decoder, at, end, channel.kind);
+    return channel.kind == MANTRA_TRADES   ? mantra_bitstamp_trade(decoder, at, end)
+           : channel.kind == MANTRA_ORDERS ? mantra_bitstamp_order(decoder, at, end, gone)
+                                           : mantra_bitstamp_book(decoder, at, end, channel.kind);
 }
 
 /* {"id":..} of a trade, and {"timestamp":..} of a book, as the venue spells them, up to the closing brace. */
@@ -206,7 +305,8 @@ mantra_decode_bitstamp(mantra_decoder *decoder, const char *text, size_t size)
     return MANTRA_LIKELY(status > 0) ? status : mantra_bitstamp_message(decoder, text, size);
 }
 
-/* The answer of /api/v2/order_book/<market>/?group=1, for decoder->book: MANTRA_IMAGE, or an error. */
+/* The answer of /api/v2/order_book/<market>/, for decoder->book: with group=1 MANTRA_IMAGE, with group=2 and where books
+ * are kept by order MANTRA_ORDER_BOOK, or an error. */
 static inline int
 mantra_decode_bitstamp_snapshot(mantra_decoder *decoder, const char *text, size_t size)
 {
@@ -217,7 +317,15 @@ mantra_decode_bitstamp_snapshot(mantra_decoder *decoder, const char *text, size_
         mantra_json_finish(&json))
         return MANTRA_MALFORMED;
     const int kind = mantra_bitstamp_book(decoder, at, text + size, MANTRA_DIFF); /* all levels, none remembered */
-    return kind == MANTRA_DIFF ? MANTRA_IMAGE : kind;
+    if (!decoder->orders || (kind == MANTRA_DIFF && decoder->change_count) || (kind != MANTRA_DIFF && kind != MANTRA_MALFORMED))
+        return kind == MANTRA_DIFF ? MANTRA_IMAGE : kind;
+    decoder->unpriced = 0;
+    if (!at[MANTRA_BITSTAMP_bids] || !at[MANTRA_BITSTAMP_asks] || !decoder->venue_time_ns)
+        return MANTRA_MALFORMED;
+    int status = mantra_bitstamp_orders(decoder, at[MANTRA_BITSTAMP_bids], text + size, MANTRA_BID);
+    if (status == 0)
+        status = mantra_bitstamp_orders(decoder, at[MANTRA_BITSTAMP_asks], text + size, MANTRA_ASK);
+    return status ? status : MANTRA_ORDER_BOOK;
 }
 
 #endif

@@ -67,7 +67,7 @@ typedef struct mantra_feed_book {
     uint8_t trust, reason;
     uint8_t looked;            /* MANTRA_LOOK_*: is the snapshot what the venue says when asked again? */
     mantra_orders orders;      /* .slots NULL: the venue tells of levels */
-    uint64_t link[2];          /* of the last message about orders, if `linked` */
+    char link[MANTRA_LINK_BYTES]; /* of the last message about orders, if `linked` */
     bool linked;
     uint64_t spliced;          /* the snapshot's sequence: what is older is in it */
     bool proven;               /* BY_STREAM: its snapshot was numbered or a checksum agreed, since the last doubt */

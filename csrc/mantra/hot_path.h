@@ -388,12 +388,11 @@ mantra_feed_orders(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
         decoder->last = decoder->numbered ? decoder->number : book->sequence + 1;
     } else {
         const bool old = decoder->last < book->spliced; /* what is as old as the snapshot is harmless twice */
-        if (MANTRA_UNLIKELY(!book->chained)) {
-            book->chained = true;
-            if (old)
-                mantra_feed_rejudge(feed, book, origin);
-        }
+        const bool joined = book->linked && !book->chained; /* nothing proves what is not linked */
+        book->chained |= joined;
         if (old) {
+            if (joined)
+                mantra_feed_rejudge(feed, book, origin);
             MANTRA_COUNT_BOOK(feed, book, old_dropped, 1);
             return;
         }

@@ -271,6 +271,8 @@ class Connection:
                     self.recovery.refuse(book, answer.why)
             else:
                 log.error("%s: the venue refused %s: %s", self.name, ", ".join(answer.keys) or "a request", answer.why)
+        elif isinstance(answer, Restart) and answer.doubtful:
+            self.lose("the venue says that its books stand still, or stood", planned=True)
         elif isinstance(answer, Restart):
             self.replace("the venue announced a restart")
         elif isinstance(answer, Acknowledged):

@@ -15,6 +15,8 @@ from mantra.subscriber.subscriber import Subscriber
 from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Mode, Venue
 
+TAKING_S = 1.0          # an order that takes others is told of before they are gone: the book is crossed meanwhile
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -54,7 +56,7 @@ def bare_feed(spine: Spine, name: str, venue: Venue, mode: Mode = "book", publis
         tops=spine.queue(f"tops.{name}", "top").producer(publisher), latest_tops=spine.tops,
         orders=spine.queue(f"orders.{name}", "order").producer(publisher) if mode == "orders" else None,
         depth=depth if mode == "top" else 0, dense_trades=venue.dense_trade_ids, proofs=venue.proofs,
-        first_number=venue.first_number, cross_believed_seconds=venue.cross_s,
+        first_number=venue.first_number, cross_believed_seconds=TAKING_S if mode == "orders" else venue.cross_s,
         **{"keep": venue.keep(mode, depth)} | options)
 
 

@@ -63,7 +63,7 @@ class Splicing(Recovery):
         def came(answer: bytes | MantraError, asked_at: int) -> None:
             connection.post(partial(self._snapshot, session, book, answer, asked_at))
 
-        plan.desk.fetch(plan.venue.snapshot(book.symbol, book.levels or plan.snapshot_levels), came,
+        plan.desk.fetch(plan.venue.opening(book.symbol, book.levels or plan.snapshot_levels, plan.mode), came,
                         book.backoff.next() if again else 0.0, lambda: session == self._session)
 
     def _snapshot(self, session: int, book: Kept, answer: bytes | MantraError, asked_at: int) -> None:

@@ -96,7 +96,8 @@ class Bitfinex(venue.Venue):
                 return venue.Acknowledged(("conf",))
             return venue.Refused(f"flags: {frame.get('status')}", ("conf",))
         if event == "info" and frame.get("code") in (RESTARTING, MAINTENANCE, RESUMED):
-            return venue.Restart(0.0)       # of a frozen book and of one from before the pause nothing is known
+            # Of a frozen book, and of one from before the pause, nothing is known.
+            return venue.Restart(0.0, doubtful=frame["code"] != RESTARTING)
         return None
 
     def _route(self, frame: dict[str, Any]) -> None:

@@ -21,10 +21,10 @@ class Bitstamp(venue.Venue):
     name = "bitstamp"
     id = 1
     decoder = "bitstamp"
-    schemes = {"book": "time", "top": "image"}  # noqa: RUF012
+    schemes = {"book": "time", "top": "image", "orders": "time"}  # noqa: RUF012
     proofs = frozenset()
     spread = "symbol"
-    live_trust = {"book": venue.UNVERIFIED, "top": venue.UNVERIFIED}  # noqa: RUF012
+    live_trust = {"book": venue.UNVERIFIED, "top": venue.UNVERIFIED, "orders": venue.VERIFIED}  # noqa: RUF012
     home = Endpoints("wss://ws.bitstamp.net", "https://www.bitstamp.net")
     limits = venue.Limits(channels=1024, frame_bytes=511, rates={
         "connect": (Rate(10, 10.0),),           # not published: manners
@@ -34,7 +34,7 @@ class Bitstamp(venue.Venue):
     # Quiet markets are silent for a minute; only the heartbeat, answered within a round trip, tells life.
     heartbeat = venue.Heartbeat('{"event":"bts:heartbeat"}', 5.0)
     stale_s, silence_s, max_age_s = 8.0, 12.0, 89 * 86400.0
-    book_channels = {"book": "diff_order_book_{}", "top": "order_book_{}"}  # noqa: RUF012
+    book_channels = {"book": "diff_order_book_{}", "top": "order_book_{}", "orders": "live_orders_{}"}  # noqa: RUF012
     trade_channel = "live_trades_{}"
     book_url = re.compile(r"/order_book/([^/?]+)/?(?:\?|$)")
     list_url = re.compile(r"/(?:markets|trading-pairs-info)/?(?:\?|$)")
@@ -72,6 +72,10 @@ class Bitstamp(venue.Venue):
         """The whole book, whatever `levels`. The last parameter keeps a cached answer, up to 1 s old, away."""
         return Request(f"/api/v2/order_book/{quote(symbol)}/?group=1&_={uuid.uuid4().hex}")
 
+    def opening(self, symbol: str, levels: int, mode: Mode) -> Request:
+        request = self.snapshot(symbol, levels)
+        return Request(request.path.replace("group=1", "group=2")) if mode == "orders" else request
+
     def instruments_request(self) -> Request:
         return Request("/api/v2/markets/")
 
@@ -95,6 +99,8 @@ class Bitstamp(venue.Venue):
         channel, data = str(frame.get("channel", "")), frame.get("data", frame)
         if isinstance(data, dict):
             symbol = channel.rsplit("_", 1)[-1]
+            if data.get("order_subtype") in (2, 4, 6):
+                return                                # a taker, that has no price or none that counts
             if "price_str" in data:
                 yield symbol, str(data["price_str"]), str(data.get("amount_str"))
             else:

@@ -125,9 +125,11 @@ class Refused:
 
 @dataclass(frozen=True)
 class Restart:
-    """The venue will close this connection: open another within `within_s` (0: at once)."""
+    """The venue will close this connection: open another within `within_s` (0: at once). `doubtful`: nothing that this
+    one has told is to be believed meanwhile."""
 
     within_s: float
+    doubtful: bool = False
 
 
 Control = Acknowledged | Refused | Restart | None      # None: understood, nothing to do
@@ -211,6 +213,10 @@ class Venue(ABC):
     def snapshot(self, symbol: str, levels: int) -> Request:
         """The REST book, at least `levels` a side where the venue has and gives as many; to splice (schemes "ids" and
         "time"), and for audits."""
+
+    def opening(self, symbol: str, levels: int, mode: Mode) -> Request:
+        """What a book of this mode begins with, where the stream does not say: its REST book, or its orders."""
+        return self.snapshot(symbol, levels)
 
     def snapshot_symbol(self, url: str) -> str | None:
         """Symbol of the book that a recorded GET of `url` fetched; None if it fetched something else."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char, c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ class State(ctypes.Structure):
                 ("unpriced", c_uint32), ("first", c_uint64), ("last", c_uint64), ("venue_time_ns", c_int64),
                 ("rest", c_void_p), ("number", c_uint64), ("checksum", c_uint32), ("numbered", c_bool),
                 ("checked", c_bool), ("history", c_bool), ("linked", c_bool),
-                ("link", c_uint64 * 2), ("before", c_uint64 * 2), ("routed", c_bool), ("flags", c_uint64),
+                ("link", c_char * 40), ("before", c_char * 40), ("routed", c_bool), ("flags", c_uint64),
                 ("routes", c_void_p),
                 ("route_count", c_uint32), ("route_capacity", c_uint32), ("printed", ctypes.POINTER(c_uint8)),
                 ("context", c_void_p)]

@@ -111,7 +111,7 @@ class Feeds:
     # Our side
 
     def book(self, venue):
-        return self.system.book(venue, SYMBOLS[venue])
+        return self.system.book(self.system._venues[venue].books(self.system.settings.mode), SYMBOLS[venue])
 
     def trust(self, venue):
         return Trust(self.book(venue).image(1).trust)
@@ -172,7 +172,7 @@ class Feeds:
         image = self.book(venue).image()
         if image.trust < self.live(venue):
             return
-        if venue in STREAMS:
+        if venue in STREAMS or self.system.settings.mode == "orders":
             self._judge_stream(venue, image, looks)
             return
         try:
@@ -206,8 +206,8 @@ class Feeds:
             answer = self.ask(venue, f"/simulator/was?{query}")
         except (OSError, ValueError):
             return
-        if not answer["true"] and venue == "bitfinex" and looks < 3:
-            time.sleep(0.03)        # it tells level by level: between two of them the book is as it never was
+        if not answer["true"] and looks < 3 and (venue == "bitfinex" or self.system.settings.mode == "orders"):
+            time.sleep(0.03)        # told level by level, order by order: in between the book is as it never was
             return self._judge_one(venue, looks + 1)
         self.judged[venue] += 1
         if not answer["true"]:

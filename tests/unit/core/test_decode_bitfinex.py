@@ -161,6 +161,19 @@ def test_events_are_for_the_subscriber(event):
     assert connected().decode(json.dumps(event, indent=1).encode()).kind is Decoding.CONTROL
 
 
+@pytest.mark.parametrize("event", [{"event": "info", "version": 2, "platform": {"status": 0}},
+                                   {"event": "info", "code": 20060, "msg": "Entering in Maintenance mode."}])
+def test_books_that_stand_still_are_not_read(event):
+    for flags in (None, 65536):
+        decoder = connected()
+        decoder.decode(text(event))
+        if flags is not None:
+            decoder.decode(conf(flags))
+        answer = decoder.decode(text([232957, SNAPSHOT, 3]))
+        assert (answer.kind, answer.number) == (Decoding.IGNORED, 3)
+        assert decoder.decode(text([232957, "cs", 5, 4])).kind is Decoding.IGNORED
+
+
 def test_a_pong_is_life():
     assert connected().decode(b'{"event":"pong","ts":1654702500098,"cid":1}').kind is Decoding.HEARTBEAT
 

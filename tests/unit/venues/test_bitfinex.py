@@ -39,8 +39,8 @@ def test_channels_are_granted_by_name_and_symbol(venue):
 @pytest.mark.parametrize(("text", "meaning"), [
     (b'{"event":"info","version":2,"serverId":"x","platform":{"status":1}}', None),
     (b'{"event":"info","code":20051,"msg":"Stopping"}', Restart(0.0)),
-    (b'{"event":"info","code":20060,"msg":"Entering in Maintenance mode"}', Restart(0.0)),
-    (b'{"event":"info","code":20061,"msg":"Maintenance ended"}', Restart(0.0)),
+    (b'{"event":"info","code":20060,"msg":"Entering in Maintenance mode"}', Restart(0.0, True)),
+    (b'{"event":"info","code":20061,"msg":"Maintenance ended"}', Restart(0.0, True)),
     (b'{"event":"conf","status":"FAILED","flags":1}', Refused("flags: FAILED", ("conf",))),
     (b'{"channel":"book","symbol":"tNOPEUSD","prec":"P0","len":"25","event":"error","msg":"symbol: invalid",'
      b'"code":10300,"pair":"NOPEUSD"}', Refused("symbol: invalid (code 10300)", ("book tNOPEUSD",))),
