@@ -154,15 +154,16 @@ class Bitfinex(Venue):
     async def heard(self, connection: Connection, text: str) -> None:
         try:
             request = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return                          # no answer, as in life
         event = request.get("event") if isinstance(request, dict) else None
         if event == "ping":
             ping = {"event": "pong", "ts": self.told(self.clock()) // 1_000_000} | _only(request, "cid")
             connection.say(json.dumps(ping, separators=(",", ":")))
         elif event == "conf":
-            connection.flags = int(request.get("flags", 0))
-            connection.acknowledge(f'{{"event":"conf","status":"OK","flags":{connection.flags}}}')
+            flags = request.get("flags", 0)
+            status, connection.flags = ("OK", flags) if isinstance(flags, int) else ("FAILED", connection.flags)
+            connection.acknowledge(f'{{"event":"conf","status":"{status}","flags":{connection.flags}}}')
         elif event == "subscribe":
             self._subscribe(connection, request)
         elif event == "unsubscribe":

@@ -107,7 +107,7 @@ class Coinbase(Venue):
         try:
             request = json.loads(text)
             kind = request["type"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             connection.say(_error("Malformed JSON"))
             return
         api = connection.api or ("at" if isinstance(request.get("channel"), str) else "ex")
@@ -125,8 +125,8 @@ class Coinbase(Venue):
             connection.api, connection.number = api, -1
 
     def _heard_at(self, connection: Connection, request: dict[str, Any], subscribe: bool) -> None:
-        channel, products = request.get("channel"), request.get("product_ids") or []
-        if channel not in AT_CHANNELS or not isinstance(products, list):
+        channel, products = request.get("channel"), _names(request.get("product_ids"))
+        if channel not in AT_CHANNELS:
             connection.say(_error("failed to subscribe" if channel else "channel is required"))
             return
         # USD and USDC are one book, which goes by the name of USD.
@@ -176,18 +176,20 @@ class Coinbase(Venue):
             self._deliver(connection, name, self._frame(channel, _ticker_event("snapshot", said.ticker)))
 
     def _heard_ex(self, connection: Connection, request: dict[str, Any], subscribe: bool) -> None:
-        shared, names = request.get("product_ids") or [], []
+        shared, names = request.get("product_ids"), list[str]()
         listed = {one.symbol for one in self.source.listed}
-        for channel in request.get("channels") or []:
-            of, products = (channel, shared) if isinstance(channel, str) else (
-                channel.get("name"), channel.get("product_ids") or shared)
+        channels = request.get("channels")
+        for channel in channels if isinstance(channels, list) else ():
+            of, products = channel, shared
+            if isinstance(channel, dict):
+                of, products = channel.get("name"), channel.get("product_ids") or shared
             if of in EX_PRIVATE:
                 connection.say(_error("Failed to subscribe", LOGIN))
                 return
             if of not in EX_CHANNELS:
                 connection.say(_error("Failed to subscribe", f"{of} is not a valid channel"))
                 return
-            for product in products:        # one that is wrong fails all
+            for product in _names(products):        # one that is wrong fails all
                 if product not in listed:
                     why = "delisted" if product == DELISTED.symbol else "not a valid product"
                     connection.say(_error("Failed to subscribe", f"{product} is {why}"))
@@ -459,6 +461,10 @@ class Coinbase(Venue):
                       for side in (image.bids, image.asks))
         return answer(200, json.dumps({"pricebook": {"product_id": image.symbol, "bids": bids, "asks": asks,
                                                      "time": _micros(self.told(self.clock()))}}))
+
+
+def _names(asked: Any) -> list[str]:
+    return [str(one) for one in asked] if isinstance(asked, list) else []
 
 
 def _product_at(listed: Listed, alias: str) -> dict[str, Any]:

@@ -16,6 +16,16 @@ from websockets.sync.client import connect
 from tests.end_to_end.feeds import mark
 from tests.end_to_end.slow_client import get
 
+GARBAGE = ("", "nonsense", "[]", "7", '"text"', "{}", "null", "[" * 5000, '{"type":"subscribe"}', '{"type":7}',
+           '{"type":"subscribe","channel":["level2"],"product_ids":{}}', '{"event":"conf","flags":"all"}',
+           '{"type":"subscribe","channel":"level2","product_ids":[["ETH-BTC"],{},null,7]}',
+           '{"type":"subscribe","channels":7}', '{"type":"subscribe","channels":[7,null,{},[]],"product_ids":7}',
+           '{"type":"subscribe","channels":[{"name":[]}]}',
+           '{"type":"subscribe","channels":["matches"],"product_ids":[{}]}',
+           '{"event":["subscribe"]}', '{"event":"subscribe","channel":{},"symbol":[],"prec":{},"len":[]}',
+           '{"event":"subscribe","channel":"book","symbol":"tETHBTC","prec":["P0"],"len":{}}',
+           '{"event":"unsubscribe","chanId":[]}', '{"event":"ping","cid":{"a":[]}}')
+
 
 class Lexeme(str):
     """A number as it was written."""

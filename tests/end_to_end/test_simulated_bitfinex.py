@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from tests.data import data, read
 from tests.end_to_end.simulated import Child
 from tests.end_to_end.slow_client import get
-from tests.end_to_end.stream_client import Bitfinex, Lexeme
+from tests.end_to_end.stream_client import GARBAGE, Bitfinex, Lexeme
 
 SYMBOLS = "tETHBTC", "tBTCUST", "tVETBTC", "tTESTBTC:TESTUSD"
 
@@ -305,3 +305,11 @@ def test_the_recording_is_served_verbatim():
         assert late.levels("tIOTETH") == one.levels("tIOTETH")
         one.close()
         late.close()
+
+
+def test_garbage_is_answered_or_passed_over(client):
+    one = client()
+    for text in GARBAGE:
+        one.socket.send(text)
+    one.book("tETHBTC")
+    subscribed(one, 1)
