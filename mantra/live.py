@@ -24,9 +24,9 @@ from mantra.core.messages import Trust
 from mantra.errors import MantraError
 from mantra.listener.planner import progress
 from mantra.runtime.options import Parser, positive_seconds
-from mantra.runtime.settings import read
+from mantra.runtime.settings import Settings, read
 from mantra.runtime.spine import RunInstrument, Spine
-from mantra.topologies.system import SHIPPED, Simulated, System, load_topology
+from mantra.topologies.system import SHIPPED, Simulated, System, load_topology, of_endpoints
 from mantra.venues.instrument import InstrumentTable
 
 SIMULATED = ("eth-btc", "btc-usdt", "eth-usdt")
@@ -37,12 +37,12 @@ PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="mantra live", description="Keep the venues' books, merge them into one world view, show and serve it.",
-        epilog="Without arguments the venues are simulated on loopback. Real ones: "
-               "mantra live --instrument-name ethbtc --venues binance,bitstamp")
+        epilog="Without arguments venues are simulated on loopback; real ones: mantra live --instrument-name ethbtc")
     made.add_argument("--instrument-name", "--instruments", dest="instruments", metavar="NAME[,NAME...]",
                       help="what to watch: ethbtc, ETH-BTC, eth/btc; \"all\" or a glob ('*-usdt'): "
                       "what fits, wherever it is traded; the first is what BookSummary serves")
-    made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: all)")
+    made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: those of "
+                      f"--endpoints, else {', '.join(Settings.venues)})")
     made.add_argument("--mode", choices=("book", "top", "orders"), help="book: whole books from diffs and snapshots "
                       "(default); top: the venues' partial-depth streams, first levels only; orders: books derived "
                       "from every single order, of the venues that tell")
@@ -100,7 +100,7 @@ def live(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in (
         "instruments", "venues", "mode", "topology", "endpoints", "reader", "per_connection", "run")}
     given["grpc"] = None if options.grpc == "off" else options.grpc
-    settings = read(options.settings, **given)
+    settings = of_endpoints(read(options.settings, **given))
     topology = load_topology(settings.topology, settings.venues)
     for name in settings.venues:
         venues.get(name)
@@ -115,8 +115,7 @@ def live(options: argparse.Namespace) -> int:
             simulated = stack.enter_context(Simulated(settings.venues, SIMULATED))
             given |= {"instruments": SIMULATED, "endpoints": simulated.endpoints}
             settings, table = read(options.settings, **given), InstrumentTable()
-            banner = ("SIMULATED venues on loopback. Real ones: "
-                      "mantra live --instrument-name ethbtc --venues binance,bitstamp")
+            banner = "SIMULATED venues on loopback. Real ones: mantra live --instrument-name ethbtc"
         services: dict[str, list[str]] = {}
         if options.grpc != "off":
             # Only what the user named is fatal when it is taken; the default moves on.

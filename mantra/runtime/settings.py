@@ -80,7 +80,7 @@ RULES: Mapping[str, Rule] = {
 class Settings:
     """One run's settings; ConfigurationError for a value that breaks its field's rule."""
 
-    venues: tuple[str, ...] = ("binance", "bitstamp")
+    venues: tuple[str, ...] = ("binance", "bitstamp", "bitfinex", "coinbase", "kraken")
     instruments: tuple[str, ...] = ()           # as the user spells them; the venues' lists decide what they mean
     mode: str = "book"                          # book: diffs, whole depth; top: the first levels only
     depth: int = 10                             # levels a side that mode "top" reads

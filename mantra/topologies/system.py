@@ -373,11 +373,19 @@ class System:
         self.addresses[name] = line.strip()
 
 
-def start(venues: Sequence[str] | str = ("binance", "bitstamp"), instruments: Sequence[str] | str = ("ETH-BTC",),
+def of_endpoints(settings: Settings) -> Settings:
+    """The same, where nobody named venues and a file of endpoints is given: with the venues in that file."""
+    if settings.endpoints is None or "venues" in settings.named:
+        return settings
+    return replace(settings, venues=tuple(venue_room.read_endpoints(settings.endpoints)))
+
+
+def start(venues: Sequence[str] | str | None = None, instruments: Sequence[str] | str = ("ETH-BTC",),
           **options: Any) -> System:
-    """Start feeds of `instruments` at `venues` in this process; `options` are fields of `Settings` (mode="top",
-    endpoints=..., topology="depth", reader="poller", ...). Use it in a `with` block."""
-    return System(read_settings(venues=venues, instruments=instruments, **options)).start()
+    """Start feeds of `instruments` at `venues` (None: those of `endpoints`, else the five) in this process; `options`
+    are fields of `Settings` (mode="top", endpoints=..., topology="depth", reader="poller", ...). Use it in a `with`
+    block."""
+    return System(of_endpoints(read_settings(venues=venues, instruments=instruments, **options))).start()
 
 
 class Simulated:

@@ -74,7 +74,8 @@ def test_readme_shows_two_commands_first():
 
 @pytest.mark.parametrize("topology", ["bbo", "depth"])
 def test_topology_is_drawn_as_mantra_draws_it(topology):
-    done = subprocess.run([sys.executable, "-m", "mantra", "live", "--topology", topology, "--draw"], cwd=ROOT,
+    done = subprocess.run([sys.executable, "-m", "mantra", "live", "--topology", topology, "--draw", "--venues",
+                           "binance,bitstamp"], cwd=ROOT,
                           capture_output=True, text=True, check=True)
     assert f"```mermaid\n{done.stdout}```" in README
 
