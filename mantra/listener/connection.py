@@ -54,8 +54,7 @@ class Connection:
                       for index, wanted in enumerate(plan.wanted)]
         keys = partial(plan.venue.expected_acks, mode=plan.mode, trades=False)
         self._book_of = {key: book for book in self.books for key in keys([book.symbol]) - keys([])}
-        # Who follows a book order by order cannot be told of another's orders as of changes to these.
-        self._rollover = None if heir or plan.mode == "orders" else Rollover(self)
+        self._rollover = None if heir else Rollover(self)
         self._max_age = float("inf") if heir else plan.venue.max_age_s
         self._outdated: str | None = None                   # why another has to take its place
         self._stopping = threading.Event()

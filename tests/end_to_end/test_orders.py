@@ -49,11 +49,16 @@ def test_an_announced_restart_is_noticed_by_nobody(fleet):
     venue = "bitstamp"
     marks, connects = ([ask(one) for one in fleet.feeds]
                        for ask in (lambda one: one.mark(venue), lambda one: one.count(venue, "connects")))
+    reader = fleet.feeds[0].system.spine.reader("orders.bitstamp", on_lap="count")
     fleet.feeds[0].order(venue, reconnect="6s")
     for one, mark, before in zip(fleet.feeds, marks, connects, strict=True):
         until(lambda: one.count(venue, "connects") == before + 1, "a successor is connected")  # noqa: B023
         one.heals(venue)
         assert one.seen(venue, mark) <= {(one.live(venue), Reason.NONE)}
+    told = list(reader)
+    anew = [at for at, order in enumerate(told) if order.order_id == 0]
+    assert len(anew) == 1, "the successor's orders, once"
+    assert len({order.order_id for order in told[anew[0] + 1:]}) > 500
 
 
 def test_both_books_of_a_venue_stand_side_by_side_and_agree(fleet, tmp_path):
