@@ -154,7 +154,7 @@ class Connection:
         self._lost_at = self.clock.cycles()
         if self._data_messages() > self._proof:
             self._backoff.reset()               # it did deliver: this is a new trouble, not the old one
-        if self._rollover is not None and self._rollover.active:
+        if self._rollover is not None and self._rollover.connected:
             self.due = float("inf")             # until its successor says that it fails
             log.warning("%s: %s; its successor is on its way", self.name, why)
         elif planned:

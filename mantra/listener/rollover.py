@@ -27,6 +27,7 @@ SETTLE_S = 20.0         # so long it waits for books that the old connection doe
 GIVE_UP_S = 600.0       # so long for the others: where snapshots weigh much, many books take minutes
 CATCH_UP_S = 0.25       # so long the old one is not read any more, at most, until the new one tells as much
 STEP_S = 0.002
+AT_ONCE = threading.Semaphore(4)    # successors of this process: each takes some 20 MB until it is promoted
 
 
 class Rollover:
@@ -41,12 +42,13 @@ class Rollover:
         self._due = 0.0                     # not before
 
     @property
-    def active(self) -> bool:
-        return self._thread is not None
+    def connected(self) -> bool:
+        """A successor has a connection already."""
+        return self._heir is not None and self._heir.transport is not None
 
     def wait(self) -> float:
         """Seconds until one may be tried."""
-        return float("inf") if self.active else max(0.0, self._due - self._owner.clock.seconds())
+        return float("inf") if self._thread is not None else max(0.0, self._due - self._owner.clock.seconds())
 
     def begin(self, why: str) -> None:
         """Bring up a successor, unless there is one or the last has just failed."""
@@ -77,6 +79,9 @@ class Rollover:
 
     def _raise(self, heir: Connection) -> None:
         """On the helper thread: until it is ready, failed, or not wanted any more."""
+        while not AT_ONCE.acquire(timeout=0.1):
+            if self._stopping.is_set():
+                return
         try:
             with Spine.private(clock=self._owner.clock) as spine:
                 heir.setup(spine, 0, run=self._owner.run)
@@ -94,6 +99,8 @@ class Rollover:
                 heir.teardown()
         except Exception:
             log.exception("%s: its successor failed", self._owner.name)
+        finally:
+            AT_ONCE.release()
         self._owner.post(partial(self._over, heir))
 
     def _ready(self, heir: Connection) -> bool:
@@ -131,5 +138,5 @@ class Rollover:
         self._heir = self._thread = None
         if not heir.promoted:
             self._due = self._owner.clock.seconds() + self._backoff.next()
-        if self._owner.transport is None:
+        if self._owner.due == float("inf"):
             self._owner.due = 0.0               # it was lost meanwhile, and counted on this one

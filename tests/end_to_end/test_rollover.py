@@ -108,6 +108,16 @@ def test_connections_are_replaced_without_a_gap_a_duplicate_or_a_doubt(run):
         # That the books were right all the time the judge has seen, and says when the runs end.
 
 
+def test_a_successor_that_fails_is_tried_again_and_the_old_connection_goes_on(run, caplog):
+    with run(["kraken"], 1.0) as feeds:
+        reader = Reader(feeds.settle(), "kraken")
+        feeds.order("kraken", block=3)
+        until(lambda: reader.replaced >= 1, "it is replaced after all")
+        until(reader.follows, "its updates lead to its book")
+        assert reader.seen() <= {(feeds.live("kraken"), Reason.NONE)}
+        assert sum(record.message.startswith("kraken.0+: ") for record in caplog.records) == 3
+
+
 class Slow(Connection):
     """Its successor hears much before it is promoted."""
 
