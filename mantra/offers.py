@@ -75,7 +75,8 @@ def told(venue: Venue) -> dict[str, str]:
         "limits": "; ".join([f"{limits.channels:,} channels per connection, frames of {limits.frame_bytes:,} bytes",
                              *rates]),
         "alone": ", ".join(sorted(venue.alone)),
-        "liveness": f"asked every {venue.heartbeat.interval_s:g} s; silent for {venue.stale_s:g} s: stale, for "
+        "liveness": (f"asked every {venue.heartbeat.interval_s:g} s" if venue.heartbeat.interval_s else "beats by itself")
+                    + f"; silent for {venue.stale_s:g} s: stale, for "
                     f"{venue.silence_s:g} s: connected again"
                     f"{f'; a channel for {venue.channel_silent_s:g} s: suspect' if venue.channel_silent_s else ''}"
                     f"; replaced after {age(venue.max_age_s)}",

@@ -83,7 +83,7 @@ class Okx(venue.Venue):
     home = Endpoints("wss://ws.okx.com:8443/ws/v5/public", "https://www.okx.com")
     limits = venue.Limits(channels=200, frame_bytes=16_384, rates={
         "connect": (Rate(3, 1.0),),
-        "send": (Rate(480, 3600.0),),           # subscribes of a connection; here of the address, to be safe
+        "send": (Rate(480, 3600.0, per="connection"),),
         "rest": (Rate(40, 2.0),),
     })
     heartbeat, stale_s, silence_s, max_age_s = venue.Heartbeat("ping", 5.0), 8.0, 12.0, 23.5 * 3600
