@@ -75,7 +75,7 @@ def told(venue: Venue) -> dict[str, str]:
         "limits": "; ".join([f"{limits.channels:,} channels per connection, frames of {limits.frame_bytes:,} bytes",
                              *rates]),
         "alone": ", ".join(sorted(venue.alone)),
-        "liveness": (f"asked every {venue.heartbeat.interval_s:g} s" if venue.heartbeat.interval_s else "beats by itself")
+        "liveness": (f"asked every {beat:g} s" if (beat := venue.heartbeat.interval_s) else "beats by itself")
                     + f"; silent for {venue.stale_s:g} s: stale, for "
                     f"{venue.silence_s:g} s: connected again"
                     f"{f'; a channel for {venue.channel_silent_s:g} s: suspect' if venue.channel_silent_s else ''}"
