@@ -90,11 +90,14 @@ class Past:
                     ) -> tuple[int, list[Differs]]:
         """Levels compared, and those that differ from `theirs` (no empty ones), best first: at the number `first`, or
         always between the arrivals `first` and `last`. A side of theirs with `most` levels may go on: further down
-        nothing is compared. A number may fall into the middle of a message: before and after it both are right."""
-        by_number = last is None
+        nothing is compared. A number may fall into the middle of a message: what that one changed may have had any size
+        in between, so it is not compared."""
+        by_number, within = last is None, None
         if last is None:
             after = bisect_right(self._numbers, first)
-            last = self._numbers[after] if after < len(self._numbers) else first
+            if after < len(self._numbers) and self._numbers[after - 1] != first:
+                within = self._numbers[after]
+            last = first
         ends = {}
         for kind, sign in ((int(Kind.BID), -1), (int(Kind.ASK), 1)):
             prices = sorted(sign * price for side, price in theirs if side == kind)
@@ -103,6 +106,8 @@ class Past:
                 if ends[level[0]][0] * level[1] <= ends[level[0]][1]]
         compared, differ = 0, []
         for level in seen:
+            if within is not None and any(number == within for number, _, _ in self._log.get(level, ())):
+                continue
             had = self.had(level, first, last, by_number=by_number)
             size = theirs.get(level, 0)
             right = any(size == one.size for one in had)

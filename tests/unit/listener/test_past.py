@@ -56,7 +56,7 @@ def test_every_moment_of_any_walk_is_known(seed: int) -> None:
             assert past.follow()
     assert past.follow()
     assert (past.first, past.sequence) == (states[0][0], states[-1][0])
-    for at, (number, arrival, levels) in enumerate(states):
+    for number, arrival, levels in states:
         assert past.differences(levels, 10**6, number) == (len(levels), [])
         assert past.differences(levels, 10**6, arrival, arrival)[1] == []
         for level in walk.draw.sample(sorted(levels), 3):       # a size that it did not have then is found
@@ -64,8 +64,7 @@ def test_every_moment_of_any_walk_is_known(seed: int) -> None:
             assert (compared, [one.level for one in differ]) == (len(levels), [level])
             assert levels[level] in [one.size for one in differ[0].had]
             ghost = {key: size for key, size in levels.items() if key != level}
-            near = [state[2].get(level, 0) for state in states[at:at + 2]]
-            assert bool(past.differences(ghost, 10**6, number)[1]) == (0 not in near)
+            assert past.differences(ghost, 10**6, number)[1]
         first, last = sorted(walk.draw.sample(range(states[0][1], states[-1][1]), 2))
         held = [state[2] for one, state in enumerate(states) if state[1] <= last
                 and (one + 1 == len(states) or states[one + 1][1] > first)]
@@ -73,6 +72,19 @@ def test_every_moment_of_any_walk_is_known(seed: int) -> None:
             told = {one.size for one in past.had(level, first, last, by_number=False)}
             assert told == {state.get(level, 0) for state in held}
             assert (size in told) == any(state.get(level, 0) == size for state in held)
+
+
+def test_what_a_message_changed_may_have_had_any_size_in_its_middle() -> None:
+    walk = Walk()
+    past = Past(walk.book, walk.updates)
+    walk.number += 10
+    walk.message((1, 99, 7), (2, 101, 0))
+    assert past.follow()
+    middle = {**walk.states[0][2], (1, 99): 6, (1, 98): 9}
+    compared, differ = past.differences(middle, 10**6, walk.number - 5)
+    assert [(one.level, one.theirs) for one in differ] == [((1, 98), 9)]
+    assert compared == len(middle) - 2
+    assert {one.level for one in past.differences(middle, 10**6, walk.number)[1]} == {(1, 99), (1, 98), (2, 101)}
 
 
 def test_a_side_that_may_go_on_is_compared_no_further_than_it_was_told() -> None:

@@ -74,9 +74,9 @@ def test_levels_that_changed_since_are_compared_as_they_were_at_the_answers_sequ
     bench.change(Kind.BID, 98, 7, 12)
     bench.change(Kind.BID, 98, 8, 13)
     assert bench.at(11) == Look.AGREES
-    assert bench.at(11, at98=7) == Look.AGREES, "it fell into the middle of message 12"
+    assert bench.at(11, at98=5) == Look.AGREES, "it fell into the middle of message 12"
     assert bench.at(12, at98=7) == Look.AGREES
-    assert [bench.at(11, at98=8) for _ in range(2)] == [Look.AGAIN, Look.DIFFERS]
+    assert [bench.at(12, at98=8) for _ in range(2)] == [Look.AGAIN, Look.DIFFERS]
 
 
 def test_changes_of_other_instruments_excuse_nothing():
