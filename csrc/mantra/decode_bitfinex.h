@@ -20,7 +20,8 @@
 #define MANTRA_BITFINEX_BULK_UPDATES (UINT64_C(1) << 29)
 #define MANTRA_BITFINEX_FROZEN (UINT64_C(1) << 63)
 
-#define MANTRA_BITFINEX_MAINTENANCE 20060 /* code of the event that says so */
+#define MANTRA_BITFINEX_MAINTENANCE 20060 /* codes of events: it begins; the channel is subscribed already */
+#define MANTRA_BITFINEX_DUPLICATE 10301
 
 /* mantra_route.kind */
 enum {
@@ -95,6 +96,10 @@ mantra_bitfinex_event(mantra_decoder *decoder, const char *text, size_t size)
         return MANTRA_HEARTBEAT;
     if (MANTRA_SPAN_IS(event, "subscribed"))
         return mantra_bitfinex_subscribed(decoder, at, end);
+    if (MANTRA_SPAN_IS(event, "error") && !mantra_json_integer_at(at[MANTRA_BITFINEX_code], end, &number) &&
+        number == MANTRA_BITFINEX_DUPLICATE && !mantra_json_integer_at(at[MANTRA_BITFINEX_chanId], end, &number) &&
+        at[MANTRA_BITFINEX_symbol] && !mantra_bitfinex_route(decoder, number))
+        return mantra_bitfinex_subscribed(decoder, at, end); /* its acknowledgement was lost */
     if (MANTRA_SPAN_IS(event, "unsubscribed")) {
         if (mantra_json_integer_at(at[MANTRA_BITFINEX_chanId], end, &number))
             return MANTRA_MALFORMED;

@@ -23,6 +23,7 @@ BOOKS: dict[Mode, tuple[str, int]] = {"book": ("P0", 250), "top": ("P0", 25), "o
 CODES = {"ALG": "ALGO", "AMP": "AMPL", "ATO": "ATOM", "DOG": "MDOGE", "DSH": "DASH", "EUT": "EURT", "IOT": "IOTA",
          "MNA": "MANA", "QTM": "QTUM", "UDC": "USDC", "UST": "USDT"}    # where a list comes without the venue's own map
 RESTARTING, MAINTENANCE, RESUMED = 20051, 20060, 20061
+DUPLICATE = 10301       # subscribed already: where its acknowledgement was lost, this is one
 
 
 class Bitfinex(venue.Venue):
@@ -87,7 +88,7 @@ class Bitfinex(venue.Venue):
         if event in ("subscribed", "error"):
             channel = f"{frame.get('channel')} {frame.get('symbol')}"
             self._route(frame)
-            if event == "subscribed":
+            if event == "subscribed" or (frame.get("code") == DUPLICATE and "chanId" in frame):
                 return venue.Acknowledged((channel,))
             return venue.Refused(f"{frame.get('msg')} (code {frame.get('code')})",
                                  (channel,) if "symbol" in frame else ())

@@ -41,8 +41,9 @@ class Bitstamp(venue.Venue):
     dense_trade_ids = False
     offers = venue.Offers(
         books="diffs spliced onto a whole REST book by time; 100 levels in mode top", trades="every trade",
-        bbo="", orders="live_orders, chained event ids", verified_by="",
-        cannot_prove="that no diff was lost: they have neither numbers nor checksums (audits and orders do)")
+        bbo="", orders="live_orders, chained event ids",
+        verified_by="mode orders: each event names the one before; a second look",
+        cannot_prove="mode book: that no diff was lost, for they have neither numbers nor checksums")
     when_refused = "Bitstamp refuses this address or region, and offers no other public host"
 
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:

@@ -65,6 +65,12 @@ SPELLED = [    # forms that the recordings do not have, and all there is where t
     b'{"error":[],"result":{"XXBTZUSD":{"asks":[["3.4","0.5",1688671200]],"bids":[["3.3","1.0",1688671200]]}}}',
     b'{"event":"conf","status":"OK","flags":537100288}\n[1,[[7e-7,1,0.5],[1.5,2,-10]],1,1618677545894]\n[1,[[7e-7,0,1]],2,'
     b'1618677545895]\n[1,"cs",-1175357890,3,1618677545896]\n[1,"hb",4,1618677545897]\n[1,[],5,1618677545898]',
+    b'[3,[[34753002978,7294.7,1.54340371],[34753002979,7294.8,-2]],1]\n[3,[34753006045,0,-1],2]\n[3,[5,7e-2,1],3]\n'
+    b'[3,"cs",5,4]',
+    b'{"data":{"id":2050545009631360,"order_type":1,"order_subtype":0,"microtimestamp":"1789456315879000","amount":32,'
+    b'"amount_str":"32","price":0.6881,"price_str":"0.68810"},"channel":"live_orders_btcusd","event":"order_changed",'
+    b'"event_id":"00065b80-440c-8e58-0000-03f902000020","pre_event_id":"00065b80-440a-a228-0000-03f901000020"}',
+    b'{"microtimestamp":"1789456315879000","bids":[["0.68","32","2050545009631360"]],"asks":[["0.69","1e1",7]]}',
     b'[3,[60400,1,0.68826]]\n[3,[60400.001,1,1],5]\n[7,"te",[1,1618677545894,-0.5,2]]\n[[60400,1,-1],[60399.5,2,1]]',
     b'{"event":"subscribed","channel":"book","chanId":9,"symbol":"tBTCUSD","prec":"P0","freq":"F0","len":"100"}\n[9,[]]\n'
     b'{"event":"unsubscribed","status":"OK","chanId":9}\n[9,[1,2,3]]\n{"event":"pong","ts":1,"cid":1}',

@@ -124,6 +124,21 @@ def test_a_channel_that_was_subscribed_anew_speaks_alone():
     assert decoder.decode(text([360141, "te", [1, MS, 1, 1]])).kind is Decoding.TRADES
 
 
+def test_the_refusal_of_a_second_subscription_is_the_acknowledgement_of_the_first():
+    decoder = Decoder("bitfinex", ["tTESTBTC:TESTUSD"], [(2, 8)])
+    duplicate = {**SUBSCRIBED, "event": "error", "code": 10301, "msg": "subscribe: dup"}
+    for _ in range(2):
+        assert decoder.decode(text(duplicate)).kind is Decoding.CONTROL
+        assert decoder.state.contents.route_count == 1
+    decoder.decode(conf(BULK))
+    assert decoder.decode(text([232957, SNAPSHOT])).kind is Decoding.SNAPSHOT
+    decoder.decode(text(duplicate))
+    assert decoder.decode(text([232957, SNAPSHOT])).kind is Decoding.DIFF       # it is no new subscription
+    for other in ({**duplicate, "code": 10300}, {"event": "error", "code": 10301, "msg": "x"}):
+        assert decoder.decode(text({**other, **({"chanId": 9} if "chanId" in other else {})})).kind is Decoding.CONTROL
+    assert decoder.state.contents.route_count == 1
+
+
 def test_there_are_as_many_routes_as_there_is_room_for():
     decoder = connected()
     room = decoder.state.contents.route_capacity
