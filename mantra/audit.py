@@ -273,13 +273,15 @@ def kept_books(run: Spine) -> Iterator[Kept]:
     """The run's books that were heard of, each with the feed that keeps it now."""
     names = {one.id: one.name for one in run.instruments()}
     feeds = [row.name for row in run.ledger.rows()]
-    writes = {(top.venue, top.instrument): top.publisher for top in run.newest_tops()}
+    writes = {(top.venue, top.instrument, top.publisher) for top in run.newest_tops()}
+    asked = run.said("venues") or {}
     for index, row in enumerate(run.book_ledger.rows()):
         venue, symbol = venues.NAMES[row.venue], row.name.partition(" ")[2]
         with contextlib.suppress(ConfigurationError):
-            book = run.book(venue, symbol)
+            mode = asked.get(feeds[row.feed].rpartition(".")[0], {}).get("mode", "book")
+            book = run.book(venues.get(venue).books(mode), symbol)
             instrument = book.image(0).instrument
-            if writes.get((row.venue, instrument)) == row.feed:
+            if (row.venue, instrument, row.feed) in writes:
                 yield Kept(venue, symbol, names[instrument], feeds[row.feed], index, book)
 
 
