@@ -33,7 +33,7 @@ from mantra.errors import ConfigurationError, MantraError
 from mantra.listener.feed import bare_feed
 from mantra.listener.past import Differs, Level, Past
 from mantra.runtime import child
-from mantra.runtime.options import Parser, positive_seconds
+from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.venues.venue import Endpoints, Mode, Venue
 
@@ -285,6 +285,7 @@ def kept_books(run: Spine) -> Iterator[Kept]:
                 yield Kept(venue, symbol, names[instrument], feeds[row.feed], index, book)
 
 
+@door("mantra audit")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="mantra audit",
@@ -307,36 +308,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     spawned = child.follow_parent()         # by `mantra live --audit`: only what is wrong is told, and not as a result
     began, stopping = time.monotonic(), threading.Event()
     books: dict[tuple[str, str], dict[str, Any]] = {}
-    try:
-        with mantra.attach(options.run or options.named) as run:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stopping.set())
-            if options.duration:
-                timer = threading.Timer(options.duration, stopping.set)
-                timer.daemon = True
-                timer.start()
-            while not stopping.is_set():
-                due = time.monotonic() + (options.every or 0.0)
-                try:
-                    auditor = Auditor(run, levels=options.levels, stopping=stopping,
-                                      venues=list(filter(None, options.venues.split(","))),
-                                      instruments=list(filter(None, options.instruments.split(","))))
-                    for audit in auditor.round():
-                        if not (options.quiet or options.json or (spawned and not audit.differs)):
-                            print(audit.line, file=sys.stderr if spawned else sys.stdout, flush=True)
-                        count(books, audit)
-                except ConfigurationError:
-                    if not options.every:       # else the books may still be on their way
-                        raise
-                if not options.every or not run.alive():
-                    break
-                stopping.wait(max(1.0, due - time.monotonic()))
-    except MantraError as error:
-        print(f"mantra audit: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    with mantra.attach(options.run or options.named) as run:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopping.set())
+        if options.duration:
+            timer = threading.Timer(options.duration, stopping.set)
+            timer.daemon = True
+            timer.start()
+        while not stopping.is_set():
+            due = time.monotonic() + (options.every or 0.0)
+            try:
+                auditor = Auditor(run, levels=options.levels, stopping=stopping,
+                                  venues=list(filter(None, options.venues.split(","))),
+                                  instruments=list(filter(None, options.instruments.split(","))))
+                for audit in auditor.round():
+                    if not (options.quiet or options.json or (spawned and not audit.differs)):
+                        print(audit.line, file=sys.stderr if spawned else sys.stdout, flush=True)
+                    count(books, audit)
+            except ConfigurationError:
+                if not options.every:       # else the books may still be on their way
+                    raise
+            if not options.every or not run.alive():
+                break
+            stopping.wait(max(1.0, due - time.monotonic()))
     audits, compared, agreed = (sum(book[what] for book in books.values()) for what in ("audits", "compared", "agreed"))
     score = agreed / compared if compared else None
     if options.json:

@@ -16,13 +16,14 @@ from mantra.client.governor import Governor
 from mantra.client.listings import Listed, age, listed, of_all
 from mantra.core.clock import Clock
 from mantra.errors import ConfigurationError, MantraError
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, door
 from mantra.venues.instrument import home, matching
 from mantra.venues.venue import Listing
 
 COLUMNS = ("name", "venue", "symbol", "tick", "lot", "min_size", "min_value", "status")
 
 
+@door("mantra instruments", interrupted=1)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="mantra instruments", description="What the venues list, searched.",
@@ -38,21 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--endpoints", type=Path, metavar="FILE", help="TOML of addresses to use instead of the real venues'")
     add("--json", action="store_true", help="one JSON object on the last line of standard output")
     options = parser.parse_args(argv)
-    try:
-        if options.refresh and options.offline:
-            raise ConfigurationError("--refresh asks the venues, --offline does not: give one of them")
-        endpoints = venues.read_endpoints(options.endpoints) if options.endpoints else {}
-        names = options.venues.split(",") if options.venues else list(endpoints) or list(venues.VENUES)
-        chosen = {name: venues.get(name, endpoints.get(name)) for name in map(str.strip, names)}
-        clock = Clock()
-        found = of_all(chosen, lambda venue: listed(venue, Governor.of_machine(clock, venue, home()),
-                                                    fresh=options.refresh, offline=options.offline))
-        return tell(options.pattern, found, as_json=options.json)
-    except MantraError as error:
-        print(f"mantra instruments: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 1
+    if options.refresh and options.offline:
+        raise ConfigurationError("--refresh asks the venues, --offline does not: give one of them")
+    endpoints = venues.read_endpoints(options.endpoints) if options.endpoints else {}
+    names = options.venues.split(",") if options.venues else list(endpoints) or list(venues.VENUES)
+    chosen = {name: venues.get(name, endpoints.get(name)) for name in map(str.strip, names)}
+    clock = Clock()
+    found = of_all(chosen, lambda venue: listed(venue, Governor.of_machine(clock, venue, home()),
+                                                fresh=options.refresh, offline=options.offline))
+    return tell(options.pattern, found, as_json=options.json)
 
 
 def tell(pattern: str, found: dict[str, Listed | MantraError], *, as_json: bool) -> int:

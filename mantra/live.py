@@ -21,9 +21,8 @@ from mantra import venues
 from mantra.core import ticks
 from mantra.core.histogram import Histogram
 from mantra.core.messages import Trust
-from mantra.errors import MantraError
 from mantra.listener.planner import progress
-from mantra.runtime.options import Parser, positive_seconds
+from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.settings import Settings, read
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.topologies.system import SHIPPED, Simulated, System, load_topology, of_endpoints
@@ -79,21 +78,13 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@door("mantra live")
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     on_stop(interrupt)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s",
                         handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
-    try:
-        return live(options)
-    except MantraError as error:
-        print(f"mantra live: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:         # whoever was to read the result has gone
-        sys.stderr.close()
-        return 0
+    return live(options)
 
 
 def live(options: argparse.Namespace) -> int:

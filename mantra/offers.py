@@ -12,8 +12,7 @@ from rich.table import Table
 
 from mantra import venues
 from mantra.client.listings import age
-from mantra.errors import MantraError
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, door
 from mantra.venues.venue import Venue
 
 RESYNC = {
@@ -23,17 +22,14 @@ RESYNC = {
 WORDS = {"connect": "connects", "send": "frames", "rest": "REST weight"}
 
 
+@door("mantra venues")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="mantra venues", description="What each venue offers, how its books are verified, how far a "
                     "fault spreads, what it allows, and what it cannot prove.")
     parser.add_argument("venues", nargs="*", metavar="VENUE", help=f"of {', '.join(venues.VENUES)} (default: all)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
     options = parser.parse_args(argv)
-    try:
-        chosen = [venues.get(name) for name in options.venues or venues.VENUES]
-    except MantraError as error:
-        print(f"mantra venues: {error}", file=sys.stderr)
-        return error.exit_code
+    chosen = [venues.get(name) for name in options.venues or venues.VENUES]
     if options.json:
         print(json.dumps({venue.name: facts(venue) for venue in chosen}))
         return 0

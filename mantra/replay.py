@@ -22,7 +22,7 @@ from mantra.core.hot_path import Splice
 from mantra.core.messages import Kind, Trust
 from mantra.errors import ConfigurationError, MantraError
 from mantra.listener.feed import bare_feed
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, door
 from mantra.runtime.spine import MESSAGES, Spine
 from mantra.tape import lines
 from mantra.venues.instrument import Instrument, ObservedScale, listed_scale
@@ -191,25 +191,20 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@door("mantra replay", interrupted=1)
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.repeat < 0:
         parser().error("--repeat: a number of passes, 1 or more")
     if options.depth < 0:
         parser().error("--depth: a number of levels, 1 or more")
-    try:
-        venue = venues.get(options.venue)
-        replay = Replay(venue, Recorded(venue, lines.read(options.paths, venue.name)), options.mode,
-                        depth=options.depth, checksums=not options.no_checksums)
-        replay.once()
-        result = replay.result(books=options.books)
-        if options.repeat:
-            result |= repeated(replay, options.repeat)
-    except MantraError as error:
-        print(f"mantra replay: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 1
+    venue = venues.get(options.venue)
+    replay = Replay(venue, Recorded(venue, lines.read(options.paths, venue.name)), options.mode,
+                    depth=options.depth, checksums=not options.no_checksums)
+    replay.once()
+    result = replay.result(books=options.books)
+    if options.repeat:
+        result |= repeated(replay, options.repeat)
     if options.json:
         print(json.dumps(result))
     else:

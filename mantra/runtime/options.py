@@ -1,10 +1,15 @@
-"""options: command lines whose mistakes are one line and exit code 2."""
+"""options: what all doors have in common: mistakes and failures are one line and an exit code."""
 from __future__ import annotations
 
 import argparse
 import contextlib
 import math
-from typing import NoReturn
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import NoReturn, Protocol
+
+from mantra.errors import MantraError
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,3 +25,29 @@ def positive_seconds(text: str) -> float:
         if 0 < (seconds := float(text)) < math.inf:
             return seconds
     raise argparse.ArgumentTypeError(f"{text}: a number of seconds above 0")
+
+
+class Main(Protocol):
+    """A door: what the command line gives it, to an exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def door(prog: str, *, interrupted: int = 0) -> Callable[[Main], Main]:
+    """Of a `main`: what goes wrong is one line on standard error; who ends it, by Ctrl-C (exit code `interrupted`) or
+    by reading no further, hears nothing more."""
+    def framed(main: Main) -> Main:
+        @wraps(main)
+        def run(argv: Sequence[str] | None = None) -> int:
+            try:
+                return main(argv)
+            except KeyboardInterrupt:
+                return interrupted
+            except BrokenPipeError:
+                sys.stderr.close()
+                return 0
+            except (MantraError, OSError) as error:
+                print(f"{prog}: {error}", file=sys.stderr)
+                return error.exit_code if isinstance(error, MantraError) else 1
+        return run
+    return framed

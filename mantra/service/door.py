@@ -12,13 +12,14 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from mantra.errors import Closed, MantraError
-from mantra.runtime.options import Parser, positive_seconds
+from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.service import mantra_pb2
 from mantra.service.grpc_client import Stream, Summaries, Worlds
 
 DEFAULT = "127.0.0.1:50051"
 
 
+@door("mantra client")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="mantra client", description="Print what a running mantra serves over gRPC, a line a state.")
@@ -54,9 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MantraError as error:
         failure = error
         print(f"mantra client: {error}", file=sys.stderr)
-    except BrokenPipeError:         # whoever read the lines has seen enough
-        sys.stderr.close()
-        return 0
     seconds = time.monotonic() - started
     if options.json:
         print(json.dumps({"seconds": round(seconds, 3), "states": states, "rate": round(states / seconds, 1),

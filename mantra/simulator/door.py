@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mantra.errors import ConfigurationError, MantraError
+from mantra.errors import ConfigurationError
 from mantra.runtime.child import follow_parent
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, door
 from mantra.simulator.binance import Binance
 from mantra.simulator.bitfinex import Bitfinex
 from mantra.simulator.bitstamp import Bitstamp
@@ -34,6 +34,7 @@ VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitfinex
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
 
 
+@door("mantra simulate")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="mantra simulate", description="Serve simulated venues on loopback, real at the wire.",
@@ -61,17 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--duration", type=seconds, metavar="SECONDS", help="stop after so long")
     add("--json", action="store_true", help="one JSON object on the last line of standard output")
     add("--with-parent", action="store_true", help="end with the thread that started this process, and not on Ctrl-C")
-    try:
-        options = parser.parse_args(argv)
-        if options.with_parent:
-            os.environ.setdefault("MANTRA_PARENT", str(os.getppid()))
-            follow_parent()
-        return asyncio.run(simulate(options))
-    except MantraError as error:
-        print(f"mantra simulate: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
+    options = parser.parse_args(argv)
+    if options.with_parent:
+        os.environ.setdefault("MANTRA_PARENT", str(os.getppid()))
+        follow_parent()
+    return asyncio.run(simulate(options))
 
 
 def venues(options: argparse.Namespace) -> list[Venue]:

@@ -29,7 +29,7 @@ from mantra.core.tracking import Tracker
 from mantra.core.vector import Vector
 from mantra.errors import Closed, MantraError
 from mantra.runtime import child
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, door
 from mantra.telemetry import doctor
 from mantra.venues.instrument import home
 
@@ -402,6 +402,7 @@ def show(bench: Bench, about: dict[str, Any], ratios: dict[str, dict[str, Any]])
         print("\n= is no further from the last run than both runs' noise, ! is")
 
 
+@door("mantra bench")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="mantra bench", formatter_class=argparse.RawDescriptionHelpFormatter,
                     description="Measure what mantra's core costs on this machine; every answer is checked.",
@@ -414,22 +415,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if unknown := set(options.cases) - CASES.keys():
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
-    try:
-        if options.side:
-            child.follow_parent()
-            name, *told = json.loads(options.side)
-            Meeting(name, made=False).part(*told)
-            return 0
-        bench, about, path = Bench(quick=options.quick), machine(), home() / "bench.json"
-        for name, case in CASES.items():
-            if name in options.cases or not options.cases:
-                print(f"mantra bench: {name}", file=sys.stderr)
-                case(bench)
-    except MantraError as error:
-        print(f"mantra bench: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
+    if options.side:
+        child.follow_parent()
+        name, *told = json.loads(options.side)
+        Meeting(name, made=False).part(*told)
         return 0
+    bench, about, path = Bench(quick=options.quick), machine(), home() / "bench.json"
+    for name, case in CASES.items():
+        if name in options.cases or not options.cases:
+            print(f"mantra bench: {name}", file=sys.stderr)
+            case(bench)
     last = last_run(path, about["cpu"])
     ratios = compared(last, bench)
     show(bench, about, ratios)

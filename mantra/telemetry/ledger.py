@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mantra.core.ledger import COUNTERS
-from mantra.errors import ConfigurationError, MantraError
-from mantra.runtime.options import Parser
+from mantra.errors import ConfigurationError
+from mantra.runtime.options import Parser, door
 from mantra.runtime.spine import Spine, running
 from mantra.telemetry.collector import LOSSES, books, nonzero
 from mantra.telemetry.drawing import amount, duration
@@ -165,6 +165,7 @@ def _wide(column: tuple[str, list[str]]) -> int:
     return max(map(len, [*column[0].split(), *column[1]]))
 
 
+@door("mantra ledger")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="mantra ledger", description="What a run received and what it lost, counted.",
                     epilog="A run that has ended left its ledger in a file, the last fifty are kept; without a name: "
@@ -177,30 +178,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     until = 0
-    try:
-        while True:
-            told = find(options.what)
-            if told["until_utc_ns"] == until:       # what is watched has ended
-                return 0
-            until = told["until_utc_ns"]
-            if options.json:
-                print(json.dumps(told | {"verdict": verdict(told)}), flush=True)
-            else:
-                clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
-                lasted = duration(told["until_utc_ns"] - told["began_utc_ns"])
-                lines = table(told, options.by, shutil.get_terminal_size((120, 40)).columns)
-                print(f"{clear}run {told['run']}, {lasted}", "", *lines, "", verdict(told), sep="\n", flush=True)
-            if not options.watch:
-                return 0
-            time.sleep(1.0)
-    except KeyboardInterrupt:
-        return 0
-    except MantraError as error:
-        print(f"mantra ledger: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    while True:
+        told = find(options.what)
+        if told["until_utc_ns"] == until:       # what is watched has ended
+            return 0
+        until = told["until_utc_ns"]
+        if options.json:
+            print(json.dumps(told | {"verdict": verdict(told)}), flush=True)
+        else:
+            clear = "\x1b[H\x1b[2J" if options.watch and sys.stdout.isatty() else ""
+            lasted = duration(told["until_utc_ns"] - told["began_utc_ns"])
+            lines = table(told, options.by, shutil.get_terminal_size((120, 40)).columns)
+            print(f"{clear}run {told['run']}, {lasted}", "", *lines, "", verdict(told), sep="\n", flush=True)
+        if not options.watch:
+            return 0
+        time.sleep(1.0)
 
 
 if __name__ == "__main__":

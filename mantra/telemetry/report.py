@@ -29,7 +29,7 @@ import numpy as np
 from mantra import __version__
 from mantra.core.histogram import Histogram
 from mantra.errors import ConfigurationError, MantraError
-from mantra.runtime.options import Parser, positive_seconds
+from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.spine import Spine
 from mantra.telemetry.collector import Collector
 
@@ -396,6 +396,7 @@ def write(out: Path, title: str, sources: Mapping[str, Any], rows: Sequence[Row]
     return written
 
 
+@door("latency_report")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="latency_report", description="One readable report (Markdown, HTML, JSON) of JSON files of "
                     "pytest-benchmark and of a running system, compared with an earlier report.")
@@ -416,20 +417,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--out {options.out} would write over what is read: choose another")
     rows: list[Row] = []
     sources: dict[str, Any] = {}
-    try:
-        for path in options.benchmarks:
-            found, sources[path.name] = from_benchmarks(path)
-            rows += found
-        if options.run is not None:
-            with Spine.attach(options.run or None) as run:
-                rows += from_run(run, options.seconds)
-                sources[f"run {run.run}, {options.seconds:g} s"] = this_machine()
-        written = write(options.out, options.title, sources, rows, options.against)
-    except KeyboardInterrupt:
-        return 0
-    except (MantraError, OSError) as error:
-        print(f"latency_report: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
+    for path in options.benchmarks:
+        found, sources[path.name] = from_benchmarks(path)
+        rows += found
+    if options.run is not None:
+        with Spine.attach(options.run or None) as run:
+            rows += from_run(run, options.seconds)
+            sources[f"run {run.run}, {options.seconds:g} s"] = this_machine()
+    written = write(options.out, options.title, sources, rows, options.against)
     print(f"{len(rows)} distributions: {', '.join(map(str, written))}", file=sys.stderr)
     if options.json:
         print(json.dumps({"rows": len(rows), "written": list(map(str, written))}))

@@ -29,7 +29,7 @@ from mantra.core.queue import Queue
 from mantra.core.region import FORMAT, PREFIX, Region, RegionInfo
 from mantra.core.vector import Vector
 from mantra.errors import MantraError, RegionError
-from mantra.runtime.options import Parser, positive_seconds
+from mantra.runtime.options import Parser, door, positive_seconds
 
 Told = dict[str, Any]       # of one thing, as --json tells it
 FIELD = re.compile(r"(\w+) ([ui])(\d)(?:x(\d+))?@(\d+)")
@@ -181,6 +181,7 @@ def _plain(name: str) -> str:
 
 # The door --------------------------------------------------------------------------------------------------------
 
+@door("mantra shm")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="mantra shm", description="Look at mantra's shared memory, and remove what the dead left.")
     verbs = parser.add_subparsers(dest="verb", metavar="list|inspect|clean", required=True, parser_class=Parser)
@@ -199,17 +200,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.verb == "inspect" and not 0 < options.last <= 10_000:
         looks.error("--last is 1 to 10000")
-    try:
-        said, show = {"list": _list, "inspect": _inspect, "clean": _clean}[options.verb](options)
-        if options.json:
-            print(json.dumps(said), flush=True)
-        else:
-            show(Console(width=None if sys.stdout.isatty() else 200, highlight=False))
-    except KeyboardInterrupt:
-        return 0
-    except (MantraError, OSError) as error:
-        print(f"mantra shm: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
+    said, show = {"list": _list, "inspect": _inspect, "clean": _clean}[options.verb](options)
+    if options.json:
+        print(json.dumps(said), flush=True)
+    else:
+        show(Console(width=None if sys.stdout.isatty() else 200, highlight=False))
     return 0
 
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import mantra
-from mantra.errors import MantraError
-from mantra.runtime.options import Parser, positive_seconds
+from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.telemetry.board import plain
 from mantra.telemetry.collector import Collector
 from mantra.telemetry.lineage import Lineage
@@ -21,6 +20,7 @@ from mantra.telemetry.lineage import Lineage
 OBSERVED_S = 2.0
 
 
+@door("mantra timekeeper")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="mantra timekeeper", description="Every actor, queue and feed of a running mantra: rates, latencies, lag.",
@@ -39,21 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("standard output is not a terminal: --plain or --json")
     if options.json and options.plain:
         parser.error("either --json or --plain")
-    try:
-        with mantra.attach(options.run) as run:
-            collector = Collector(run)
-            if screen:
-                return show(parser, collector, options.interval or 0.5, options.duration, options.lineage)
-            lineage = Lineage(collector, options.lineage) if options.lineage else None
-            return tell(collector, lineage, options.json, options.duration, options.interval)
-    except MantraError as error:
-        print(f"mantra timekeeper: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
-    except BrokenPipeError:         # whoever read the lines has seen enough
-        sys.stderr.close()
-        return 0
+    with mantra.attach(options.run) as run:
+        collector = Collector(run)
+        if screen:
+            return show(parser, collector, options.interval or 0.5, options.duration, options.lineage)
+        lineage = Lineage(collector, options.lineage) if options.lineage else None
+        return tell(collector, lineage, options.json, options.duration, options.interval)
 
 
 def show(parser: Parser, collector: Collector, interval: float, duration: float | None, message: str) -> int:

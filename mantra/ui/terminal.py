@@ -28,9 +28,8 @@ import mantra
 from mantra.core import ticks
 from mantra.core.histogram import Histogram
 from mantra.core.messages import Reason, Trust
-from mantra.errors import MantraError
 from mantra.runtime import child
-from mantra.runtime.options import Parser
+from mantra.runtime.options import Parser, door
 from mantra.runtime.spine import RunInstrument, Spine
 from mantra.telemetry.collector import Feed, Feeds
 from mantra.telemetry.drawing import (
@@ -402,15 +401,16 @@ def show(reader: Reader, banner: str, refresh: float) -> bool:
     return False
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="python -m mantra.ui.terminal", description="A run on one screen.",
-                                     epilog="keys: arrows or digits choose the instrument, q leaves")
+@door("mantra ui")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="mantra ui", description="A run on one screen.",
+                    epilog="keys: arrows or digits choose the instrument, q leaves")
     add = parser.add_argument
     add("--run", help="name of the run (default: the only one there is)")
     add("--banner", default="", help="a line to keep in sight")
     add("--refresh", type=float, default=4, metavar="PER_SECOND", help="default 4")
     add("--once", action="store_true", help="print one screen after a second of watching, and leave")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     if not 0 < options.refresh <= 60:
         parser.error("--refresh must be above 0, at most 60")
     if not options.once and not sys.stdout.isatty():
@@ -423,23 +423,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, leave)
-    try:
-        with mantra.attach(options.run) as run:
-            reader = Reader(run)
-            if options.once:
-                reader.read()
-                time.sleep(1)
-                size = shutil.get_terminal_size((100, 34))
-                Console(width=size.columns, highlight=False).print(
-                    screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
-            elif show(reader, options.banner, options.refresh) and launcher is not None:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                os.kill(launcher, signal.SIGINT)    # who started us and the feeds together ends them together
-    except MantraError as error:
-        print(f"mantra ui: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        pass
+    with mantra.attach(options.run) as run:
+        reader = Reader(run)
+        if options.once:
+            reader.read()
+            time.sleep(1)
+            size = shutil.get_terminal_size((100, 34))
+            Console(width=size.columns, highlight=False).print(
+                screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
+        elif show(reader, options.banner, options.refresh) and launcher is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.kill(launcher, signal.SIGINT)    # who started us and the feeds together ends them together
     return 0
 
 
