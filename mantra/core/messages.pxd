@@ -13,75 +13,40 @@ cdef extern from "mantra/messages.h" nogil:
     enum: MANTRA_MORE, MANTRA_FROM_SNAPSHOT, MANTRA_BUY, MANTRA_SELL, MANTRA_SOCKET
     enum: MANTRA_ACTOR_STARTING, MANTRA_ACTOR_RUNNING, MANTRA_ACTOR_RESTARTING, MANTRA_ACTOR_FAILED, MANTRA_ACTOR_STOPPED
 
+    # Of the fields, which the table tells of, only those that compiled code reads.
     ctypedef struct mantra_update:
-        uint64_t origin, published
-        int64_t price, size
-        uint64_t sequence
-        int64_t venue_time_ns
+        uint64_t origin
         uint32_t instrument
-        uint8_t venue, kind, flags, trust
+        uint8_t venue, flags
 
     ctypedef struct mantra_trade:
-        uint64_t origin, published
-        int64_t price, size
-        uint64_t trade_id
-        int64_t venue_time_ns
-        uint32_t instrument
-        uint8_t venue, side, flags, trust
+        pass
 
     ctypedef struct mantra_order:
-        uint64_t origin, published
-        int64_t price, size
-        uint64_t order_id
-        int64_t venue_time_ns
-        uint32_t instrument
-        uint8_t venue, side, flags, trust
+        pass
 
     ctypedef struct mantra_top:
-        uint64_t origin, published, sequence
-        int64_t venue_time_ns, trust_since_ns
+        uint64_t origin, published
         uint32_t instrument
-        uint8_t venue, trust, reason, flags
-        uint32_t generation
-        uint16_t bid_count, ask_count
-        int64_t *bid_price
-        int64_t *bid_size
-        int64_t *ask_price
-        int64_t *ask_size
+        uint8_t venue, flags
 
     ctypedef struct mantra_world:
-        uint64_t origin, published, sequence
-        int64_t venue_time_ns
-        uint32_t instrument
-        uint8_t venue, flags, bid_count, ask_count
-        uint8_t *trust
+        uint64_t published
+        uint8_t bid_count, ask_count
         int64_t *bid_price
-        int64_t *bid_size
         int64_t *ask_price
-        int64_t *ask_size
-        uint32_t *bid_venues
-        uint32_t *ask_venues
 
     ctypedef struct mantra_instrument:
-        uint64_t origin, published
         uint8_t *name
         uint32_t instrument
-        uint16_t generation
-        uint8_t price_decimals, size_decimals
 
     ctypedef struct mantra_timing:
-        uint64_t origin, published, consumed, busy, position
-        uint16_t queue, actor
-        uint32_t count
+        pass
 
     ctypedef struct mantra_actor:
-        uint64_t origin, published
         uint8_t *name
         uint8_t *kind
         uint64_t identity
-        int64_t started_utc_ns, core
-        uint32_t restarts, failures, number
-        uint8_t state, process
 
     ctypedef struct mantra_field:
         const char *name

@@ -62,9 +62,6 @@ class Bitfinex(venue.Venue):
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         return [f"{name} {symbol}" for symbol in symbols for name in ["book"] + ["trades"] * trades]
 
-    def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
-        return self.endpoints.websocket
-
     def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         precision, levels = BOOKS[mode]
         asked: list[dict[str, Any]] = [{"event": "conf", "flags": TIMESTAMP + SEQ_ALL + OB_CHECKSUM}]
@@ -155,6 +152,3 @@ class Bitfinex(venue.Venue):
                 yield symbol, str(row[0]), str(row[2]).lstrip("-")
             elif isinstance(row, list) and len(row) == 4:       # id, time, amount, price
                 yield symbol, str(row[3]), str(row[2]).lstrip("-")
-
-    def spellings(self, symbol: str) -> list[str]:
-        return [symbol]

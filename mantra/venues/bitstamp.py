@@ -46,15 +46,9 @@ class Bitstamp(venue.Venue):
         cannot_prove="mode book: that no diff was lost, for they have neither numbers nor checksums")
     when_refused = "Bitstamp refuses this address or region, and offers no other public host"
 
-    def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
-        return self.endpoints.websocket
-
     def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         return [json.dumps({"event": "bts:subscribe", "data": {"channel": channel}}, separators=(",", ":"))
                 for channel in self.channels(symbols, mode, trades)]
-
-    def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
-        return frozenset(self.channels(symbols, mode, trades))
 
     def control(self, text: bytes) -> Control:
         frame: Any = venue.parse(self.name, "a control frame", text)
@@ -106,9 +100,6 @@ class Bitstamp(venue.Venue):
                 yield symbol, str(data["price_str"]), str(data.get("amount_str"))
             else:
                 yield from venue.rows(symbol, data.get("bids"), data.get("asks"))
-
-    def spellings(self, symbol: str) -> list[str]:
-        return [symbol]
 
 
 def _step(decimals: object) -> str:

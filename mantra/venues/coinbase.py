@@ -64,9 +64,6 @@ class Coinbase(venue.Venue):
             self.proofs, self.live_trust = frozenset(), {"book": venue.UNVERIFIED}
             self.channel_silent_s = 5.0     # its heartbeats are each product's, one a second
 
-    def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
-        return self.endpoints.websocket
-
     def _ask(self, verb: str, symbols: Sequence[str], channels: Sequence[str]) -> list[str]:
         """Advanced Trade wants a message for each channel."""
         asked: list[dict[str, Any]] = [{"channels": list(channels)}] if self._exchange else [
@@ -82,9 +79,6 @@ class Coinbase(venue.Venue):
 
     def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode) -> list[str]:
         return self._ask("unsubscribe", symbols, ["level2_batch" if self._exchange else "level2"])
-
-    def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
-        return frozenset(self.channels(symbols, mode, trades))
 
     def control(self, text: bytes) -> Control:
         frame: Any = venue.parse(self.name, "a control frame", text)
@@ -146,10 +140,6 @@ class Coinbase(venue.Venue):
             yield from venue.rows(symbol, [row[1:] for row in frame.get("changes", ())])
             for row in (row for side in ("bids", "asks") for row in frame["pricebook"][side]):
                 yield "", str(row["price"]), str(row["size"])
-
-    def spellings(self, symbol: str) -> list[str]:
-        """The book's own name alone: that is what was subscribed to, whichever of its names was wanted."""
-        return [symbol]
 
 
 def _keys(channel: str, products: Sequence[str]) -> list[str]:

@@ -95,9 +95,6 @@ class Kraken(venue.Venue):
             texts.append(json.dumps(frame, separators=(",", ":")))
         return texts
 
-    def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
-        return frozenset(self.channels(symbols, mode, trades))
-
     def control(self, text: bytes) -> Control:
         frame: Any = venue.parse(self.name, "a control frame", text)
         if not isinstance(frame, dict):

@@ -101,9 +101,6 @@ class Okx(venue.Venue):
     def channels(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
         return [f"{channel} {symbol}" for symbol in symbols for channel in [BOOKS] + ["trades"] * trades]
 
-    def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
-        return self.endpoints.websocket
-
     def _texts(self, operation: str, names: Sequence[str]) -> list[str]:
         arguments = [dict(zip(("channel", "instId"), name.split(" "), strict=True)) for name in names]
         return [json.dumps({"op": operation, "args": arguments[start:start + SYMBOLS_PER_FRAME]}, separators=(",", ":"))
@@ -114,9 +111,6 @@ class Okx(venue.Venue):
 
     def unsubscribe_texts(self, symbols: Sequence[str], mode: Mode) -> list[str]:
         return self._texts("unsubscribe", self.channels(symbols, mode, False))
-
-    def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
-        return frozenset(self.channels(symbols, mode, trades))
 
     def control(self, text: bytes) -> Control:
         frame: Any = venue.parse(self.name, "a control frame", text)
@@ -152,6 +146,3 @@ class Okx(venue.Venue):
                 yield symbol, row["px"], row["sz"]
             elif "bids" in row:
                 yield from venue.rows(symbol, row["bids"], row["asks"])
-
-    def spellings(self, symbol: str) -> list[str]:
-        return [symbol]

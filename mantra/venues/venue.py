@@ -184,9 +184,9 @@ class Venue(ABC):
         """What its books of this mode go by: those derived from orders may stand beside those kept by level."""
         return f"{self.name}-orders" if mode == "orders" else self.name
 
-    @abstractmethod
     def url(self, symbols: Sequence[str], mode: Mode, trades: bool) -> str:
         """Where to connect for these feeds."""
+        return self.endpoints.websocket
 
     @abstractmethod
     def subscribe_texts(self, symbols: Sequence[str], mode: Mode, trades: bool) -> list[str]:
@@ -201,9 +201,9 @@ class Venue(ABC):
         """Levels a side that the venue's book has for who wants `depth`: subscribed, and cut to. 0: all."""
         return 0
 
-    @abstractmethod
     def expected_acks(self, symbols: Sequence[str], mode: Mode, trades: bool) -> frozenset[str]:
         """Keys that `control` must have acknowledged before the feeds are granted; empty: nothing to wait for."""
+        return frozenset(self.channels(symbols, mode, trades))
 
     @abstractmethod
     def control(self, text: bytes) -> Control:
@@ -246,9 +246,9 @@ class Venue(ABC):
         """(symbol, price, size) of every level and trade in a message or a REST book (whose symbol is ""): what a scale
         must hold. Nothing for text that has none."""
 
-    @abstractmethod
     def spellings(self, symbol: str) -> list[str]:
         """Every way the decoder may meet this symbol in a frame."""
+        return [symbol]
 
 
 def parse(venue: str, what: str, body: bytes) -> Any:
