@@ -25,7 +25,7 @@ import threading
 import time
 from collections import Counter as TotalOf
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from importlib import import_module
 from socket import AF_INET, AF_INET6
@@ -49,6 +49,7 @@ BOUNDS_NS = (*(int(step * 10**decade) for decade in range(2, 10) for step in (1,
 PATIENCE_S = 5.0                # for a client that asks slowly, or takes slowly
 UNITS = {"bytes": ("received_bytes", 1), "down_ns": ("down_seconds", 1e9),       # of counters that have one
          "distrusted_ns": ("distrusted_seconds", 1e9)}
+Sample = tuple[Sequence[str], Any]      # the values of labels; what is measured of whom they name
 
 
 def client(module: str = "prometheus_client") -> Any:
@@ -76,44 +77,40 @@ class Exporter:
                         *self._queues(snapshot.queues), *self._meters()]
         yield from families
 
-    def _family(self, kind: str, name: str, text: str, labels: Sequence[str] = ()) -> Any:
-        return getattr(self._core, f"{kind}MetricFamily")(f"mantra_{name}", text, labels=labels)
+    def _family(self, kind: str, name: str, text: str, labels: Sequence[str] = (), rows: Iterable[Sample] = ()) -> Any:
+        family = getattr(self._core, f"{kind}MetricFamily")(f"mantra_{name}", text, labels=labels)
+        for values, sample in rows:
+            if isinstance(sample, Histogram):
+                family.add_metric(values, *_buckets(sample))
+            else:
+                family.add_metric(values, sample)
+        return family
 
     def _about(self, clock: ClockState) -> Iterator[Any]:
-        info = self._family("Info", "build", "Which mantra this is, and what built it.")
-        info.add_metric([], {"version": __version__, "compiler": build.COMPILER, "simd": build.SIMD,
-                             "python": sys.version.split()[0]})
-        yield info
-        run = self._family("Info", "run", "The run that is read, and where its clock takes cycles from.")
-        run.add_metric([], {"run": self._run.run or "", "clock": clock.kind})
-        yield run
         for kind, name, text, value in (
+                ("Info", "build", "Which mantra this is, and what built it.",
+                 {"version": __version__, "compiler": build.COMPILER, "simd": build.SIMD,
+                  "python": sys.version.split()[0]}),
+                ("Info", "run", "The run that is read, and where its clock takes cycles from.",
+                 {"run": self._run.run or "", "clock": clock.kind}),
                 ("Gauge", "clock_hertz", "Cycles of the run's clock in a second.", clock.mhz * 1e6),
                 ("Gauge", "clock_error_seconds", "UTC is known to plus or minus this.", clock.error_ns / 1e9),
                 ("Counter", "clock_steps", "Times that others set the OS's clock while the run lasted.", clock.steps)):
-            family = self._family(kind, name, text)
-            family.add_metric([], value)
-            yield family
+            yield self._family(kind, name, text, rows=[((), value)])
 
     def _feeds(self) -> Iterator[Any]:
-        labels, rows = ("feed", "venue"), [
+        labels, feeds = ("feed", "venue"), [
             ((row.name, venues.NAMES[row.venue]), row.counts()) for row in self._run.ledger.rows()]
         for counter in COUNTERS:
             if counter not in GAUGES:
                 name, scale = UNITS.get(counter, (counter, 1))
-                family = self._family("Counter", f"feed_{name}", _sentence(MEANINGS[counter]), labels)
-                for feed, counts in rows:
-                    family.add_metric(feed, counts[counter] / scale if scale != 1 else counts[counter])
-                yield family
+                yield self._family("Counter", f"feed_{name}", _sentence(MEANINGS[counter]), labels, [
+                    (feed, counts[counter] / scale if scale != 1 else counts[counter]) for feed, counts in feeds])
         for counter, name in (("last_receive_utc_ns", "last_receive"), ("state_since_utc_ns", "state_since")):
-            family = self._family("Gauge", f"feed_{name}_timestamp_seconds", _sentence(MEANINGS[counter]), labels)
-            for feed, counts in rows:
-                family.add_metric(feed, counts[counter] / 1e9)
-            yield family
-        states = self._family("StateSet", "feed_state", "What the connection is doing.", labels)
-        for feed, counts in rows:
-            states.add_metric(feed, {state.name.lower(): state == counts["state"] for state in FeedState})
-        yield states
+            yield self._family("Gauge", f"feed_{name}_timestamp_seconds", _sentence(MEANINGS[counter]), labels, [
+                (feed, counts[counter] / 1e9) for feed, counts in feeds])
+        yield self._family("StateSet", "feed_state", "What the connection is doing.", labels, [
+            (feed, {state.name.lower(): state == counts["state"] for state in FeedState}) for feed, counts in feeds])
 
     def _books(self) -> Iterator[Any]:
         run, labels = self._run, ("venue", "instrument")
@@ -123,104 +120,77 @@ class Exporter:
             key = venues.NAMES[top.venue], names.get(top.instrument, str(top.instrument))
             if key not in newest or top.instrument > newest[key].instrument:
                 newest[key] = top
-        trust = self._family("Gauge", "book_trust", "How far a book can be trusted: 0 down, 1 stale, 2 suspect, "
-                             "3 unverified (this venue gives no proof), 4 verified.", labels)
-        since = self._family("Gauge", "book_trust_since_timestamp_seconds", "Since when it can.", labels)
-        for key, top in newest.items():
-            trust.add_metric(key, top.trust)
-            since.add_metric(key, top.trust_since_ns / 1e9)
-        yield from (trust, since)
+        yield self._family("Gauge", "book_trust", "How far a book can be trusted: 0 down, 1 stale, 2 suspect, "
+                           "3 unverified (this venue gives no proof), 4 verified.", labels, [
+                               (key, top.trust) for key, top in newest.items()])
+        yield self._family("Gauge", "book_trust_since_timestamp_seconds", "Since when it can.", labels, [
+            (key, top.trust_since_ns / 1e9) for key, top in newest.items()])
         yield from self._troubles(labels)
 
     def _troubles(self, labels: Sequence[str]) -> Iterator[Any]:
         """Only of books that have any: thousands of zeros say nothing."""
-        doubt = self._family("Gauge", "book_doubt", "Why a book is trusted no further.", (*labels, "reason"))
-        lost = self._family("Counter", "book_losses", "What a book lost, by counter.", (*labels, "counter"))
-        distrusted = self._family("Counter", "book_distrusted_seconds", _sentence(MEANINGS["distrusted_ns"]), labels)
-        audits = {name: self._family("Counter", f"book_{name}", _sentence(MEANINGS[name]), labels)
-                  for name in ("audits", "audited", "agreed")}
+        told = books(self._run)
         totals: defaultdict[tuple[str, str], TotalOf[str]] = defaultdict(TotalOf)
-        for book in books(self._run):       # of one book several where a connection gave it to the next
+        for book in told:       # of one book several where a connection gave it to the next
             totals[book.venue, book.instrument].update(book.counts)
-            if book.reason:
-                doubt.add_metric((book.venue, book.instrument, book.reason), 1)
-        for key, counts in totals.items():
-            for counter in filter(counts.get, LOSSES):
-                lost.add_metric((*key, counter), counts[counter])
-            if counts["distrusted_ns"]:
-                distrusted.add_metric(key, counts["distrusted_ns"] / 1e9)
-            if counts["audits"]:
-                for name, family in audits.items():
-                    family.add_metric(key, counts[name])
-        yield from (doubt, lost, distrusted, *audits.values())
+        yield self._family("Gauge", "book_doubt", "Why a book is trusted no further.", (*labels, "reason"), [
+            ((book.venue, book.instrument, book.reason), 1) for book in told if book.reason])
+        yield self._family("Counter", "book_losses", "What a book lost, by counter.", (*labels, "counter"), [
+            ((*key, counter), counts[counter]) for key, counts in totals.items() for counter in LOSSES
+            if counts[counter]])
+        yield self._family("Counter", "book_distrusted_seconds", _sentence(MEANINGS["distrusted_ns"]), labels, [
+            (key, counts["distrusted_ns"] / 1e9) for key, counts in totals.items() if counts["distrusted_ns"]])
+        for name in ("audits", "audited", "agreed"):
+            yield self._family("Counter", f"book_{name}", _sentence(MEANINGS[name]), labels, [
+                (key, counts[name]) for key, counts in totals.items() if counts["audits"]])
 
     def _actors(self, actors: Sequence[Actor]) -> Iterator[Any]:
         labels = ("actor", "kind")
-        states = self._family("StateSet", "actor_state", "What the actor is doing.", labels)
-        for actor in actors:
-            states.add_metric((actor.name, actor.kind),
-                              {state.name.lower(): state.name.lower() == actor.state for state in ActorState})
-        yield states
+        yield self._family("StateSet", "actor_state", "What the actor is doing.", labels, [
+            ((actor.name, actor.kind), {state.name.lower(): state.name.lower() == actor.state for state in ActorState})
+            for actor in actors])
         for name, text, field in (("restarts", "Times it was started anew.", "restarts"),
                                   ("failures", "Times it raised or died.", "failures"),
                                   ("timings_missed", "Timings overwritten before they were read here: the actor's "
                                    "histograms are then a sample.", "missed")):
-            family = self._family("Counter", f"actor_{name}", text, labels)
-            for actor in actors:
-                family.add_metric((actor.name, actor.kind), getattr(actor, field))
-            yield family
+            yield self._family("Counter", f"actor_{name}", text, labels, [
+                ((actor.name, actor.kind), getattr(actor, field)) for actor in actors])
         for name, text in (("latency", "Time that messages waited for the actor."),
                            ("processing", "Time that the actor worked on a message.")):
-            family = self._family("Histogram", f"actor_{name}_seconds", text, ("actor",))
-            for actor_name, watch in self.collector.watches.items():
-                _add(family, (actor_name,), getattr(watch, name))
-            yield family
+            yield self._family("Histogram", f"actor_{name}_seconds", text, ("actor",), [
+                ((actor_name,), getattr(watch, name)) for actor_name, watch in self.collector.watches.items()])
 
     def _queues(self, queues: Sequence[QueueState]) -> Iterator[Any]:
-        labels = ("queue", "message")
         for name, text, kind in (
                 ("produced", "Messages ever produced.", "Counter"), ("capacity", "Messages that it holds.", "Gauge"),
                 ("producers", "Who may produce and is alive.", "Gauge"),
                 ("abandoned", "Messages that a producer began and died in.", "Counter"),
                 ("burnt", "Positions passed over because their producer stalled.", "Counter")):
-            family = self._family(kind, f"queue_{name}", text, labels)
-            for queue in queues:
-                family.add_metric((queue.name, queue.message), getattr(queue, name))
-            yield family
-        lag = self._family("Gauge", "queue_lag", "Messages that an actor has still to take.", ("queue", "actor"))
-        lost = self._family("Counter", "queue_overruns", "Messages that were overwritten before an actor came to them.",
-                            ("queue", "actor"))
-        for queue in queues:
-            for reader in queue.readers:
-                lag.add_metric((queue.name, reader.actor), reader.lag)
-                lost.add_metric((queue.name, reader.actor), reader.overruns)
-        yield from (lag, lost)
+            yield self._family(kind, f"queue_{name}", text, ("queue", "message"), [
+                ((queue.name, queue.message), getattr(queue, name)) for queue in queues])
+        for name, text, kind in (
+                ("lag", "Messages that an actor has still to take.", "Gauge"),
+                ("overruns", "Messages that were overwritten before an actor came to them.", "Counter")):
+            yield self._family(kind, f"queue_{name}", text, ("queue", "actor"), [
+                ((queue.name, reader.actor), getattr(reader, name)) for queue in queues for reader in queue.readers])
 
     def _meters(self) -> Iterator[Any]:
-        latency = self._family("Histogram", "latency_seconds", "From the arrival of bytes to what they led to.",
-                               ("span", "by"))
-        for name, histogram in self._run.histograms().items():
-            span, _, by = name.partition(".")
-            _add(latency, (span, by), histogram)
-        timers = self._family("Histogram", "timer_seconds", "What an actor's own code took.", ("actor", "name"))
-        for key, histogram in self._run.timers().items():
-            _add(timers, key, histogram)
-        counters = self._family("Counter", "counter", "What an actor's own code counts.", ("actor", "name"))
-        for key, count in self._run.counters().items():
-            counters.add_metric(key, count)
-        gauges = self._family("Gauge", "gauge", "What an actor's own code measures.", ("actor", "name"))
-        for key, value in self._run.gauges().items():
-            gauges.add_metric(key, value)
-        yield from (latency, timers, counters, gauges)
+        run, labels = self._run, ("actor", "name")
+        yield self._family("Histogram", "latency_seconds", "From the arrival of bytes to what they led to.",
+                           ("span", "by"), [(name.partition(".")[::2], histogram)
+                                            for name, histogram in run.histograms().items()])
+        yield self._family("Histogram", "timer_seconds", "What an actor's own code took.", labels, run.timers().items())
+        yield self._family("Counter", "counter", "What an actor's own code counts.", labels, run.counters().items())
+        yield self._family("Gauge", "gauge", "What an actor's own code measures.", labels, run.gauges().items())
 
 
-def _add(family: Any, labels: Sequence[str], histogram: Histogram) -> None:
-    """A histogram's exact counts in the fixed buckets."""
+def _buckets(histogram: Histogram) -> tuple[list[tuple[str, int]], float]:
+    """A histogram's exact counts in the fixed buckets, and its sum."""
     values, counts = histogram.buckets()
     upto = np.concatenate(([0], counts.cumsum()))
     buckets = zip((*(f"{bound / 1e9:g}" for bound in BOUNDS_NS), "+Inf"),
                   upto[[*np.searchsorted(values, BOUNDS_NS, side="right"), -1]].tolist(), strict=True)
-    family.add_metric(labels, list(buckets), histogram.mean * histogram.count / 1e9)
+    return list(buckets), histogram.mean * histogram.count / 1e9
 
 
 def _sentence(text: str) -> str:
