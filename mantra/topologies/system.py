@@ -35,11 +35,13 @@ from mantra.client.listings import Listed, age, listed, of_all
 from mantra.core.clock import Clock
 from mantra.core.messages import ActorState
 from mantra.errors import ConfigurationError, MantraError, UnknownSymbol
+from mantra.listener.connection import Connection
 from mantra.listener.feed import Plan, Wanted
 from mantra.listener.listener import Listener
 from mantra.listener.planner import Estimate, estimate, first_levels, plan_connections
 from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
+from mantra.listener.witness import Witness
 from mantra.runtime import child
 from mantra.runtime.actor import Actor
 from mantra.runtime.process import Process, make
@@ -137,6 +139,9 @@ class System:
                     if tile.error is not None and tile.policy.vital and tile.policy.restart == "never":
                         raise MantraError(f"{tile.name} did not start: {tile.error}")
             self.spine.say("venues", self._asked)
+            for tile in self._witnesses():
+                self.tiles.append(tile)
+                tile.setup()
             there = {node.name for node in self.topology.nodes} | {tile.name for tile in self.tiles}
             for name in set(self.settings.pin) - there:
                 log.warning("pin: no actor is called %r; there are %s", name, ", ".join(sorted(there)))
@@ -169,8 +174,10 @@ class System:
         for desk in self._desks.values():
             desk.close()
         deadline = time.monotonic() + STOP_WITHIN_S
-        for rank in self.topology.ranks:
-            tiles = [tile for node in rank for tile in self._tiles.get(node.name, ())]
+        ranks = [[node.name for node in rank] for rank in self.topology.ranks]
+        witnesses = [name for name in self._tiles if not any(name in rank for rank in ranks)]
+        for rank in (witnesses, *ranks):
+            tiles = [tile for name in rank for tile in self._tiles.get(name, ())]
             for tile in tiles:
                 tile.stop()
             half = time.monotonic() + (deadline - time.monotonic()) / 2     # who hangs leaves time for those after it
@@ -303,6 +310,19 @@ class System:
             self.spine.queue(name, node.carries(name), many=node.shared)
         again = partial(Process, node) if node.process else partial(make, node, ACTORS.get(node.kind))
         yield Tile(again(), self.spine, node, kind=node.kind.rpartition(":")[2], again=again)
+
+    def _witnesses(self) -> Iterator[Tile]:
+        """Where a venue's books are kept both by level and by order, each venue's."""
+        by_mode: dict[tuple[str, str], list[Connection]] = {}
+        for tile in self.tiles:
+            for connection in tile.actor.connections if isinstance(tile.actor, Listener) else ():
+                by_mode.setdefault((connection.plan.venue.name, connection.plan.mode), []).append(connection)
+        for name in sorted({venue for venue, mode in by_mode if mode == "orders"}):
+            if levels := by_mode.get((name, "book")):
+                node = Node(f"{name}-witness", "witness", vital=False)
+                self._tiles.setdefault(node.name, []).append(
+                    tile := Tile(Witness(node.name, levels, by_mode[name, "orders"]), self.spine, node))
+                yield tile
 
     def _listeners(self, node: Node, wanted: Sequence[Wanted], scales: Scales) -> Iterator[Actor]:
         venue, options = self._venue(node), node.options
