@@ -42,9 +42,10 @@ class WebSocketSubscriber(Subscriber):
                   self.venue.expected_acks(self.symbols, self.mode, self.trades))
 
     def renew(self, symbols: Sequence[str]) -> None:
+        said = self.venue.subscribe_texts([], self.mode, False)     # how a connection begins is not said again
         self._texts.extend(self.venue.unsubscribe_texts(symbols, self.mode))
-        self._ask(self.venue.subscribe_texts(symbols, self.mode, False),
-                  self.venue.expected_acks(symbols, self.mode, False))
+        self._ask([text for text in self.venue.subscribe_texts(symbols, self.mode, False) if text not in said],
+                  self.venue.expected_acks(symbols, self.mode, False) - self.venue.expected_acks([], self.mode, False))
         self.proven(symbols)        # their snapshots will tell
 
     def _ask(self, texts: Sequence[str], keys: frozenset[str]) -> None:

@@ -129,6 +129,16 @@ def test_a_renewal_asks_for_books_and_for_no_trades():
     assert wire.subscriber.granted      # what comes will tell
 
 
+def test_a_renewal_does_not_say_again_how_a_connection_begins():
+    wire = Wire(symbols=("tBTCUSD",), venue="bitfinex")
+    wire.pump()
+    assert sum('"conf"' in text for text in wire.sent) == 1
+    wire.sent.clear()
+    wire.subscriber.renew(["tBTCUSD"])
+    wire.pump()
+    assert [text for text in wire.sent if '"channel":"book"' in text] == wire.sent != []
+
+
 def test_a_transport_that_failed_is_asked_no_more_and_a_new_one_everything_again():
     wire = Wire(works=False)
     assert wire.pump() is None
