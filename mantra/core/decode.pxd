@@ -34,7 +34,7 @@ cdef extern from "mantra/orders.h" nogil:
 
 cdef extern from "mantra/decode.h" nogil:
     enum: MANTRA_IGNORED, MANTRA_DIFF, MANTRA_IMAGE, MANTRA_TRADES, MANTRA_CONTROL, MANTRA_SNAPSHOT, MANTRA_HEARTBEAT
-    enum: MANTRA_UNKNOWN, MANTRA_TOO_MANY
+    enum: MANTRA_UNKNOWN, MANTRA_TOO_MANY, MANTRA_LINK_BYTES
 
     ctypedef struct mantra_print:
         int64_t price, size, venue_time_ns
@@ -62,8 +62,8 @@ cdef extern from "mantra/decode.h" nogil:
         uint64_t number
         uint32_t checksum
         bint numbered, checked, linked, history
-        uint64_t link[2]
-        uint64_t before[2]
+        char link[MANTRA_LINK_BYTES]
+        char before[MANTRA_LINK_BYTES]
         mantra_route *routes
         uint32_t route_capacity
         mantra_scale *printed

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from mantra.core.book cimport mantra_book, mantra_book_rank
 from mantra.core.decode cimport (
@@ -70,6 +71,7 @@ cdef class Plugin:
     cdef int fill(self, mantra_decoder *decoder, object part, bint known) except? -100:
         """Answer `part` as decode.h wants it; `known`: decoder.book is the book, whatever the part says."""
         cdef uint32_t count = 0
+        cdef uint64_t link, before
         cdef int kind = part.kind
         mantra_decoder_begin(decoder)
         if part.number is not None:
@@ -87,8 +89,9 @@ cdef class Plugin:
             decoder.checked, decoder.checksum = True, <uint32_t>(part.checksum & 0xFFFFFFFF)
         decoder.history = part.history
         if part.link is not None:
-            decoder.linked, decoder.link[0], decoder.link[1] = True, part.link, 0
-            decoder.before[0], decoder.before[1] = part.before, 0
+            decoder.linked, link, before = True, part.link, part.before
+            memcpy(decoder.link, &link, 8)
+            memcpy(decoder.before, &before, 8)
         if decoder.book == <uint32_t>-1:
             return kind
         cdef mantra_scale scale = decoder.scales[decoder.book]
