@@ -134,9 +134,9 @@ mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
                 mantra_feed_apply(feed, book, now);
             else if (mantra_feed_differences(decoder, NULL, &old->book))
                 mantra_feed_load(feed, book, false, now);
+        } else if (book->state == MANTRA_BOOK_LIVE) {
+            mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, now); /* more than one batch can tell */
         } else {
-            if (book->state == MANTRA_BOOK_LIVE)
-                mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, now);
             mantra_feed_trust(feed, book, trust, reason, now);
         }
         if (book->orders.slots)
