@@ -312,7 +312,7 @@ mantra_feed_deserves(mantra_feed *feed, mantra_feed_book *book, uint8_t *reason,
             feed->look_at = mantra_min_u64(feed->look_at, origin + feed->cross_believed);
             MANTRA_COUNT_BOOK(feed, book, crosses, 1);
         }
-        if (origin - book->crossed_at >= feed->cross_believed) {
+        if ((int64_t)(origin - book->crossed_at) >= (int64_t)feed->cross_believed) { /* bytes may have waited for Python */
             *reason = MANTRA_REASON_CROSSED;
             return MANTRA_SUSPECT;
         }

@@ -82,7 +82,8 @@ mantra_feed_changed(mantra_feed *feed, mantra_feed_book *book, uint32_t changed,
         MANTRA_COUNT_BOOK(feed, book, unknown_deletes, absent);
     if (MANTRA_UNLIKELY(book->failed))
         mantra_feed_suspect(feed, book, MANTRA_REASON_CHECKSUM, origin);
-    else if (MANTRA_UNLIKELY(book->crossed_at && origin - book->crossed_at > feed->cross_believed + feed->cross_limit))
+    else if (MANTRA_UNLIKELY(book->crossed_at && (int64_t)(origin - book->crossed_at) >
+                                                     (int64_t)(feed->cross_believed + feed->cross_limit)))
         mantra_feed_suspect(feed, book, MANTRA_REASON_CROSSED, origin);
     else if (best < MANTRA_DEPTH && MANTRA_UNLIKELY(mantra_feed_adrift(book)))
         mantra_feed_suspect(feed, book, MANTRA_REASON_SYNCHRONISING, origin);
@@ -222,6 +223,8 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     mantra_book_begin(&book->book);
     if ((book->orders.slots ? mantra_feed_load_orders(feed, book)
                             : mantra_book_load(&book->book, decoder->changes, decoder->change_count)) != 0) {
+        /* Half of its orders may be there: nobody must see that as what it was before. */
+        mantra_book_judge(&book->book, MANTRA_SUSPECT, MANTRA_REASON_FULL, book->trust_since_ns);
         mantra_book_end(&book->book);
         MANTRA_COUNT_BOOK(feed, book, full, 1);
         mantra_feed_suspect(feed, book, MANTRA_REASON_FULL, origin);
@@ -240,8 +243,10 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     book->chained = feed->scheme == MANTRA_BY_STREAM;
     mantra_feed_told(feed, book);
     book->looked = MANTRA_LOOK_AHEAD;
-    if (reset)
+    if (reset) {
+        book->crossed_at = 0; /* if it is, then anew */
         MANTRA_BOOK_SET(&book->book, generation, MANTRA_BOOK_GET(&book->book, generation) + 1);
+    }
     mantra_feed_judge(feed, book, origin);
     mantra_feed_describe(feed, book, decoder->venue_time_ns, reset);
     mantra_book_end(&book->book);
@@ -504,10 +509,22 @@ mantra_feed_late(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
 }
 
 MANTRA_COLD void
-mantra_feed_unpriced(mantra_feed *feed)
+mantra_feed_unpriced(mantra_feed *feed, mantra_feed_book *book)
 {
-    MANTRA_COUNT(feed, unpriced, feed->decoder.unpriced);
+    MANTRA_COUNT_BOOK(feed, book, unpriced, feed->decoder.unpriced);
     feed->decoder.unpriced = 0;
+}
+
+/* Give up what came early (BY_STREAM nothing else is held): a snapshot without all that followed it proves nothing. */
+MANTRA_COLD void
+mantra_feed_drop_early(mantra_feed *feed)
+{
+    mantra_held entry;
+    for (size_t at = 0; at < feed->held_size; at += mantra_round_up(sizeof entry + entry.size, 8)) {
+        memcpy(&entry, feed->held + at, sizeof entry);
+        MANTRA_COUNT(feed, overflowed, 1);
+    }
+    feed->held_size = 0;
 }
 
 /* The message's place among its connection's: every one that is missing may have been any book's. False: it is older
@@ -527,9 +544,7 @@ mantra_feed_misnumbered(mantra_feed *feed, uint64_t origin)
             if (feed->books[i].state == MANTRA_BOOK_LIVE)
                 mantra_ledger_add(feed->books[i].ledger, MANTRA_COUNT_gaps, 1);
         mantra_feed_suspect_all(feed, MANTRA_REASON_GAP, origin);
-        if (feed->held_size) /* early: snapshots from before the gap among them, which prove nothing any more */
-            MANTRA_COUNT(feed, overflowed, 1);
-        feed->held_size = 0;
+        mantra_feed_drop_early(feed);
     }
     feed->counting = true;
     feed->behind = 0;
@@ -576,9 +591,9 @@ mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uin
 {
     mantra_decoder *decoder = &feed->decoder;
     mantra_feed_book *book = decoder->book < feed->book_count ? &feed->books[decoder->book] : NULL;
-    if (MANTRA_UNLIKELY(decoder->unpriced))
-        mantra_feed_unpriced(feed);
     if (MANTRA_LIKELY(book != NULL)) {
+        if (MANTRA_UNLIKELY(decoder->unpriced))
+            mantra_feed_unpriced(feed, book);
         mantra_ledger_add(book->ledger, MANTRA_COUNT_messages, 1);
         if (MANTRA_LIKELY(kind != MANTRA_TRADES)) /* another channel, often */
             book->heard = origin;
@@ -663,10 +678,11 @@ mantra_feed_part(mantra_feed *feed, int kind, const char *text, size_t size, uin
         MANTRA_COUNT(feed, control, 1);
         break;
     case MANTRA_EARLY:
-        if (mantra_feed_append(feed, MANTRA_HELD_EARLY, text, size))
-            MANTRA_COUNT(feed, buffered, 1);
-        else
-            MANTRA_COUNT(feed, overflowed, 1); /* its channel's snapshot may be lost: Python waits for one only so long */
+        MANTRA_COUNT(feed, buffered, 1);
+        if (!mantra_feed_append(feed, MANTRA_HELD_EARLY, text, size)) {
+            MANTRA_COUNT(feed, overflowed, 1);
+            mantra_feed_drop_early(feed); /* snapshots among it: Python waits for one only so long */
+        }
         break;
     case MANTRA_IGNORED:
     case MANTRA_HEARTBEAT:
@@ -712,6 +728,8 @@ mantra_feed_routed(mantra_feed *feed, uint64_t origin)
             feed->decoder.rest = NULL;
             feed->decoder.book = UINT32_MAX;
             kind = feed->decode(&feed->decoder, text, entry.size);
+            if (kind == MANTRA_FINER) /* Python could not read the text any more: the next snapshot tells of the scale */
+                kind = MANTRA_MALFORMED;
             if (kind != MANTRA_EARLY)
                 mantra_feed_part(feed, kind, text, entry.size, origin);
         }
@@ -740,9 +758,10 @@ mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t o
         decoder->book = UINT32_MAX;
         kind = feed->decode(decoder, text, size);
         if (decoder->numbered && from == NULL) {
-            if (MANTRA_LIKELY(decoder->number == feed->next_number && feed->counting))
+            if (MANTRA_LIKELY(decoder->number == feed->next_number && feed->counting)) {
                 feed->next_number++;
-            else if (!mantra_feed_misnumbered(feed, origin))
+                feed->behind = 0;
+            } else if (!mantra_feed_misnumbered(feed, origin))
                 break;
         }
         answer = answer == MANTRA_CONTROL ? answer : kind;
@@ -776,13 +795,13 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
     feed->decoder.depth = 0;
     const int kind = feed->decode_snapshot(&feed->decoder, text, size);
     feed->decoder.depth = depth;
-    mantra_feed_unpriced(feed);
+    mantra_feed_unpriced(feed, book);
     if (kind != (book->orders.slots ? MANTRA_ORDER_BOOK : MANTRA_IMAGE)) {
         if (kind == MANTRA_FINER) {
-            MANTRA_COUNT(feed, finer, 1);
+            MANTRA_COUNT_BOOK(feed, book, finer, 1);
             mantra_feed_want(feed, book, MANTRA_WANTS_SCALE);
         } else {
-            MANTRA_COUNT(feed, malformed, 1);
+            MANTRA_COUNT_BOOK(feed, book, malformed, 1);
         }
         return kind < 0 ? kind : MANTRA_MALFORMED;
     }
@@ -885,6 +904,8 @@ mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
     mantra_feed_trust(feed, book, MANTRA_DOWN, MANTRA_REASON_SCALE, now);
     mantra_book_begin(&book->book);
     mantra_book_clear(&book->book);
+    if (book->orders.slots)
+        mantra_orders_clear(&book->orders);
     MANTRA_BOOK_SET(&book->book, instrument, instrument);
     mantra_book_end(&book->book);
     book->instrument = instrument;

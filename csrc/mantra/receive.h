@@ -101,6 +101,10 @@ mantra_feed_frames(mantra_feed *feed)
     int event = MANTRA_EVENT_NONE;
     while (event == MANTRA_EVENT_NONE) {
         mantra_frame frame;
+        if (MANTRA_UNLIKELY(feed->wanting)) { /* also what a message wanted that was given to Python for another reason */
+            event = MANTRA_EVENT_WANTS;
+            break;
+        }
         const int got = mantra_frames_next(&feed->frames, &frame);
         if (got == 0)
             break;
@@ -119,8 +123,6 @@ mantra_feed_frames(mantra_feed *feed)
                 feed->text = frame.payload;
                 feed->text_size = frame.size;
                 event = MANTRA_EVENT_TEXT;
-            } else if (MANTRA_UNLIKELY(feed->wanting)) {
-                event = MANTRA_EVENT_WANTS;
             }
         } else if (frame.opcode == MANTRA_FRAME_PING) {
             if (!mantra_feed_send(feed, MANTRA_FRAME_PONG, frame.payload, frame.size))
@@ -240,6 +242,7 @@ mantra_feeds_wake(mantra_feeds *all)
 static inline int
 mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline, uint32_t *which)
 {
+    all->timer_at = 0; /* Python may have begun a feed, or loaded a book that is crossed */
     for (;;) {
         void *ready[MANTRA_POLLER_BATCH];
         const uint64_t now = mantra_clock_cycles(clock);
@@ -248,7 +251,6 @@ mantra_feeds_run(mantra_feeds *all, const mantra_clock *clock, uint64_t deadline
             for (uint32_t i = 0; i < all->count; i++) {
                 const int event = all->feeds[i] ? mantra_feed_timers(all->feeds[i], now, &all->timer_at) : 0;
                 if (event) {
-                    all->timer_at = 0;
                     *which = i;
                     return event;
                 }

@@ -474,7 +474,6 @@ cdef class FeedPoller:
         if mantra_poller_add(&self.all.poller, feed.feed.transport.fd, &feed.feed) != 0:
             raise Closed(f"{feed.name} is not connected any more")
         self.all.feeds[index] = &feed.feed
-        self.all.timer_at = 0
         self.all.revisit = True     # the handshake may have taken the first frames along
         self.attached[index] = feed
 

@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import contextmanager
 
 import pytest
 
 from mantra import venues
 from mantra.core.clock import Clock
-from mantra.core.hot_path import Feed, Splice
+from mantra.core.hot_path import Event, Feed, FeedPoller, Splice
 from mantra.core.messages import SOCKET, Kind, Reason, Side, Trust
+from mantra.core.transport import Transport
 from mantra.errors import ConfigurationError
 from mantra.runtime.spine import Spine
 
@@ -543,3 +546,93 @@ def test_a_feed_is_timed_up_to_its_published_tops():
     assert record.origin == top.origin
     assert record.consumed + record.busy == top.published_cycles
     assert record.consumed >= record.origin
+
+
+@contextmanager
+def connected(feed):
+    """The venue's end of a socket that `feed` reads."""
+    with socket.create_server(("127.0.0.1", 0)) as server, \
+            Transport.connect("127.0.0.1", server.getsockname()[1]) as transport:
+        venue, _ = server.accept()
+        with venue:
+            feed.attach(transport)
+            yield venue
+            feed.attach(None)
+
+
+def frames(*messages):
+    """WebSocket frames of these messages (bytes, or what JSON makes of them), each under 126 bytes."""
+    texts = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
+    return b"".join(bytes([0x81, len(text)]) + text for text in texts)
+
+
+CROSSED = {"bids": [["1.2", "5"]], "asks": [["1.1", "6"]]}
+
+
+def test_a_cross_is_not_older_than_the_bytes_that_waited_for_its_snapshot():
+    bench = Bench()
+    with connected(bench.feed) as venue:
+        diff = {"e": "depthUpdate", "E": 1700000000000, "s": "ETHBTC", "U": 8, "u": 8, "b": [["1.0", "1"]], "a": []}
+        venue.sendall(frames({"result": None, "id": 1}, diff))
+        assert bench.feed.run(5) == Event.TEXT
+        bench.snapshot(7, **CROSSED)
+        bench.feed.run(0.05)
+    synchronised, trust, reason, sequence, _ = bench.feed.state(0)
+    assert (synchronised, trust, reason, sequence) == (True, Trust.SUSPECT, Reason.CROSSED, 8)
+
+
+def test_a_poller_looks_again_at_a_book_whose_snapshot_is_crossed():
+    bench = Bench(cross_seconds=0.05)
+    poller = FeedPoller(bench.spine.clock, 1)
+    with connected(bench.feed):
+        poller.add(0, bench.feed)
+        poller.wake()
+        assert poller.run(60)[0] == Event.WOKEN
+        bench.snapshot(7, **CROSSED)
+        assert poller.run(2)[0] == Event.WANTS
+        poller.remove(0)
+    assert bench.feed.wants() == [(0, True, False)]
+
+
+def early(held_bytes=1 << 16):
+    """A Bitfinex feed whose connection numbers its messages."""
+    bench = Bench("bitfinex", symbols=("tBTCUSD",), proofs=("numbers",), first_number=1, held_bytes=held_bytes)
+    bench.send(event="conf", status="OK", flags=65536)
+    return bench
+
+
+SUBSCRIBED = {"event": "subscribed", "channel": "book", "chanId": 7, "symbol": "tBTCUSD", "prec": "P0"}
+
+
+def test_an_early_snapshot_without_what_followed_it_is_not_believed():
+    bench = early(held_bytes=160)
+    bench.feed.message(b"[7,[[100,1,2],[101,1,-2]],1]")
+    bench.feed.message(b"[7,[100,1,3]," + b" " * 100 + b"2]")
+    bench.send(**SUBSCRIBED)
+    assert bench.feed.state(0)[:2] == (False, Trust.SUSPECT)
+    assert (bench.row["buffered"], bench.row["overflowed"]) == (2, 2)
+
+
+def test_an_early_snapshot_that_the_scale_cannot_hold_is_asked_for_again_and_not_read_when_it_is_gone():
+    bench = early()
+    with connected(bench.feed) as venue:
+        venue.sendall(frames(b"[7,[[100.00001,1,2],[101,1,-2]],1]", b"[7,[100,1,3],2]", SUBSCRIBED))
+        assert bench.feed.run(5) == Event.TEXT
+        assert json.loads(bench.feed.text) == SUBSCRIBED
+        assert bench.feed.run(0.05) == Event.DEADLINE
+    assert bench.feed.wants() == []
+    assert (bench.row["malformed"], bench.feed.state(0)[0]) == (1, False)
+
+
+def test_what_a_control_message_reveals_does_not_wait_for_the_next_message():
+    bench = early()
+    with connected(bench.feed) as venue:
+        bench.send(**SUBSCRIBED)
+        bench.feed.message(b"[7,[[100,1,2],[101,1,-2]],1]")
+        bench.send(event="unsubscribed", status="OK", chanId=7)
+        bench.feed.message(b"[7,[100.00001,1,2],2]")
+        assert bench.feed.state(0)[:2] == (True, Trust.VERIFIED)
+        venue.sendall(frames(SUBSCRIBED))
+        assert bench.feed.run(5) == Event.TEXT
+        assert bench.feed.run(0.05) == Event.WANTS
+    assert bench.feed.wants() == [(0, True, False)]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -245,3 +246,51 @@ def test_defects_of_a_decoder_do_not_flood_the_log(caplog):
     assert bench.row["malformed"] == 100
     assert 1 <= len(caplog.records) <= 5
     assert "oh no" in caplog.text
+
+
+def test_links_are_compared_whole():
+    bench = Bench(live_trust=Trust.VERIFIED)
+    bench.snapshot(link=1 << 40)
+    bench.diff(bids=[["10.1", "1"]], link=(1 << 40) + 256, before=1 << 40)
+    assert (bench.row["old_dropped"], bench.books[0].bids()[0].tolist()) == (0, [1010, 1000])
+    bench.diff(bids=[["10.2", "1"]], link=(1 << 40) + 257, before=(1 << 40) + 512)
+    assert bench.trust() == (Trust.SUSPECT, Reason.GAP)
+
+
+def test_lower_numbers_are_a_new_count_only_when_they_come_in_a_row():
+    bench = Bench(proofs=("numbers",), first_number=0)
+    bench.snapshot(number=0)
+    for number in range(1, 400):
+        bench.diff(bids=[["10.1", str(number)]], number=number)
+        bench.say({"kind": "HEARTBEAT", "number": number})        # every message comes twice
+    assert bench.trust() == (Trust.VERIFIED, Reason.NONE)
+    assert (bench.row["old_dropped"], bench.row["gaps"], bench.row["lost"]) == (399, 0, 0)
+
+
+def test_a_new_snapshot_begins_the_time_of_a_cross_anew():
+    bench = Bench(live_trust=Trust.UNVERIFIED, cross_believed_seconds=0.15, cross_seconds=0.15)
+    crossed = {"bids": [["11.0", "1"]], "asks": [["10.5", "1"]]}
+    bench.snapshot(**crossed)
+    time.sleep(0.35)
+    bench.snapshot(**crossed)
+    assert bench.trust()[0] == Trust.UNVERIFIED
+    assert bench.row["crosses"] == 2
+    bench.diff(bids=[["11.0", "2"]])
+    assert (bench.trust()[0], bench.row["resyncs"]) == (Trust.UNVERIFIED, 0)
+
+
+def test_what_concerns_one_book_is_counted_in_its_own_row_as_well():
+    bench = Bench("A", "B")
+    bench.snapshot("B", bids=[["10.0", "1"], ["0", "5"]])
+    assert [row["unpriced"] for row in (bench.row, *bench.rows)] == [1, 0, 1]
+
+
+def test_a_book_with_more_changes_than_a_promotion_has_room_for_is_not_verified_before_its_snapshot():
+    bench, heir = Bench(proofs=("numbers",), first_number=0), Bench(proofs=("numbers",), first_number=0)
+    bids = [[str(40_000 - price), "1"] for price in range(33_000)]
+    heir.snapshot(bids=bids, asks=[[str(40_001 + price), "1"] for price in range(33_000)], number=0)
+    assert heir.trust() == (Trust.VERIFIED, Reason.NONE)
+    bench.feed.adopt(heir.feed, 0)
+    if len(bench.books[0].bids()) < len(bids):
+        assert bench.trust()[0] == Trust.SUSPECT
+    assert bench.feed.wants() == [(0, True, False)]
