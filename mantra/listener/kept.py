@@ -29,6 +29,7 @@ class Kept:
     contradictions: int = 0             # second looks in a row that found its snapshot wrong
     due: float = 0.0                    # when it is asked for (again)
     failures: int = 0                   # in a row of its subscriptions
+    lapses: int = 0                     # times in a row that it was believed, but not for long
     refused: bool = False               # by the venue: it is down, and asked for seldom
 
 

@@ -2,7 +2,8 @@
 
 It waits for no other book: what is to be sent stands in the subscriber's queue, at the venue's pace. A snapshot that
 does not come is asked for again, later each time; after BUDGET failures in a row the connection is replaced, by one
-that overlaps it; a book which that does not heal either stays suspect and is asked for seldom.
+that overlaps it; a book which that does not heal either stays suspect and is asked for seldom. One that was believed in
+between has healed, however often that happens: it is asked for soon.
 """
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ log = logging.getLogger("mantra.listener")
 
 BUDGET = 5              # failures in a row of one book, before its connection is replaced
 SELDOM_S = 120.0        # between the tries of a book that nothing healed, or that the venue refused
-HEALTHY_S = 10.0        # a book that was believed for so long starts with a new budget
+HEALTHY_S = 10.0        # a book that was believed for so long is asked for at once
+SOON_S = 2.0            # ... one that was believed for less so soon at the latest; twice that with every failure since
 LOOK_S = 0.05           # how soon a snapshot that came is noticed here; the feed uses it at once
 
 
@@ -39,20 +41,26 @@ class Renewal(Recovery):
     def want(self, book: Kept, *, again: bool | None = False) -> None:
         now = self.connection.clock.seconds()
         if book.since is None:
-            if now - book.due > HEALTHY_S:
-                book.failures, book.hopeless = 0, False
+            healthy = now - book.due > HEALTHY_S
+            if healthy:
+                book.lapses = 0
                 book.backoff.reset()
+            if healthy or not again:                # what no scale holds will come again, healed or not
+                book.failures, book.hopeless = 0, False
             book.since = now
             self._waiting.add(book)
             self.connection.progress()
-        elif not book.asked:
-            return                                  # it waits for its turn already
-        self._failed(book, now)
+            self._failed(book, now, at_once=not book.lapses)
+            book.lapses += 1
+        elif book.asked:                            # else it waits for its turn already
+            self._failed(book, now)
 
     def refuse(self, book: Kept, why: str) -> None:
         """The venue does not serve it, now: it is down, and asked for seldom."""
         if book.since is None or (book.failures and not book.refused):
-            return              # it is subscribed already: only the answer had been lost, or the end of the one before
+            if book.asked:      # it is subscribed already: only the answer had been lost, and this says what to end
+                self._failed(book, self.connection.clock.seconds())
+            return
         if not book.refused:
             log.error("%s: the venue refused %s: %s; asked again every %.0f s", self.connection.name, book.symbol, why,
                       SELDOM_S)
@@ -93,10 +101,10 @@ class Renewal(Recovery):
     def _patience(self) -> float:
         return self.connection.clock.seconds() + self.connection.plan.venue.answer_s
 
-    def _failed(self, book: Kept, now: float) -> None:
+    def _failed(self, book: Kept, now: float, at_once: bool = False) -> None:
         """What it was subscribed for did not come, or was no good: it is asked for again, in a while."""
+        delay = 0.0 if at_once else min(book.backoff.next(), SOON_S * 2.0**book.failures)
         book.failures += 1
-        delay = 0.0 if book.failures == 1 else book.backoff.next()
         if book.failures == BUDGET + 1:
             self.connection.replace(f"{book.symbol} is not healed by {BUDGET} subscriptions")
         elif book.failures > 2 * BUDGET:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mantra.listener")
 
 CONTRADICTIONS = 5   # snapshots in a row that a second look found wrong, before their venue is taken at its word
+LOOKS_S = 2.0        # between two looks that say nothing yet, at most: they cost little
 SETTLED_S = 2.0      # a REST book asked for so long after a loss is newer than it: venues cache for a second at most
 
 
@@ -117,7 +118,7 @@ class Splicing(Recovery):
         if came == Look.LATER and isinstance(answer, bytes):
             self._ask_again(book, AFTER_S, answer)
         elif came == Look.AGAIN:
-            self._ask_again(book, book.backoff.next())
+            self._ask_again(book, min(LOOKS_S, book.backoff.next()))
         elif came == Look.AGREES:
             book.look, book.contradictions = None, 0
             if not book.hopeless:

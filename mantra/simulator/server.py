@@ -169,7 +169,8 @@ class Connection(ServerConnection):
         # bytewise: one byte a write, and one packet; long frames in some 2,000 of them, or they would take seconds.
         size = 1 + len(frame) // 2048 if "bytewise" in self.venue.faults.rates else len(frame)
         for at in range(0, len(frame), size):
-            self.transport.write(frame[at:at + size])
+            if not self.transport.is_closing():     # the client may leave in the middle
+                self.transport.write(frame[at:at + size])
         if self.transport.get_write_buffer_size() > SLOW_READER_BYTES:
             self.venue.counts["slow readers"] += 1
             self.transport.abort()

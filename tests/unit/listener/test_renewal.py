@@ -14,7 +14,7 @@ from mantra.core.hot_path import Event
 from mantra.core.messages import Reason, Trust
 from mantra.listener.connection import Connection
 from mantra.listener.feed import Wanted
-from mantra.listener.renewal import BUDGET, HEALTHY_S, SELDOM_S
+from mantra.listener.renewal import BUDGET, HEALTHY_S, SELDOM_S, SOON_S
 from mantra.listener.scales import Scales
 from mantra.runtime.spine import Spine
 from mantra.subscriber.subscriber import subscriber
@@ -165,6 +165,17 @@ def test_a_book_that_nothing_heals_has_its_connection_replaced_and_then_stays_su
     bench.snapshot(checksum=1)
     assert bench.asked == AGAIN             # at once, as if nothing had been
     assert not bench.connection.books[0].hopeless
+
+
+def test_a_book_that_heals_again_and_again_is_asked_for_soon_each_time(bench):
+    for _ in range(5 * BUDGET):
+        bench.snapshot(checksum=1)
+        bench.wait(SOON_S)
+        assert bench.asked == AGAIN
+        bench.snapshot()
+        assert bench.state(0) == VERIFIED
+        bench.wait(0.5)
+    assert (bench.replaced, bench.connection.books[0].hopeless) == ([], False)
 
 
 def test_a_symbol_that_is_refused_is_down_alone_told_once_and_asked_for_seldom(caplog):
