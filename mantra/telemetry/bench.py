@@ -5,8 +5,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -56,9 +54,8 @@ def cores() -> list[int]:
 def machine() -> dict[str, Any]:
     """What the figures depend on, as the doctor tells it."""
     files, use = doctor.Machine(), cores()
-    model = re.search(r"^model name\s*: (.*)", files.text("proc/cpuinfo"), re.MULTILINE)
     told = ("kernel", "virtualisation", "governor", "sharing", "cycle counter", "Python")
-    return {"cpu": model[1] if model else platform.machine(), "cores": len(use), "pinned": use[:2],
+    return {"cpu": files.model(), "cores": len(use), "pinned": use[:2],
             "load": round(os.getloadavg()[0], 2), **{name: doctor.CHECKS[name][0](files)[1] for name in told}}
 
 

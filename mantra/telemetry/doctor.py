@@ -93,6 +93,11 @@ class Machine:
         return {str(path.relative_to(self.root)): self.text(str(path.relative_to(self.root)))
                 for path in sorted(self.root.glob(pattern))}
 
+    def model(self) -> str:
+        """The CPU's name."""
+        found = re.search(r"^model name\s*:\s*(.*)", self.text("proc/cpuinfo"), re.MULTILINE)
+        return found[1] if found else platform.machine()
+
     def flags(self) -> list[str]:
         """What the CPU says it can; none on Arm, which says it otherwise."""
         found = re.search(r"^flags\s*:(.*)", self.text("proc/cpuinfo"), re.MULTILINE)

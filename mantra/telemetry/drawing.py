@@ -29,7 +29,7 @@ def duration(ns: float) -> str:
         if ns >= size * 0.9995:
             value = ns / size
             return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
-    return f"{ns:.0f} ns"
+    return f"{ns:.3g} ns"
 
 
 def age(ns: int) -> str:

@@ -32,6 +32,8 @@ from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.spine import Spine
 from mantra.telemetry.collector import Collector
+from mantra.telemetry.doctor import Machine
+from mantra.telemetry.drawing import SPARKS, duration
 
 FORMAT = 1
 USUAL = {"p50": 0.05, "p99": 0.3}            # by which runs differ though nothing changed, on a machine that is shared
@@ -146,9 +148,7 @@ def from_run(run: Spine, seconds: float) -> list[Row]:
 
 def this_machine() -> dict[str, Any]:
     """What must be known of where numbers come from."""
-    info = Path("/proc/cpuinfo").read_text(errors="replace") if Path("/proc/cpuinfo").exists() else ""
-    model = re.search(r"^model name\s*:\s*(.*)", info, re.MULTILINE)
-    return {"node": platform.node(), "cpu": model[1] if model else platform.machine(), "cores": os.cpu_count(),
+    return {"node": platform.node(), "cpu": Machine().model(), "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
             "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"), "mantra": __version__}
 
@@ -186,27 +186,13 @@ def compare(new: Row, old: Row, percentile: str) -> Change | None:
 HEADINGS = ("count", "a second", "min", "p50", "p90", "p99", "p99.9", "max")
 
 
-def duration(ns: float | None) -> str:
-    """Three digits and a unit."""
-    if ns is None:
-        return "–"
-    for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if ns >= scale * 0.9995:
-            return f"{_digits(ns / scale)} {unit}"
-    return f"{_digits(ns)} ns"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"
-
-
 def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value >= 100 or value == int(value) else _digits(value)
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def _cells(one: Row) -> list[str]:
     percentiles = one.min, one.p50, one.p90, one.p99, one.p999, one.max
-    return [_count(one.count), _count(one.rate), *map(duration, percentiles)]
+    return [_count(one.count), _count(one.rate), *("–" if ns is None else duration(ns) for ns in percentiles)]
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -256,7 +242,7 @@ def _spark(one: Row) -> str:
     first, last = min(bars), min(max(bars), round(math.log2(max(one.p999 or one.max, 1)) * STEPS))
     width = max(1, math.ceil((last - first + 1) / 24))
     sums = [sum(bars.get(at + n, 0.0) for n in range(width)) for at in range(first, last + 1, width)]
-    return "".join("▁▂▃▄▅▆▇█"[min(7, math.ceil(8 * share / max(sums)) - 1)] if share else " " for share in sums)
+    return "".join(SPARKS[min(7, math.ceil(8 * share / max(sums)) - 1)] if share else " " for share in sums)
 
 
 STYLE = """

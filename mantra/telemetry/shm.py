@@ -30,6 +30,8 @@ from mantra.core.region import FORMAT, PREFIX, Region, RegionInfo
 from mantra.core.vector import Vector
 from mantra.errors import MantraError, RegionError
 from mantra.runtime.options import Parser, door, positive_seconds
+from mantra.telemetry.doctor import free_bytes
+from mantra.telemetry.drawing import SECOND, age, amount
 
 Told = dict[str, Any]       # of one thing, as --json tells it
 FIELD = re.compile(r"(\w+) ([ui])(\d)(?:x(\d+))?@(\d+)")
@@ -215,9 +217,8 @@ def _list(options: argparse.Namespace) -> Said:
     regions = look(options.prefix)
     if options.rates:
         with_rates(regions, options.rates)
-    room = os.statvfs(Path(PREFIX).parent)
     said = {"regions": regions, "bytes": sum(told.get("size", 0) for told in regions),
-            "free_bytes": room.f_bavail * room.f_frsize}
+            "free_bytes": free_bytes(Path(PREFIX).parent)}
 
     def show(console: Console) -> None:
         table = Table("name", "kind", "message", box=None, pad_edge=False, header_style="dim")
@@ -234,7 +235,7 @@ def _list(options: argparse.Namespace) -> Said:
                           _ago(told.get("age_s")), *position, Text(_remark(told), style="yellow"))
         console.print(table if regions else f"no region{f' called {options.prefix}...' * bool(options.prefix)}")
         dead = sum(not told.get("alive", True) for told in regions)
-        console.print(f"{len(regions)} regions, {_bytes(said['bytes'])}; {_bytes(said['free_bytes'])} free"
+        console.print(f"{len(regions)} regions, {amount(said['bytes'])}B; {amount(said['free_bytes'])}B free"
                       + f"; {dead} of dead owners: mantra shm clean" * bool(dead), style="dim")
 
     return said, show
@@ -287,25 +288,13 @@ def _remark(told: Mapping[str, Any]) -> str:
                                      + ["nobody produces"] * (told.get("producers") == 0))
 
 
-def _bytes(count: int) -> str:
-    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} B"
-
-
 def _size(told: Mapping[str, Any]) -> str:
     size, ceiling = told.get("size", 0), told.get("ceiling", 0)
-    return "" if not size else _bytes(size) + f" of {_bytes(ceiling)}" * (ceiling > size)
+    return "" if not size else f"{amount(size)}B" + f" of {amount(ceiling)}B" * (ceiling > size)
 
 
 def _ago(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for unit, scale in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= 2 * scale:
-            return f"{seconds / scale:.0f}{unit}"
-    return f"{seconds:.0f}s"
+    return "" if seconds is None else age(int(seconds * SECOND))
 
 
 if __name__ == "__main__":
