@@ -15,7 +15,7 @@ from typing import Any
 from websockets.http11 import Response
 
 from mantra.simulator.market import Flow, Habits, Trade, World
-from mantra.simulator.server import Connection, Venue, answer
+from mantra.simulator.server import Connection, Venue, answer, compact
 from mantra.simulator.source import Image, Listed, Listing, fixed, rows_json
 
 # After hftbacktest's recording of BTCUSDT of 2024-08-08.
@@ -104,7 +104,7 @@ class Binance(Venue):
             for name in names:
                 (self.subscribe if method == "SUBSCRIBE" else self.unsubscribe)(connection, name)
         result = list(connection.channels) if method == "LIST_SUBSCRIPTIONS" else None
-        return json.dumps({"result": result, "id": number}, separators=(",", ":"))
+        return compact({"result": result, "id": number})
 
     def spell(self, connection: Connection, channel: str, message: str) -> str:
         return f'{{"stream":"{channel}","data":{message}}}' if connection.api == "combined" else message
@@ -246,12 +246,12 @@ class Binance(Venue):
         if not symbols:
             return answer(400, _error(-1121, "Invalid symbol."))
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_PER_MINUTE}
-        return json.dumps({"timezone": "UTC", "serverTime": self.told(self.clock()) // 1_000_000, "rateLimits": [limit],
-                           "exchangeFilters": [], "symbols": symbols}, separators=(",", ":"))
+        return compact({"timezone": "UTC", "serverTime": self.told(self.clock()) // 1_000_000, "rateLimits": [limit],
+                        "exchangeFilters": [], "symbols": symbols})
 
 
 def _error(code: int, message: str) -> str:
-    return json.dumps({"code": code, "msg": message}, separators=(",", ":"))
+    return compact({"code": code, "msg": message})
 
 
 def _symbol(listed: Listed, status: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from websockets.http11 import Response
 
 from mantra.simulator.market import ASK, BID, Flow, Habits, Instrument, Trade, World
 from mantra.simulator.orders import Event, Orders, window
-from mantra.simulator.server import Connection, Venue, Window, answer
+from mantra.simulator.server import Connection, Venue, answer, compact
 from mantra.simulator.source import Image, Listed, Listing, MarketSource
 
 # After bbgo's recording of tBTCUSD of 2025 and cryptofeed's of seven quiet pairs of 2021.
@@ -43,7 +43,6 @@ TIMESTAMP, SEQ_ALL, OB_CHECKSUM, BULK_UPDATES = 32768, 65536, 131072, 536870912
 LENGTHS = ("1", "25", "100", "250")
 CHECKED_LEVELS = 25
 CHANNELS_PER_CONNECTION = 36
-REST_PER_MINUTE = 240
 HEARTBEAT_SECONDS = 15.0
 IDLE_SECONDS = 60.0
 CHECKSUM_NS = 2_500_000_000
@@ -116,6 +115,7 @@ class View:
 class Bitfinex(Venue):
     name = "bitfinex"
     diff_channel = "book "
+    requests = ((240, 60.0),)
     connection_life = math.inf              # not published
     connects = (20, 60.0, 60.0)
     own = (Instrument("VET", "BTC", 1.02e-6, 0.15, 20_000.0), Instrument("TESTBTC", "TESTUSD", 60_400.0, 0.1, 1e-6))
@@ -123,7 +123,6 @@ class Bitfinex(Venue):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.dice = random.Random("bitfinex")
-        self.requests = Window(REST_PER_MINUTE, 60.0)
         self.frozen = False
         self.trade_number, self.order_number = 1_795_583_000, 34_753_000_000
         listings = self.source.listings if isinstance(self.source, MarketSource) else {}
@@ -159,7 +158,7 @@ class Bitfinex(Venue):
         event = request.get("event") if isinstance(request, dict) else None
         if event == "ping":
             ping = {"event": "pong", "ts": self.told(self.clock()) // 1_000_000} | _only(request, "cid")
-            connection.say(json.dumps(ping, separators=(",", ":")))
+            connection.say(compact(ping))
         elif event == "conf":
             flags = request.get("flags", 0)
             status, connection.flags = ("OK", flags) if isinstance(flags, int) else ("FAILED", connection.flags)
@@ -207,7 +206,7 @@ class Bitfinex(Venue):
 
         def acknowledge() -> None:
             if there():
-                connection.acknowledge(json.dumps(channel.answer, separators=(",", ":")), name)
+                connection.acknowledge(compact(channel.answer), name)
 
         def begin() -> None:
             if there():
@@ -396,13 +395,11 @@ class Bitfinex(Venue):
     # REST
 
     def rest(self, path: str, query: dict[str, str]) -> Response:
-        if self.limits and not self.requests.admits(self.clock() / 1e9):
-            return self.refusal(60.0, banned=False)
         parts = path.strip("/").split("/")
         if parts == ["v2", "platform", "status"]:
             return answer(200, "[0]" if self.frozen else "[1]")
         if parts[:2] == ["v2", "conf"] and len(parts) == 3:
-            return answer(200, json.dumps([self._conf(key) for key in parts[2].split(",")], separators=(",", ":")))
+            return answer(200, compact([self._conf(key) for key in parts[2].split(",")]))
         if parts[:2] == ["v2", "book"] and len(parts) == 4:
             return self._book(parts[2], parts[3], query.get("len", "25"))
         return answer(404, '["error",10020,"path: invalid"]')
@@ -491,4 +488,4 @@ def _only(request: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _error(request: dict[str, Any], code: int, message: str, **more: Any) -> str:
     fields = {name: value for name, value in request.items() if name != "event"}
-    return json.dumps(fields | {"event": "error", "msg": message, "code": code} | more, separators=(",", ":"))
+    return compact(fields | {"event": "error", "msg": message, "code": code} | more)

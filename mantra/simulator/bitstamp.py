@@ -18,8 +18,8 @@ from websockets.http11 import Response
 
 from mantra.simulator.market import ASK, BID, Flow, Habits, Sides, Trade, World
 from mantra.simulator.orders import Orders
-from mantra.simulator.server import Connection, Venue, Window, answer
-from mantra.simulator.source import Image, Listed, Listing, MarketSource, rows_json
+from mantra.simulator.server import Connection, Venue, answer, compact
+from mantra.simulator.source import Image, Listed, Listing, MarketSource, plain, rows_json
 
 # After cryptofeed's recording of ethusd of January 2022.
 HABITS = Habits(
@@ -65,13 +65,13 @@ class Live:
 class Bitstamp(Venue):
     name = "bitstamp"
     diff_channel = "diff_order_book_"
+    requests = ((400, 1.0), (10_000, 600.0))
     ping_interval = 54.0
     pong_timeout = 60.0
     connection_life = 90 * 24 * 3600.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.requests = (Window(400, 1.0), Window(10_000, 600.0))
         self.cache: dict[str, tuple[int, str]] = {}
         self.live: dict[str, Live] = {}
         self.trade_id, self.order_id = 540_000_000, 1_983_000_000_000_000
@@ -174,7 +174,7 @@ class Bitstamp(Venue):
             buy, sell = (maker, taker) if trade.sell else (taker, maker)
             self.publish(f"live_trades_{symbol}", (
                 f'{{"id":{self.trade_id},"timestamp":"{time_ms // 1000}",'
-                f'"amount":{_number(size)},"amount_str":"{size}","price":{_number(price)},"price_str":"{price}",'
+                f'"amount":{plain(size)},"amount_str":"{size}","price":{plain(price)},"price_str":"{price}",'
                 f'"type":{int(trade.sell)},"microtimestamp":"{time_ms}000","buy_order_id":{buy},"sell_order_id":{sell}}}'))
         if book.sequence != listing.top and book.time_ns - listing.top_ns >= TOP_NS:
             listing.top, listing.top_ns = book.sequence, book.time_ns
@@ -229,11 +229,11 @@ class Bitstamp(Venue):
         if not self.wanted(channel := f"live_orders_{listing.listed.symbol}"):
             return
         spelt = listing.price(price) if price else NO_PRICE[side]
-        size, taken, whole = (_number(listing.size(one)) for one in (amount, traded, created))
+        size, taken, whole = (plain(listing.size(one)) for one in (amount, traded, created))
         self.publish(channel, ((
             f'{{"id":{number},"id_str":"{number}","order_type":{side},"order_subtype":{subtype},'
             f'"datetime":"{micros // 1_000_000}","microtimestamp":"{micros}","amount":{size},"amount_str":"{size}",'
-            f'"amount_traded":"{taken}","amount_at_create":"{whole}","price":{_number(spelt)},"price_str":"{spelt}",'
+            f'"amount_traded":"{taken}","amount_at_create":"{whole}","price":{plain(spelt)},"price_str":"{spelt}",'
             f'"is_liquidation":false}}'), kind, f'"event_id":"{live.last}","pre_event_id":"{before}"'))
 
     def on_window(self, listing: Listing) -> None:
@@ -250,18 +250,15 @@ class Bitstamp(Venue):
     # REST
 
     def rest(self, path: str, query: dict[str, str]) -> Response:
-        now = self.clock()
-        # Both windows must count the request, so no short cut between them.
-        if self.limits and not all([window.admits(now / 1e9) for window in self.requests]):
-            return self.refusal(1.0, banned=False)
         parts = path.lower().strip("/").split("/")
         if parts == ["api", "v2", "markets"]:
             return answer(200, json.dumps([_market(listed) for listed in self.source.listed] + [UNTRADED, PERPETUAL]))
         if len(parts) == 4 and parts[:3] == ["api", "v2", "order_book"]:
-            return self._order_book(parts[3], query, now)
+            return self._order_book(parts[3], query)
         return answer(404, "", "text/html")
 
-    def _order_book(self, market: str, query: dict[str, str], now: int) -> Response:
+    def _order_book(self, market: str, query: dict[str, str]) -> Response:
+        now = self.clock()
         url = f"{market}?{sorted(query.items())}"
         made, body = self.cache.get(url, (0, ""))
         if now - made >= CACHE_NS:
@@ -308,11 +305,6 @@ def _market(listed: Listed) -> dict[str, Any]:
         "description": f"{listed.base} / {listed.quote}"}
 
 
-def _number(text: str) -> str:
-    """The JSON number beside a decimal text: 0.241 for 0.241000."""
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _error(message: str, code: int | None = None) -> str:
-    data = json.dumps({"code": code, "message": message}, separators=(",", ":"))
+    data = compact({"code": code, "message": message})
     return f'{{"event":"bts:error","channel":"","data":{data}}}'

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from websockets.http11 import Response
 
 from mantra.simulator.market import SECOND_NS, Flow, Habits, Sides, Trade, World
-from mantra.simulator.server import Connection, Venue, Window, answer
-from mantra.simulator.source import Image, Listed, Listing, Rows, fixed, rows_json
+from mantra.simulator.server import Connection, Venue, Window, answer, compact
+from mantra.simulator.source import Image, Listed, Listing, Rows, fixed, plain, rows_json
 
 # After cryptofeed's recording of BTC-USD of August 2026.
 HABITS = Habits(
@@ -36,7 +36,6 @@ LEVELS = {"BTC-USD": 34_000, "ETH-USD": 15_000}     # of asks; bids end sooner, 
 STEPS = {"BTC-USDT": (2, 8), "BTC-USD": (2, 8), "ETH-USD": (2, 8), "ETH-USDT": (2, 8), "ETH-BTC": (6, 8)}
 
 MESSAGES_PER_SECOND = {"at": 8, "ex": 100}
-REST_PER_SECOND = 10
 SILENT_SECONDS = 5.0            # until who subscribes to nothing is closed
 IDLE_SECONDS = 75.0             # until who is told nothing is closed: that is what heartbeats are for
 TRADES_NS = TICKER_NS = 250_000_000
@@ -78,13 +77,13 @@ class Said:
 class Coinbase(Venue):
     name = "coinbase"
     diff_channel = "level2"
+    requests = ((10, 1.0),)
     connection_life = math.inf          # not published
     connects = (8, 1.0, 0.0)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.messages = {api: Window(count, 1.0) for api, count in MESSAGES_PER_SECOND.items()}     # of one address
-        self.requests = Window(REST_PER_SECOND, 1.0)
         self.dice = random.Random("together")
         self.said: dict[str, Said] = {}
         self.held: list[tuple[str, str]] = []       # (channel, event) that waits for company
@@ -152,14 +151,17 @@ class Coinbase(Venue):
 
     def _acknowledge_at(self, connection: Connection, extra: Iterable[str], channel: str) -> None:
         """All that is subscribed now, in the venue's order, which is none."""
+        found = self._by_channel(sorted({*connection.channels, *extra}))
+        connection.acknowledge(self._number(connection, self._frame(
+            "subscriptions", compact({"subscriptions": found}))), channel)
+
+    def _by_channel(self, names: Iterable[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for name in sorted({*connection.channels, *extra}):
-            of, _, product = name.partition(":")
-            found.setdefault(of, []).append(product)
+        for name in names:
+            found.setdefault(re.split("[:/]", name)[0], []).append(self.symbol_of(name))
         for products in found.values():
             self.dice.shuffle(products)
-        connection.acknowledge(self._number(connection, self._frame("subscriptions", json.dumps(
-            {"subscriptions": found}, separators=(",", ":")))), channel)
+        return found
 
     def _begin_at(self, connection: Connection, channel: str, name: str) -> None:
         """Subscribe, with what there is to begin with."""
@@ -203,14 +205,9 @@ class Coinbase(Venue):
         images = {name: self._whole(self.symbol_of(name)) for name in new if subscribe and name.startswith("level2")}
         for name in names:
             (self.subscribe if subscribe else self.unsubscribe)(connection, name)
-        found: dict[str, list[str]] = {}
-        for name in connection.channels:
-            found.setdefault(name.partition("/")[0], []).append(self.symbol_of(name))
-        for products in found.values():
-            self.dice.shuffle(products)
-        connection.acknowledge(json.dumps({"type": "subscriptions", "channels": [
-            {"name": of, "product_ids": products, "account_ids": None} for of, products in found.items()]},
-            separators=(",", ":")))
+        connection.acknowledge(compact({"type": "subscriptions", "channels": [
+            {"name": of, "product_ids": products, "account_ids": None}
+            for of, products in self._by_channel(connection.channels).items()]}))
         for name in new if subscribe else ():
             self._begin_ex(connection, name, images.get(name))
 
@@ -377,7 +374,7 @@ class Coinbase(Venue):
     def _book_event(self, kind: str, product: str, bids: Rows, asks: Rows) -> str:
         at = _nanos(self.told(self.clock()) // 1000 * 1000)
         rows = ",".join(
-            f'{{"side":"{side}","event_time":"{at}","price_level":"{_plain(price)}","new_quantity":"{_plain(size)}"}}'
+            f'{{"side":"{side}","event_time":"{at}","price_level":"{plain(price)}","new_quantity":"{plain(size)}"}}'
             for side, levels in (("bid", bids), ("offer", asks)) for price, size in levels)
         return f'{{"type":"{kind}","product_id":"{product}","updates":[{rows}]}}'
 
@@ -409,8 +406,8 @@ class Coinbase(Venue):
 
     @staticmethod
     def _ticker_at(said: Said) -> str:
-        (bid, bid_size), (ask, ask_size) = ((_plain(price), _plain(size)) for price, size in _best(said.listing))
-        price, volume = _spelt(said, said.last.trade)[0] if said.last else bid, _plain(said.listing.size(said.volume))
+        (bid, bid_size), (ask, ask_size) = ((plain(price), plain(size)) for price, size in _best(said.listing))
+        price, volume = _spelt(said, said.last.trade)[0] if said.last else bid, plain(said.listing.size(said.volume))
         return (f'{{"type":"ticker","product_id":"{said.listing.listed.symbol}","price":"{price}",'
                 f'"volume_24_h":"{volume}","low_24_h":"{price}","high_24_h":"{price}","low_52_w":"{price}","high_52_w":"{price}",'
                 f'"price_percent_chg_24_h":"0.09601107287722","best_bid":"{bid}","best_ask":"{ask}",'
@@ -419,8 +416,6 @@ class Coinbase(Venue):
     # REST
 
     def rest(self, path: str, query: dict[str, str]) -> Response:
-        if self.limits and not self.requests.admits(self.clock() / 1e9):
-            return self.refusal(1.0, banned=False)
         parts = path.strip("/").split("/")
         listed = [*self.source.listed, DELISTED]
         if parts == ["products"]:
@@ -457,7 +452,7 @@ class Coinbase(Venue):
         if image is None:
             return answer(404, '{"error":"NOT_FOUND","error_details":"valid product_id is required",'
                                '"message":"valid product_id is required"}')
-        bids, asks = ([{"price": _plain(price), "size": _plain(size)} for price, size in side[:int(limit or 0) or None]]
+        bids, asks = ([{"price": plain(price), "size": plain(size)} for price, size in side[:int(limit or 0) or None]]
                       for side in (image.bids, image.asks))
         return answer(200, json.dumps({"pricebook": {"product_id": image.symbol, "bids": bids, "asks": asks,
                                                      "time": _micros(self.told(self.clock()))}}))
@@ -499,7 +494,7 @@ def _best(listing: Listing) -> list[tuple[str, str]]:
 
 def _spelt(said: Said, trade: Trade) -> tuple[str, str]:
     """Price and size of a trade."""
-    return _plain(said.listing.price(trade.price)), _plain(said.listing.size(trade.size))
+    return plain(said.listing.price(trade.price)), plain(said.listing.size(trade.size))
 
 
 def _maker(trade: Trade) -> str:
@@ -510,13 +505,8 @@ def _ticker_event(kind: str, ticker: str) -> str:
     return f'{{"type":"{kind}","tickers":[{ticker}]}}'
 
 
-def _plain(text: str) -> str:
-    """Without the zeros at the end of its decimals: 65062.5 for 65062.50."""
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _decimals(step: str) -> int:
-    return len(_plain(step).partition(".")[2])
+    return len(plain(step).partition(".")[2])
 
 
 def _micros(time_ns: int) -> str:
@@ -526,7 +516,7 @@ def _micros(time_ns: int) -> str:
 def _nanos(time_ns: int) -> str:
     """RFC 3339, without zeros at the end."""
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_ns // SECOND_NS))
-    return _plain(f"{at}.{time_ns % SECOND_NS:09d}") + "Z"
+    return plain(f"{at}.{time_ns % SECOND_NS:09d}") + "Z"
 
 
 def _uuid(number: int) -> str:
@@ -535,4 +525,4 @@ def _uuid(number: int) -> str:
 
 def _error(message: str, reason: str = "") -> str:
     error = {"type": "error", "message": message} | ({"reason": reason} if reason else {})
-    return json.dumps(error, separators=(",", ":"))
+    return compact(error)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from websockets.http11 import Response
 
 from mantra.simulator.market import SECOND_NS, Flow, Habits, Trade, View, World
-from mantra.simulator.server import Connection, Venue, Window, answer
+from mantra.simulator.server import Connection, Venue, Window, answer, compact
 from mantra.simulator.source import Image, Listed, Listing, Rows, fixed
 
 # After cryptofeed's recording of XMR/USD of April 2021 (28 messages a second, 1.0 levels each) and, for the share near
@@ -260,9 +260,8 @@ class Kraken(Venue):
 
     def _reply(self, began: int, **fields: Any) -> str:
         """A v2 answer, its fields in alphabetical order like the venue's."""
-        times = {"time_in": rfc3339(began), "time_out": rfc3339(self.told(self.clock()))}
-        return json.dumps({name: value for name, value in {**fields, **times}.items() if value is not None},
-                          separators=(",", ":"), sort_keys=True)
+        told = fields | {"time_in": rfc3339(began), "time_out": rfc3339(self.told(self.clock()))}
+        return compact({name: value for name, value in told.items() if value is not None}, sort_keys=True)
 
     def _heard_v2(self, connection: Connection, request: dict[str, Any], began: int) -> None:
         method, number, asked = request["method"], request.get("req_id"), request.get("params") or {}
@@ -302,7 +301,7 @@ class Kraken(Venue):
         event, number = request["event"], request.get("reqid")
         again = {} if number is None else {"reqid": number}
         if event == "ping":
-            connection.say(json.dumps({"event": "pong", **again}, separators=(",", ":"), sort_keys=True))
+            connection.say(compact({"event": "pong", **again}, sort_keys=True))
             return
         if event not in ("subscribe", "unsubscribe"):
             raise ValueError(event)
@@ -320,11 +319,11 @@ class Kraken(Venue):
                      else self._refused(connection, event, kind, symbol, channel).replace(symbol, pair))
             if error:
                 told |= {"errorMessage": error, "status": "error"}
-                connection.say(json.dumps(told, separators=(",", ":"), sort_keys=True))
+                connection.say(compact(told, sort_keys=True))
                 continue
             told |= {"channelID": self.ids.setdefault(channel, 320 + 16 * len(self.ids)), "channelName": name,
                      "status": event + "d"}
-            ack = json.dumps(told, separators=(",", ":"), sort_keys=True)
+            ack = compact(told, sort_keys=True)
             self._change(connection, event, channel, symbol, ack, kind != "trade")
 
     def _refused(self, connection: Connection, method: str, kind: str, symbol: str | None, channel: str) -> str:
@@ -490,8 +489,7 @@ class Kraken(Venue):
             return answer(200, '{"error":["EQuery:Unknown asset pair"]}')
         if path == "/0/public/AssetPairs":
             keys = [names[name] for name in asked] or list(pairs)
-            return answer(200, json.dumps({"error": [], "result": {key: _pair(*pairs[key]) for key in keys}},
-                                          separators=(",", ":")))
+            return answer(200, compact({"error": [], "result": {key: _pair(*pairs[key]) for key in keys}}))
         count = query.get("count", "100")
         if len(asked) != 1 or not count.isdigit() or not 1 <= int(count) <= 500:
             return answer(200, '{"error":["EGeneral:Invalid arguments"]}')
@@ -517,7 +515,7 @@ class Kraken(Venue):
             f'"cost_precision":5,"cost_min":"0.5","qty_min":0.0001,"marginable":false,"has_index":true}}'
             for one in self.source.listed)
         return (f'{{"channel":"instrument","type":"snapshot","data":{{'
-                f'"assets":{json.dumps(assets, separators=(",", ":"))},"pairs":[{pairs}]}}}}')
+                f'"assets":{compact(assets)},"pairs":[{pairs}]}}}}')
 
 
 def _altname(listed: Listed) -> str:

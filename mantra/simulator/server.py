@@ -81,6 +81,11 @@ class Window:
         return len(self.times) <= self.count
 
 
+def compact(value: Any, **options: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(",", ":"), **options)
+
+
 def text_frame(payload: bytes) -> bytes:
     return Frame(Opcode.TEXT, payload).serialize(mask=False)
 
@@ -220,6 +225,7 @@ class Venue(ABC):
     # (so many, in so many seconds, else refused for so many): connects, and breaches of the limit above; 0: no rule
     connects: ClassVar[tuple[int, float, float]] = (0, 1.0, 0.0)
     overruns: ClassVar[tuple[int, float, float]] = (0, 1.0, 0.0)
+    requests: ClassVar[Sequence[tuple[int, float]]] = ()        # (so many, in so many seconds) over REST
 
     def __init__(self, source: Source, *, faults: Faults, clock: Callable[[], int] = time.time_ns,
                  limits: bool = True, ban_scale: float = 1.0, hasten: float = 1.0) -> None:
@@ -236,6 +242,7 @@ class Venue(ABC):
         self.subscribed = asyncio.Event()       # somebody listens: a recording may begin
         self.last_request = 0.0
         self._connects, self._overruns = Window(*self.connects[:2]), Window(*self.overruns[:2])
+        self._requests = [Window(*rule) for rule in self.requests]
         self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
@@ -512,7 +519,9 @@ class Venue(ABC):
         self.counts["rest"] += 1
         if self.faults.hits("refuse"):
             return answer(503, "<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>", "text/html")
-        if self.faults.hits("limit"):
+        # Every window must count the request, so no short cut between them.
+        over = self.limits and not all([window.admits(now) for window in self._requests])
+        if over or self.faults.hits("limit"):
             return self.refusal(1.0, banned=False)
         response = self.rest(parts.path, query)
         # The answer is made, then travels: in the meantime the stream goes on.

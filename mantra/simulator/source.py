@@ -156,7 +156,7 @@ class Listing:
 def level_mark(side: str, price: int, size: int, price_decimals: int, size_decimals: int) -> int:
     """A level's part of a book's mark, which is the sum modulo 2^64: 8 bytes of BLAKE2b of `b:61837.63:0.5`."""
     spelt = [fixed(value, decimals) for value, decimals in ((price, price_decimals), (size, size_decimals))]
-    text = ":".join((side, *(one.rstrip("0").rstrip(".") if "." in one else one for one in spelt)))
+    text = ":".join((side, *map(plain, spelt)))
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
@@ -171,6 +171,11 @@ def fixed(value: int, decimals: int, pad_to: int = 0) -> str:
         digits = digits.zfill(decimals + 1)
         return f"{digits[:-decimals]}.{digits[-decimals:]}"
     return digits
+
+
+def plain(text: str) -> str:
+    """Without the zeros at the end of its decimals: 65062.5 for 65062.50."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class MarketSource(Source):
