@@ -20,11 +20,11 @@ from rich.logging import RichHandler
 from mantra import venues
 from mantra.core import ticks
 from mantra.core.histogram import Histogram
-from mantra.core.messages import Trust
 from mantra.listener.planner import progress
 from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.settings import Settings, read
 from mantra.runtime.spine import RunInstrument, Spine
+from mantra.telemetry.collector import books
 from mantra.topologies.system import SHIPPED, Simulated, System, load_topology, of_endpoints
 from mantra.venues.instrument import InstrumentTable
 
@@ -241,11 +241,7 @@ def venue_summary(spine: Spine, name: str) -> dict[str, Any]:
     counts = {counter: sum(row[counter] for row in rows) for counter in (
         "frames", "messages", "updates", "trades", "gaps", "resyncs", "reconnects", "malformed", "trade_gaps",
         "crosses", "finer", "unknown_deletes", "overflowed", "bytes", "down_ns")}
-    names = {instrument.id: instrument.name for instrument in spine.instruments()}
-    trust = {}
-    for top in spine.newest_tops():
-        if top.venue == venues.NAMES.index(name):
-            trust[names[top.instrument]] = Trust(top.trust).name.lower()
+    trust = {book.instrument: book.trust for book in books(spine) if book.venue == name and book.trust}
     return {"connections": len(rows), **counts, "trust": trust}
 
 

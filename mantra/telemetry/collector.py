@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 from mantra.core.histogram import Histogram
@@ -171,6 +172,10 @@ class BookState:
         return f"{self.instrument} {self.venue}"
 
     @property
+    def doubted(self) -> bool:
+        return self.trust in ("down", "stale", "suspect")
+
+    @property
     def losses(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {self.counts[name]:,}" for name in LOSSES if self.counts.get(name))
 
@@ -263,23 +268,25 @@ def books(run: Spine, *, troubled: bool = False) -> tuple[BookState, ...]:
         mine = rows["feed"].astype(np.uint64) << np.uint64(32) | rows["instrument"]
         rows = rows[np.isin(mine, np.array(keys, np.uint64)) | np.any([rows[name] > 0 for name in LOSSES], axis=0)]
     told = []
-    for row in rows:
-        instrument = names.get(row["instrument"], "")
-        found = tops.get((int(row["feed"]), instrument))
-        counts = nonzero(row)
+    heads = zip(*(rows[what].tolist() for what in ("feed", "venue", "instrument", "name")), strict=True)
+    for (feed, venue, number, title), counts in zip(heads, nonzero(rows), strict=True):
+        instrument = names.get(number, "")
+        found = tops.get((feed, instrument))
         if found is not None and found.trust < Trust.UNVERIFIED and found.trust_since_ns:
             counts["distrusted_ns"] = counts.get("distrusted_ns", 0) + max(now - found.trust_since_ns, 0)
         told.append(BookState(
-            feeds[row["feed"]], NAMES[row["venue"]], instrument, row["name"].decode().partition(" ")[2],
+            feeds[feed], NAMES[venue], instrument, title.decode().partition(" ")[2],
             "" if found is None else Trust(found.trust).name.lower(),
             "" if found is None or not found.reason else Reason(found.reason).name.lower(),
             0 if found is None else found.trust_since_ns, counts))
     return tuple(told)
 
 
-def nonzero(row: Any) -> dict[str, int]:
-    """The counts of a row of `Ledger.table` that are not 0, without gauges."""
-    return {name: int(row[name]) for name in COUNTERS if row[name] and name not in GAUGES}
+def nonzero(rows: NDArray[Any]) -> list[dict[str, int]]:
+    """Of each of these rows of `Ledger.table` the counts that are not 0, without gauges."""
+    counters = [name for name in COUNTERS if name not in GAUGES]
+    return [{name: n for name, n in zip(counters, row, strict=True) if n}
+            for row in structured_to_unstructured(rows[counters]).tolist()]
 
 
 class Watch:

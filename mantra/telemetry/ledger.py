@@ -34,11 +34,11 @@ Counts = dict[str, int]
 def read(run: Spine) -> dict[str, Any]:
     """A run's ledger as it is now: {"run", "began_utc_ns", "until_utc_ns", "feeds": [...], "books": [...]}; of each its
     names and the `counts` that are not 0; of books what `collector.books` says."""
-    now = run.clock.utc_ns()
+    now, feeds = run.clock.utc_ns(), run.ledger.table()
     return {"run": run.run or "", "until_utc_ns": now,
             "began_utc_ns": min((actor.started_utc_ns for actor in run.actors()), default=now),
-            "feeds": [{"feed": row["name"].decode(), "venue": NAMES[row["venue"]], "counts": nonzero(row)}
-                      for row in run.ledger.table()],
+            "feeds": [{"feed": row["name"].decode(), "venue": NAMES[row["venue"]], "counts": counts}
+                      for row, counts in zip(feeds, nonzero(feeds), strict=True)],
             "books": [asdict(book) for book in books(run)]}
 
 

@@ -37,7 +37,7 @@ from mantra import __version__, venues
 from mantra.core import build
 from mantra.core.histogram import Histogram
 from mantra.core.ledger import COUNTERS, MEANINGS, FeedState
-from mantra.core.messages import ActorState
+from mantra.core.messages import ActorState, Trust
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.options import Parser
 from mantra.runtime.serving import bind, endpoint, serve
@@ -113,23 +113,14 @@ class Exporter:
             (feed, {state.name.lower(): state == counts["state"] for state in FeedState}) for feed, counts in feeds])
 
     def _books(self) -> Iterator[Any]:
-        run, labels = self._run, ("venue", "instrument")
-        names = {instrument.id: instrument.name for instrument in run.instruments()}
-        newest: dict[tuple[str, str], Any] = {}     # an instrument's last scale generation is what counts
-        for top in run.newest_tops():
-            key = venues.NAMES[top.venue], names.get(top.instrument, str(top.instrument))
-            if key not in newest or top.instrument > newest[key].instrument:
-                newest[key] = top
+        told, labels = books(self._run), ("venue", "instrument")
+        heard = [book for book in told if book.trust]
         yield self._family("Gauge", "book_trust", "How far a book can be trusted: 0 down, 1 stale, 2 suspect, "
                            "3 unverified (this venue gives no proof), 4 verified.", labels, [
-                               (key, top.trust) for key, top in newest.items()])
+                               ((book.venue, book.instrument), Trust[book.trust.upper()]) for book in heard])
         yield self._family("Gauge", "book_trust_since_timestamp_seconds", "Since when it can.", labels, [
-            (key, top.trust_since_ns / 1e9) for key, top in newest.items()])
-        yield from self._troubles(labels)
-
-    def _troubles(self, labels: Sequence[str]) -> Iterator[Any]:
-        """Only of books that have any: thousands of zeros say nothing."""
-        told = books(self._run)
+            ((book.venue, book.instrument), book.since_utc_ns / 1e9) for book in heard])
+        # The rest only of books that have any: thousands of zeros say nothing.
         totals: defaultdict[tuple[str, str], TotalOf[str]] = defaultdict(TotalOf)
         for book in told:       # of one book several where a connection gave it to the next
             totals[book.venue, book.instrument].update(book.counts)

@@ -27,11 +27,10 @@ from rich.text import Text
 import mantra
 from mantra.core import ticks
 from mantra.core.histogram import Histogram
-from mantra.core.messages import Reason, Trust
 from mantra.runtime import child
 from mantra.runtime.options import Parser, door
 from mantra.runtime.spine import RunInstrument, Spine
-from mantra.telemetry.collector import Feed, Feeds
+from mantra.telemetry.collector import BookState, Feed, Feeds, books
 from mantra.telemetry.drawing import (
     TRUST_STYLE,
     age,
@@ -64,18 +63,6 @@ class Level(NamedTuple):
     venues: int
 
 
-class BookTrust(NamedTuple):
-    """How far one venue's book of an instrument can be trusted, since when (UTC ns), and why not further; how many of
-    its levels audits have compared, and found to agree."""
-
-    venue: int
-    trust: int
-    reason: int
-    since_ns: int
-    audited: int = 0
-    agreed: int = 0
-
-
 class Market(NamedTuple):
     """One instrument's world view; best levels first."""
 
@@ -84,7 +71,7 @@ class Market(NamedTuple):
     size_decimals: int
     bids: tuple[Level, ...] = ()
     asks: tuple[Level, ...] = ()
-    books: tuple[BookTrust, ...] = ()
+    books: tuple[BookState, ...] = ()   # that were heard of, by venue
     mids: tuple[float, ...] = ()        # in ticks, one per refresh, newest last
 
 
@@ -123,34 +110,27 @@ class Reader:
 
     def read(self) -> Snapshot:
         """The run as it is now."""
-        run, now, books = self.run, self.run.clock.utc_ns(), self._books()
+        run, now = self.run, self.run.clock.utc_ns()
+        heard: dict[str, list[BookState]] = {}
+        for book in books(run):
+            if book.trust:
+                heard.setdefault(book.instrument, []).append(book)
         if now - self._listed_ns >= SECOND:         # new ones are rare, and finding them goes through the file system
             self._histograms, self._listed_ns = run.histograms(), now
         newest = {one.name: one for one in run.instruments()}       # of an instrument's scales the last one counts
         return Snapshot(run.run or "private", now,
-                        tuple(self._market(one, books.get(one.id, [])) for one in newest.values()),
+                        tuple(self._market(one, heard.get(one.name, [])) for one in newest.values()),
                         self._feeds.read(now),
                         tuple(self._latency(name, histograms, now) for name, histograms in self._paths()))
 
-    def _books(self) -> dict[int, list[BookTrust]]:
-        books: dict[int, list[BookTrust]] = {}
-        rows = self.run.book_ledger.table()
-        audits = {(row["venue"], row["instrument"]): (int(row["audited"]), int(row["agreed"]))
-                  for row in rows[rows["audited"] > 0]}
-        for top in self.run.newest_tops():
-            books.setdefault(top.instrument, []).append(
-                BookTrust(top.venue, int(top.trust), int(top.reason), top.trust_since_ns,
-                          *audits.get((top.venue, top.instrument), ())))
-        return books
-
-    def _market(self, instrument: RunInstrument, books: list[BookTrust]) -> Market:
+    def _market(self, instrument: RunInstrument, books: list[BookState]) -> Market:
         mids = self._mids.setdefault(instrument.id, deque(maxlen=240))
         world = self.run.worlds.read(instrument.slot)
         bids, asks = (tuple(Level(*level) for level in getattr(world, side, ())) for side in ("bids", "asks"))
         if bids and asks:
             mids.append((bids[0].price + asks[0].price) / 2)
         return Market(instrument.name, instrument.price_decimals, instrument.size_decimals, bids, asks,
-                      tuple(sorted(books)), tuple(mids))
+                      tuple(sorted(books, key=lambda book: NAMES.index(book.venue))), tuple(mids))
 
     def _paths(self) -> Iterator[tuple[str, list[Histogram]]]:
         """Every path, over all who measure it ("socket_to_top"), then each of several ("socket_to_top.binance-0")."""
@@ -199,7 +179,7 @@ def title(view: Snapshot, selected: int, width: int) -> Text:
     """The run, the instruments to choose from (marked where some book of theirs is not trusted), the time."""
     left = Text(" mantra ", "bold black on cyan").append(f" {view.run} ", "bold")
     right = Text(f"{'← → instrument   q quit   ' if width >= 100 else ''}{wall(view.utc_ns)} UTC ", "grey62")
-    doubted = [any(book.trust < Trust.UNVERIFIED for book in market.books) for market in view.markets]
+    doubted = [any(book.doubted for book in market.books) for market in view.markets]
     names = [f" {market.name}{'!' if doubt else ' '}" for market, doubt in zip(view.markets, doubted, strict=True)]
     first, room = 0, width - left.cell_len - right.cell_len - 2
     while first < selected and sum(len(name) + 1 for name in names[first:selected + 1]) > room:
@@ -261,19 +241,18 @@ def world(market: Market, levels: int, width: int) -> list[Text]:
 def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
     """Each venue's book: its trust, why, since when, and its score in audits; in columns, as many to a line as fit. The
     time of day is told where that takes no more lines."""
-    def cell(book: BookTrust, whole: bool) -> Text:
-        trust = Trust(book.trust).name.lower()
-        style = TRUST_STYLE[trust]
-        text = Text(no_wrap=True).append(f" {NAMES[book.venue]:<{longest}} ", venue_style(NAMES[book.venue]))
-        text.append(f" {trust} ", style)
+    def cell(book: BookState, whole: bool) -> Text:
+        style = TRUST_STYLE[book.trust]
+        text = Text(no_wrap=True).append(f" {book.venue:<{longest}} ", venue_style(book.venue))
+        text.append(f" {book.trust} ", style)
         if book.reason:
-            text.append(f" {Reason(book.reason).name.lower()}", style.split(" on ")[-1])
-        if book.since_ns:
-            past = age(utc_ns - book.since_ns)
-            text.append(f" since {wall(book.since_ns)} ({past})" if whole else f" {past}", "grey62")
-        if book.audited and (whole or book.agreed < book.audited):
-            wrong = book.agreed < book.audited
-            text.append(f" audit {book.agreed / book.audited:.1%}", "bold magenta" if wrong else "grey62")
+            text.append(f" {book.reason}", style.split(" on ")[-1])
+        if book.since_utc_ns:
+            past = age(utc_ns - book.since_utc_ns)
+            text.append(f" since {wall(book.since_utc_ns)} ({past})" if whole else f" {past}", "grey62")
+        audited, agreed = (book.counts.get(name, 0) for name in ("audited", "agreed"))
+        if audited and (whole or agreed < audited):
+            text.append(f" audit {agreed / audited:.1%}", "bold magenta" if agreed < audited else "grey62")
         return text
 
     def block(whole: bool) -> list[Text]:
@@ -289,7 +268,7 @@ def trusts(market: Market, utc_ns: int, width: int) -> list[Text]:
             rows[-1].append_text(text)
         return rows
 
-    longest = max((len(NAMES[book.venue]) for book in market.books), default=0)
+    longest = max((len(book.venue) for book in market.books), default=0)
     whole, short = block(True), block(False)
     return whole if len(whole) <= len(short) else short
 

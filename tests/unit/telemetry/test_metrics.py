@@ -78,6 +78,8 @@ def test_buckets_count_exactly_what_was_recorded(run):
 
 def test_trust_actors_and_meters_are_told(run):
     instrument = run.add_instrument(7, "ETH-BTC", 0, 8, 8)
+    run.ledger.row("bitstamp-0", 1)
+    run.book_ledger.row("bitstamp-0 ethbtc", 1, 0, instrument.id)
     # slot 0: a book that has no top yet
     run.tops.write(1, Top(instrument=instrument.id, venue=1, trust=Trust.UNVERIFIED, trust_since_ns=2_500_000_000))
     number = run.add_actor("desk", "user")

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 
 from mantra.core.clock import Clock
 from mantra.core.ledger import FeedState
-from mantra.core.messages import Top, World
+from mantra.core.messages import Reason, Top, Trust, World
 from mantra.runtime.spine import Spine
-from mantra.telemetry.collector import Feed
+from mantra.telemetry.collector import BookState, Feed
 from mantra.ui.terminal import (
-    BookTrust,
     Latency,
     Level,
     Market,
@@ -32,16 +31,23 @@ from mantra.ui.terminal import (
     screen,
     spread,
 )
+from mantra.venues import NAMES
 
 NOW = 1_790_000_000_123_456_789
 SECOND = 1_000_000_000
 BINANCE, BITSTAMP = 1, 2   # as bits of a level's venues
 
 
+def book(venue: int, trust: Trust, reason: Reason, since_ns: int, audited: int = 0, agreed: int = 0) -> BookState:
+    return BookState("feed", NAMES[venue], "ETH-BTC", "ethbtc", trust.name.lower(),
+                     reason.name.lower() if reason else "", since_ns, {"audited": audited, "agreed": agreed})
+
+
 def market(name: str = "ETH-BTC", bid: int = 6_512_400, ask: int = 6_514_400) -> Market:
     bids = tuple(Level(bid - i * 1_000, (7 * i % 11 + 1) * 31_400_000, BINANCE << (i % 3 > 0)) for i in range(10))
     asks = tuple(Level(ask + i * 1_000, (5 * i % 7 + 1) * 27_100_000, BITSTAMP >> i % 2) for i in range(10))
-    books = (BookTrust(0, 4, 0, NOW - 133 * SECOND), BookTrust(1, 2, 2, NOW - 3 * SECOND))
+    books = (book(0, Trust.VERIFIED, Reason.NONE, NOW - 133 * SECOND),
+             book(1, Trust.SUSPECT, Reason.GAP, NOW - 3 * SECOND))
     return Market(name, 8, 8, bids, asks, books, tuple(float(bid + i % 7) for i in range(50)))
 
 
@@ -129,9 +135,11 @@ def test_a_run_with_nothing_in_it_yet_is_shown_too(run: Spine) -> None:
     assert "nothing yet" in "\n".join(lines(view, 80, 24))
 
 
-FIVE = (BookTrust(0, 4, 0, NOW - 7_500 * SECOND, 1_000, 1_000), BookTrust(1, 3, 0, NOW - 200 * SECOND, 1_000, 981),
-        BookTrust(2, 2, 9, NOW - 3 * SECOND), BookTrust(3, 1, 7, NOW - 12 * SECOND),
-        BookTrust(4, 0, 8, NOW - 90 * SECOND))
+FIVE = (book(0, Trust.VERIFIED, Reason.NONE, NOW - 7_500 * SECOND, 1_000, 1_000),
+        book(1, Trust.UNVERIFIED, Reason.NONE, NOW - 200 * SECOND, 1_000, 981),
+        book(2, Trust.SUSPECT, Reason.CHECKSUM, NOW - 3 * SECOND),
+        book(3, Trust.STALE, Reason.SILENT, NOW - 12 * SECOND),
+        book(4, Trust.DOWN, Reason.DISCONNECTED, NOW - 90 * SECOND))
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (200, 60)])
@@ -166,7 +174,9 @@ def test_reader_takes_books_trust_rates_and_latencies_from_shared_memory(run: Sp
     view = reader.read()
     assert view.markets[0].bids == (Level(100, 5, 1),)
     assert view.markets[0].asks == (Level(102, 6, 2), Level(103, 1, 3))
-    assert view.markets[0].books == (BookTrust(1, 2, 2, NOW - 5, 100, 98),)
+    (found,) = view.markets[0].books
+    assert (found.venue, found.trust, found.reason, found.since_utc_ns) == ("bitstamp", "suspect", "gap", NOW - 5)
+    assert (found.counts["audited"], found.counts["agreed"]) == (100, 98)
     assert view.markets[0].mids == (101.0,)
     assert (view.feeds[0].messages_rate, view.feeds[0].counts["gaps"]) == (150.0, 2)
     assert view.feeds[0].heard_ns == view.utc_ns
