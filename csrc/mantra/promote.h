@@ -94,7 +94,7 @@ mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
     const uint64_t now = mantra_clock_cycles(feed->clock);
     mantra_decoder *decoder = &feed->decoder;
     MANTRA_EXCHANGE(*feed, *heir);
-    decoder->checked = decoder->numbered = false; /* what follows is no message */
+    decoder->checked = decoder->numbered = decoder->history = false; /* what follows is no message */
     /* What others know it by stays. */
     MANTRA_EXCHANGE(feed->updates, heir->updates);
     MANTRA_EXCHANGE(feed->trades, heir->trades);

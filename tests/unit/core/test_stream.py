@@ -294,3 +294,13 @@ def test_a_book_with_more_changes_than_a_promotion_has_room_for_is_not_verified_
     if len(bench.books[0].bids()) < len(bids):
         assert bench.trust()[0] == Trust.SUSPECT
     assert bench.feed.wants() == [(0, True, False)]
+
+
+def test_trades_that_an_heir_heard_are_told_whatever_it_heard_last():
+    bench, heir = Bench("A", "B", dense_trades=False), Bench("A", "B", dense_trades=False)
+    heir.say({"kind": "TRADES", "symbol": "A", "trades": [[7, "buy", "10", "1", 5]]})
+    heir.say({"kind": "TRADES", "symbol": "B", "trades": [[3, "buy", "10", "1", 4]], "history": True})
+    told = heir.spine.queue("trades.feed").consumer("oldest", on_lap="count")
+    bench.feed.adopt(heir.feed, 0)
+    bench.feed.retell(told.batch().view("u1"))
+    assert [trade.trade_id for trade in bench.trades] == [7]
