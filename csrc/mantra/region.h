@@ -55,7 +55,8 @@ _Static_assert(offsetof(mantra_region_header, kind) == 64, "as drawn");
 typedef struct mantra_region {
     uint8_t *base;        /* NULL: closed */
     size_t size, ceiling; /* payload bytes: backed, reserved */
-    int fd;               /* -1 unless named and owned */
+    int fd;               /* -1 once it is made: thousands of books would hold as many, and many systems allow 1,024 */
+    ino_t file;           /* what the name stands for, where this process made it */
     bool owner, writable;
     char name[MANTRA_REGION_NAME]; /* "": private memory */
 } mantra_region;
@@ -194,8 +195,16 @@ mantra_region_back(int fd, uint8_t *base, size_t total)
     return failed;
 }
 
-/* Back at least `payload_bytes` of payload. 0, or the errno: ENOMEM over the ceiling, ENOSPC, EPERM if not the
- * owner. */
+/* Is `path` still the name of this file? */
+static inline bool
+mantra_region_named(ino_t file, const char *path)
+{
+    struct stat named;
+    return stat(path, &named) == 0 && named.st_ino == file;
+}
+
+/* Back at least `payload_bytes` of payload. 0, or the errno: ENOMEM over the ceiling, ENOSPC, EPERM if not the owner,
+ * ENOENT if somebody took its name away. */
 static inline int
 mantra_region_grow(mantra_region *region, size_t payload_bytes)
 {
@@ -205,7 +214,16 @@ mantra_region_grow(mantra_region *region, size_t payload_bytes)
         return EPERM;
     if (payload_bytes > region->ceiling)
         return ENOMEM;
-    int failed = mantra_region_back(region->fd, region->base, sizeof(mantra_region_header) + payload_bytes);
+    char path[MANTRA_REGION_PATH];
+    int fd = -1;
+    if (region->name[0]) {
+        mantra_region_path(path, region->name);
+        if (!mantra_region_named(region->file, path) || (fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
+            return ENOENT;
+    }
+    int failed = mantra_region_back(fd, region->base, sizeof(mantra_region_header) + payload_bytes);
+    if (fd >= 0)
+        close(fd);
     if (failed)
         return failed;
     region->size = payload_bytes;
@@ -228,26 +246,19 @@ mantra_region_peek(const char *path, int access, mantra_region_header *header)
     return fd;
 }
 
-/* Is `path` still the name of this file? */
-static inline bool
-mantra_region_named(int fd, const char *path)
-{
-    struct stat mine, named;
-    return fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino;
-}
-
 /* Remove `path` if its owner is dead: 1 removed (or already gone), 0 its owner lives, -1 not a region of ours. The
  * lock, with the second look at the name, keeps two cleaners from removing what one of them has already made anew. */
 static inline int
 mantra_region_bury(const char *path)
 {
     mantra_region_header header;
+    struct stat file;
     int fd = mantra_region_peek(path, O_RDONLY, &header);
     if (fd < 0)
         return errno == ENOENT ? 1 : -1;
     int buried = 0;
     if (!mantra_process_alive(header.owner) && flock(fd, LOCK_EX) == 0) {
-        if (mantra_region_named(fd, path))
+        if (fstat(fd, &file) == 0 && mantra_region_named(file.st_ino, path))
             unlink(path);
         buried = 1;
     }
@@ -261,6 +272,7 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
                      char *error)
 {
     char path[MANTRA_REGION_PATH], file[32];
+    struct stat made;
     *region = (mantra_region){.fd = -1, .owner = true, .writable = true};
     size = mantra_round_up(size, MANTRA_CACHE_LINE);
     ceiling = mantra_round_up(ceiling < size ? size : ceiling, MANTRA_CACHE_LINE);
@@ -269,7 +281,7 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
         if (mantra_region_name(region, name, path, error))
             return -1;
         region->fd = open(MANTRA_REGION_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (region->fd < 0 || ftruncate(region->fd, (off_t)total))
+        if (region->fd < 0 || ftruncate(region->fd, (off_t)total) || fstat(region->fd, &made))
             return mantra_region_refuse(region, error, "region '%s': cannot make a file in " MANTRA_REGION_DIRECTORY ": %s",
                                         name, strerror(errno));
     }
@@ -310,6 +322,9 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
         if (buried == -2)
             return mantra_region_refuse(region, error, "region '%s': cannot name %s: %s", name, path, strerror(why));
     }
+    close(region->fd);
+    region->fd = -1;
+    region->file = made.st_ino;
     return 0;
 }
 
@@ -359,7 +374,7 @@ mantra_region_unlink(const mantra_region *region)
     if (!region->owner || region->base == NULL || mantra_region_head(region)->owner != mantra_process_self())
         return EPERM;
     mantra_region_path(path, region->name);
-    if (!mantra_region_named(region->fd, path))
+    if (!mantra_region_named(region->file, path))
         return ENOENT;
     return unlink(path) ? errno : 0;
 }

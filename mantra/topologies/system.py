@@ -383,7 +383,9 @@ class System:
             os.close(writer)
         self.services[name] = process
         with os.fdopen(reader) as ready:
-            line = ready.readline() if select.select([reader], [], [], 10.0)[0] else ""
+            waiting = select.poll()         # select() itself takes no descriptor beyond 1,023
+            waiting.register(reader, select.POLLIN)
+            line = ready.readline() if waiting.poll(10_000) else ""
         if not line or line.startswith("! "):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1.0 if line else 0.0)  # who said why is about to end, with the code that fits
