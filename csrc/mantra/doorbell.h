@@ -43,6 +43,7 @@ typedef struct mantra_waiting {
     mantra_ready ready;
     void *what;
     _Atomic uint32_t woken;
+    uint32_t looks; /* places that `ready` looks at: of many, spinning is so much dearer, and so much shorter (0: one) */
 } mantra_waiting;
 
 /* After publishing, once per batch. A fence and a load when nobody sleeps. */
@@ -117,6 +118,8 @@ mantra_doorbell_until(mantra_doorbell *bell, mantra_waiting *waiting, mantra_idl
     if (mantra_waiting_done(waiting))
         return true;
     const int64_t deadline = mantra_monotonic_ns() + timeout_ns;
+    if (waiting->looks > 1 && idle.spins != MANTRA_ALWAYS)
+        idle.spins /= waiting->looks;
     for (uint32_t i = 1; i <= idle.spins; i++) {
         MANTRA_PAUSE();
         if (mantra_waiting_done(waiting))

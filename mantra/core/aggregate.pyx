@@ -69,6 +69,7 @@ cdef class Hop:
         self.merge, self.output, self.clock, self.bell, self.tops = merge, output, clock, doorbell, tops
         self.waiting.ready = <mantra_ready>mantra_merge_ready
         self.waiting.what = &merge.merge
+        self.waiting.looks = merge.merge.count
         self.feeds, self.told = [None] * len(merge.queues), [0] * len(merge.queues)
         self.idle = ADAPTED if doorbell is None else doorbell.idle
         for queue in merge.queues:      # who writes there? The last message tells.

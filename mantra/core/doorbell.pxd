@@ -13,6 +13,7 @@ cdef extern from "mantra/doorbell.h" nogil:
     ctypedef struct mantra_waiting:
         mantra_ready ready
         void *what
+        uint32_t looks
     void mantra_doorbell_ring(mantra_doorbell *bell)
     uint32_t mantra_doorbell_seen(mantra_doorbell *bell)
     void mantra_doorbell_wait(mantra_doorbell *bell, uint32_t seen, int64_t timeout_ns)

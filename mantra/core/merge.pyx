@@ -45,6 +45,7 @@ cdef class Merge:
         self.taken = <Taken *>calloc(len(self.queues), sizeof(Taken))
         if self.merge.sources == NULL or self.taken == NULL:
             raise MemoryError
+        self.waiting.looks = self.merge.count
         for i in range(self.merge.count):
             queue = self.queues[i]
             position = {"newest": MANTRA_NEWEST, "oldest": MANTRA_OLDEST}.get(starts[i], starts[i])
