@@ -24,6 +24,7 @@ import itertools
 import json
 import os
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -48,12 +49,12 @@ from mantra.errors import ConfigurationError, RegionError
 T = TypeVar("T")
 MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queues by family
 ALSO = {"orders": "order"}      # of books that are kept order by order
-CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048, "order": 32_768}
+CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048, "order": 32_768, "timing": 4_096}
+MANY = 16       # queues of one message; those that come after so many have a quarter: hundreds of feeds share the load
 MOST_INSTRUMENTS = 8_192
 MOST_BOOKS = 8_192
 MOST_FEEDS = 512        # their numbers are those of their ledger rows; other actors' follow
 MOST_ACTORS = 1_024
-TIMINGS, MANY_TIMINGS, MANY = 4_096, 1_024, 16      # records of an actor's ring; of one that comes after so many others
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Spine:
         self._instruments: list[RunInstrument] = []
         self._slots = itertools.count()
         self._next_actor, self._queue_numbers = itertools.count(MOST_FEEDS), itertools.count(1)
+        self._carrying: Counts[str] = Counts()        # queues made here, by message
         self.actor = "user" if owner else f"user-{os.getpid()}"     # whose meters are made here
         self.number: int | None = None
         self._tracker: Tracker | None = None
@@ -166,10 +168,14 @@ class Spine:
         carries another."""
         made = message or message_of(name)
         queue = self._make(name, Queue.open if not self.owner else lambda full: Queue.create(
-            full, made, capacity or CAPACITY[made], "mpmc" if many else "spmc", number=next(self._queue_numbers)))
+            full, made, capacity or self._capacity(made), "mpmc" if many else "spmc", number=next(self._queue_numbers)))
         if message not in (None, queue.format.name):
             raise ConfigurationError(f"{name} is a queue of {queue.format.name!r}, not of {message!r}")
         return queue
+
+    def _capacity(self, message: str) -> int:
+        self._carrying[message] += 1
+        return CAPACITY[message] // (4 if self._carrying[message] > MANY else 1)
 
     def vector(self, name: str, message: str, capacity: int | None = None) -> Vector:
         """The latest-value vector `name`; made when this process owns the run and it is not there."""
@@ -295,8 +301,7 @@ class Spine:
 
     def timings(self, name: str) -> Queue:
         """The ring of actor `name`'s timings; this process owns the run."""
-        return self.queue(f"timings.{name}", "timing",
-                          TIMINGS if len(self.names("timings.")) < MANY else MANY_TIMINGS)
+        return self.queue(f"timings.{name}", "timing")
 
     def timer(self, name: str) -> Timer:
         """A timer of one's own: `with timer: ...`, or `timer.record(ns)`."""

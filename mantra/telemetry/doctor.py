@@ -29,7 +29,7 @@ from mantra.core.messages import DTYPES
 from mantra.core.region import PREFIX
 from mantra.core.transport import tls_library
 from mantra.runtime.options import Parser
-from mantra.runtime.spine import CAPACITY, MESSAGES, MOST_ACTORS, MOST_BOOKS, MOST_FEEDS, MOST_INSTRUMENTS, TIMINGS
+from mantra.runtime.spine import CAPACITY, MANY, MESSAGES, MOST_ACTORS, MOST_BOOKS, MOST_FEEDS, MOST_INSTRUMENTS
 
 State = Literal["ok", "warn", "fail"]
 Verdict = tuple[State, str, str]            # state, what was found, what to do
@@ -118,12 +118,14 @@ def _listed(text: str) -> list[int]:
 def needed(feeds: int, instruments: int = 3) -> int:
     """Bytes of /dev/shm that a run of so many connections reserves when it starts."""
     slot = {message: dtype.itemsize + 8 for message, dtype in DTYPES.items()}
-    queues = sum(CAPACITY[message] * slot[message] for message in MESSAGES.values()) + TIMINGS * slot["timing"]
+    queues = sum(CAPACITY[message] * slot[message] for message in (*MESSAGES.values(), "timing"))
     latest = MOST_INSTRUMENTS * (slot["instrument"] + slot["world"]) + MOST_BOOKS * slot["top"]
     latest += MOST_ACTORS * slot["actor"]
-    feed = queues + Histogram.create().region.size + (instruments << 16)
+    feed = Histogram.create().region.size + (instruments << 16)
+    queues *= min(feeds, MANY) + max(0, feeds - MANY) // 4
     shared = CAPACITY["world"] * slot["world"] + Ledger.create(None, MOST_FEEDS).region.size
-    return int(2 * latest + shared + feed * feeds)  # two copies a slot: a vector is never without one that is whole
+    # Two copies a slot: a vector is never without one that is whole.
+    return int(2 * latest + shared + queues + feed * feeds)
 
 
 # The checks ------------------------------------------------------------------------------------------------------

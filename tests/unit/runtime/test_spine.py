@@ -193,10 +193,11 @@ def test_actors_are_entered_told_of_and_seen_from_outside(spine):
     assert abs(world.started_utc_ns - spine.clock.utc_ns()) < 60 * 10**9
 
 
-def test_rings_of_timings_are_smaller_where_there_are_many(spine):
+def test_queues_are_smaller_where_there_are_many(spine):
     rings = [spine.tracker(f"f.{number}", number).timings for number in range(room.MANY + 1)]
-    assert {ring.capacity for ring in rings[:-1]} == {room.TIMINGS}
-    assert rings[-1].capacity == room.MANY_TIMINGS
+    assert {ring.capacity for ring in rings[:-1]} == {room.CAPACITY["timing"]}
+    assert rings[-1].capacity == room.CAPACITY["timing"] // 4
+    assert spine.queue("tops.first").capacity == room.CAPACITY["top"]
 
 
 def test_a_process_that_attached_records_in_the_ring_that_the_owner_made(spine):
