@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def read(run: Spine) -> dict[str, Any]:
             "began_utc_ns": min((actor.started_utc_ns for actor in run.actors()), default=now),
             "feeds": [{"feed": row["name"].decode(), "venue": NAMES[row["venue"]], "counts": counts}
                       for row, counts in zip(feeds, nonzero(feeds), strict=True)],
-            "books": [asdict(book) for book in books(run)]}
+            "books": [vars(book) for book in books(run)]}
 
 
 def lost(counts: Mapping[str, int]) -> str:
