@@ -72,7 +72,7 @@ class Renewal(Recovery):
         if not self._waiting:
             return None
         connection, now = self.connection, self.connection.clock.seconds()
-        ask = []
+        ask, late = list[Kept](), list[str]()
         for book in list(self._waiting):
             if connection.feed.state(book.index)[0]:
                 self._waiting.discard(book)
@@ -80,12 +80,15 @@ class Renewal(Recovery):
                 connection.subscriber.proven([book.symbol])
             elif book.due <= now and connection.subscriber.sent:
                 if book.asked and not book.refused:
-                    log.warning("%s: no snapshot of %s came", connection.name, book.symbol)
+                    late.append(book.symbol)
                     self._failed(book, now)
                 elif not book.asked:
                     ask.append(book)
                 else:
                     self.refuse(book, "no answer")
+        if late:
+            log.warning("%s: no snapshot of %s%s came", connection.name, ", ".join(late[:3]),
+                        f" and {len(late) - 3} more" if len(late) > 3 else "")
         if ask:
             due = self._patience()
             for book in ask:
