@@ -51,7 +51,8 @@ MOST_WAITING = (RING - HEADER.size) // WAITER.size
 LEASE_NS = 2_000_000_000
 ASK_AGAIN_S = 1.0       # at the latest, or the place in the queue is lost
 BUSY_S = 0.005          # another process is at the page
-SLACK_S = 0.25          # messages sent evenly arrive unevenly: a real window is taken to be so much longer
+# Messages sent evenly arrive unevenly: a real window is taken to be so much longer, at least by this share of itself.
+SLACK_S, SLACK = 0.25, 0.02
 FORGET_LOOPBACK_S, FORGET_S = 1800.0, 86400.0    # files of which nothing counts any more
 
 
@@ -125,7 +126,8 @@ class _Page:
     """What was granted of one kind at one address. Its methods take the time, in ns of one clock."""
 
     def __init__(self, rates: Sequence[Rate], slack_s: float, path: Path | None = None) -> None:
-        self._rules = [(max(1, rate.count - rate.reserved), round((rate.seconds + slack_s) * 1e9)) for rate in rates]
+        self._rules = [(max(1, rate.count - rate.reserved),
+                        round((rate.seconds + (slack_s and max(slack_s, SLACK * rate.seconds))) * 1e9)) for rate in rates]
         self._longest = max((span for _, span in self._rules), default=0)
         self._lock = threading.Lock()
         self._grants, self._blocked, self._last = 0, 0, (0, 0)      # what the page says, while the lock is held
