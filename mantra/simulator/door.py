@@ -25,10 +25,10 @@ from mantra.simulator.bitstamp import Bitstamp
 from mantra.simulator.coinbase import Coinbase
 from mantra.simulator.faults import Faults, seconds
 from mantra.simulator.kraken import Kraken
-from mantra.simulator.market import World
+from mantra.simulator.market import Instrument, World
 from mantra.simulator.recording import RecordingSource
 from mantra.simulator.server import Venue
-from mantra.simulator.source import MarketSource, Source, instrument
+from mantra.simulator.source import MarketSource, Source, instrument, many
 
 VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitfinex, Bitstamp, Coinbase, Kraken)}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="Steer it while it runs: GET /simulator/state, POST /simulator/faults?drop=0.01, /simulator/now?cut=1.")
     add = parser.add_argument
     add("--venues", default=",".join(VENUES), help="which venues (default: %(default)s)")
-    add("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s)")
+    add("--instruments", default=DEFAULT_INSTRUMENTS, help="what they list (default: %(default)s); "
+        "kraken:1000: a thousand made-up ones at that venue, a few lively and most quiet")
     add("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
     add("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
     add("--levels", type=int, help="levels of a book's side, 20 at least (default: as the venue has)")
@@ -87,17 +88,26 @@ def venues(options: argparse.Namespace) -> list[Venue]:
         raise ConfigurationError("--rate: write a positive number of messages a second")
     if options.levels is not None and options.levels < 20:
         raise ConfigurationError("--levels: write 20 or more")
-    try:
-        instruments = dict.fromkeys(instrument(name) for name in options.instruments.split(",") if name.strip())
-    except ValueError as error:
-        raise ConfigurationError(f"--instruments: {error}") from None
-    if options.levels:
-        instruments = dict.fromkeys(replace(one, levels=options.levels) for one in instruments)
+    listed = instruments(options.instruments, names, options.levels)
     now = time.time_ns()
     # Venues share the worlds of what they all list: their prices move together.
-    worlds = {one: World(one, options.seed) for name in names for one in (*instruments, *VENUES[name].own)}
+    worlds = {one: World(one, options.seed) for of_venue in listed.values() for one in of_venue}
     return [made(name, MarketSource(VENUES[name].listing(worlds[one], options.seed, now, options.rate)
-                                    for one in dict.fromkeys((*instruments, *VENUES[name].own)))) for name in names]
+                                    for one in listed[name])) for name in names]
+
+
+def instruments(spec: str, names: Sequence[str], levels: int | None) -> dict[str, list[Instrument]]:
+    """What each venue lists, once; of what the option named, and of the venue's own."""
+    listed: dict[str, list[Instrument]] = {name: [] for name in names}
+    try:
+        for part in filter(None, map(str.strip, spec.split(","))):
+            venue, _, count = part.partition(":")
+            for name in [venue] if count else names:
+                listed[name] += many(int(count)) if count else [instrument(part)]
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(f"--instruments {part}: {error}") from None
+    return {name: list(dict.fromkeys([*(replace(one, levels=levels or one.levels) for one in of_venue),
+                                      *VENUES[name].own])) for name, of_venue in listed.items()}
 
 
 async def simulate(options: argparse.Namespace) -> int:

@@ -37,6 +37,7 @@ class Instrument:
     activity: float = 0.2
     unit: float = 10.0          # median order size in base units
     levels: int = 1 << 20       # per side, at most
+    pace: float = 1.0           # of its messages and trades, where 1 is as many as its venue knows
 
     @property
     def name(self) -> str:
@@ -235,6 +236,8 @@ class Flow:
         self.start_ns = start_ns
         self.price_step = price_step
         self.scale = 1.0 if rate is None else SECOND_NS / rate / (habits.window_ns + habits.window_tail_ns)
+        self.scale /= world.instrument.pace
+        self.most_steps = 12 if world.instrument.pace >= 1 else 1   # REST is not to be ahead of the stream for seconds
         self.liveliness = world.instrument.activity ** 0.5
         self.median_size = math.log(lots)
         self.round_size = 10 ** max(0, round(math.log10(lots)) - 1)
@@ -263,8 +266,9 @@ class Flow:
         """Choose when the next book message is due, and cut the time until then into steps of about 25 ms."""
         habits = self.habits
         window = habits.window_ns + habits.window_tail_ns * self.dice.expovariate(1.0)
-        self.window_ns = max(1, int(window * self.scale))
-        self.steps_left = self.steps = max(1, min(12, self.window_ns // WORLD_STEP_NS))
+        # However quiet the market: a cross lasts no longer than elsewhere.
+        self.window_ns = max(1, int(window * (self.scale if self.crossed is None else 1.0)))
+        self.steps_left = self.steps = max(1, min(self.most_steps, self.window_ns // WORLD_STEP_NS))
         self.due_ns += self.window_ns // self.steps
 
     @property
@@ -336,10 +340,14 @@ class Flow:
                 key = math.ceil(-limit) + int(dice.expovariate(1.0 / (self.gap * through)))
                 if key > stop and key not in book.sizes[other] and (other == ASK or key < 0):
                     book.set(other, key, self._size())
+            # A short book must not run out of levels where the price goes.
+            while len(keys) < self.levels[side] // 2 and (side == ASK or keys[-1] < -1):
+                book.set(side, keys[-1] + 1 + int(dice.expovariate(1.0 / self.gap)) * (side == ASK or keys[-1] < -100),
+                         self._size())
 
     def _takers(self, activity: float, trades: list[Trade]) -> None:
         book, dice = self.book, self.dice
-        expected = self.habits.trades * activity * self.window_ns / self.steps / SECOND_NS
+        expected = self.habits.trades * activity * self.window_ns / self.steps / SECOND_NS * self.world.instrument.pace
         for _ in range(min(20, int(expected + dice.random()))):
             side = BID if dice.random() < 0.5 else ASK
             left = 1 + self._size() // 2

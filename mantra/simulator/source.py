@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, NamedTuple
 
 from mantra.simulator.market import Flow, Instrument, Levels, Sides
@@ -269,3 +270,11 @@ def instrument(name: str) -> Instrument:
     if not (base.isalnum() and quote.isalnum()):
         raise ValueError(f"{name!r} is no instrument: write BASE-QUOTE, for example eth-btc")
     return KNOWN.get(f"{base}-{quote}", Instrument(base, quote))
+
+
+def many(count: int) -> list[Instrument]:
+    """So many made-up instruments, alike at all venues that list as many. As in life a few are lively and most are
+    quiet: the n-th has 1/n of the first one's messages, the quietest a hundredth."""
+    letters = ascii_uppercase
+    return [Instrument(f"{letters[n // 676 % 26]}{letters[n // 26 % 26]}{letters[n % 26]}", "USD",
+                       pace=max(1 / (n + 1), 0.01)) for n in range(count)]
