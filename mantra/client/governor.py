@@ -126,8 +126,9 @@ class _Page:
     """What was granted of one kind at one address. Its methods take the time, in ns of one clock."""
 
     def __init__(self, rates: Sequence[Rate], slack_s: float, path: Path | None = None) -> None:
-        self._rules = [(max(1, rate.count - rate.reserved),
-                        round((rate.seconds + (slack_s and max(slack_s, SLACK * rate.seconds))) * 1e9)) for rate in rates]
+        late_s = [slack_s and max(slack_s, SLACK * rate.seconds) for rate in rates]
+        self._rules = [(max(1, rate.count - rate.reserved), round((rate.seconds + late) * 1e9))
+                       for rate, late in zip(rates, late_s, strict=True)]
         self._longest = max((span for _, span in self._rules), default=0)
         self._lock = threading.Lock()
         self._grants, self._blocked, self._last = 0, 0, (0, 0)      # what the page says, while the lock is held
