@@ -466,7 +466,7 @@ class Kraken(Venue):
             if not self.wanted(channel):
                 self.views.pop(channel, None)
                 continue
-            told, came, _ = self.views[channel].take(changed)
+            told, came = self.views[channel].take(changed)
             if not any(told) and not any(came):
                 continue
             bids, asks = (listing.rows(told[side] + came[side]) for side in (0, 1))

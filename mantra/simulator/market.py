@@ -209,18 +209,17 @@ class View:
     def _best(self) -> list[set[int]]:
         return [set(keys[:self.depth]) for keys in self.book.keys]
 
-    def take(self, changed: Sides) -> tuple[Sides, Sides, Sides]:
-        """Of all that `changed`: (set or removed in view, come into view unchanged, pushed out but still there)."""
+    def take(self, changed: Sides) -> tuple[Sides, Sides]:
+        """Of all that `changed`: (set or removed in view, come into view unchanged). What is pushed out is not told."""
         shown, self.shown = self.shown, self._best()
-        news, came, went = [], [], []
+        news, came = [], []
         for side, sign in ((BID, -1), (ASK, 1)):
             sizes, now, before = self.book.sizes[side], self.shown[side], shown[side]
             touched = {sign * price for price, _ in changed[side]}
             news.append([(price, size) for price, size in changed[side]
                          if (key := sign * price) in now or (not size and key in before)])
             came.append([(sign * key, sizes[key]) for key in sorted(now - before - touched)])
-            went.append([(sign * key, sizes[key]) for key in sorted(before - now) if key in sizes])
-        return (news[0], news[1]), (came[0], came[1]), (went[0], went[1])
+        return (news[0], news[1]), (came[0], came[1])
 
 
 class Flow:

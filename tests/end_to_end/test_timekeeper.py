@@ -23,7 +23,7 @@ SECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    with Live(tmp_path_factory.mktemp("home"), "--grpc", "off") as live:
+    with Live(tmp_path_factory.mktemp("home"), "--grpc", "off", "--venues", "binance,bitstamp") as live:
         yield live.started()
 
 
