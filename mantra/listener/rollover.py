@@ -113,7 +113,9 @@ class Rollover:
             old, new = self._owner.feed.state(book.index), heir.feed.state(book.index)
             if new[1] < old[1] and old[1] >= Trust.UNVERIFIED and not self._unheard(heir, new):
                 return False
-        return heir.age() > SETTLE_S or all(book.since is None and book.look is None for book in heir.books)
+        down = self._owner.transport is None        # then nobody waits for second looks: they are taken afterwards
+        return heir.age() > SETTLE_S or all(
+            book.since is None and (down or book.look is None) for book in heir.books)
 
     @staticmethod
     def _unheard(heir: Connection, state: tuple[bool, int, int, int, int]) -> bool:

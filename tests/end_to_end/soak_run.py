@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mantra.venues.instrument import InstrumentTable
 from tests.end_to_end.feeds import venues_at
 
 MAX_AGE_S = 20.0        # a connection is replaced by an overlapping one so often
+BAN_S = 2.0             # a venue that bans without saying how long is left alone for so long (60 s in life)
 ANSWER_S = 3.0          # an answer that takes longer is lost (Bitfinex gets 15 s in life)
 
 
@@ -50,7 +52,7 @@ def main(run, mode, reader, endpoints, names, instruments, seed, home, twin=""):
     made = venues_at({name: vars(one) for name, one in venues.read_endpoints(Path(endpoints)).items()},
                      names.split(","), {"heartbeat": 1.0, "silence": 4.0, "max_age": MAX_AGE_S})
     for venue in made:
-        venue.answer_s = ANSWER_S
+        venue.answer_s, venue.limits = ANSWER_S, replace(venue.limits, ban_s=BAN_S)
     if twin:
         TWINS[twin](made)
     settings = Settings(venues=tuple(names.split(",")), instruments=tuple(instruments.split(",")), mode=mode,
