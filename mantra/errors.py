@@ -37,6 +37,10 @@ class Lapped(MantraError):
         self.lost = lost
 
 
+class ArchiveError(MantraError):
+    """A recording is damaged, or of a version this program does not know; the text says which file and where."""
+
+
 class VenueError(MantraError):
     """A venue refused or answered something that cannot be used."""
 
