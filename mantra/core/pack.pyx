@@ -18,7 +18,7 @@ class Source(NamedTuple):
     feed: int
     venue: int
     instrument: int
-    count: int      # messages
+    messages: int
     images: int
 
 
