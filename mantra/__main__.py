@@ -20,6 +20,7 @@ DOORS = {
     "bench": ("mantra.telemetry.bench", "measure what the core costs on this machine, beside the last run"),
     "ledger": ("mantra.telemetry.ledger", "what a run received and what it lost, counted; also of runs that ended"),
     "audit": ("mantra.audit", "hold the venues' REST books against those of a running mantra"),
+    "archive": ("mantra.archive.door", "what was recorded: list, show, verify, repair, export, import"),
     "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
 }
 USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(

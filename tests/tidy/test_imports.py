@@ -16,7 +16,7 @@ TIERS: list[set[str]] = [
     {"runtime", "venues", "tape"},
     {"client"},
     {"subscriber"},
-    {"listener", "aggregator", "service", "simulator", "telemetry"},
+    {"listener", "aggregator", "service", "simulator", "telemetry", "archive"},
     {"ui", "topologies"},
 ]
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms}

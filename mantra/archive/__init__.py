@@ -1,0 +1,1 @@
+"""archive: every message kept, found again and played back."""
