@@ -35,8 +35,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mantra import venues
+from mantra.client.feed import bare_feed
 from mantra.core.doorbell import Doorbell
-from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 from mantra.telemetry.bench import cores
 

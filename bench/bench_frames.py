@@ -27,9 +27,9 @@ import websocket
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mantra import venues
+from mantra.client.feed import bare_feed
 from mantra.client.websocket import WebSocketClient
 from mantra.core.hot_path import Event
-from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 
 PAYLOAD = 211

@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mantra import venues
+from mantra.client.feed import bare_feed
 from mantra.core import measure
 from mantra.core.aggregate import WorldMerger
 from mantra.core.clock import Clock
@@ -27,7 +28,6 @@ from mantra.core.messages import InstrumentRow, Top, Update
 from mantra.core.queue import Queue
 from mantra.core.tracking import Tracker
 from mantra.core.vector import Vector
-from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 
 TURNS, COUNT = 200, 500

@@ -23,6 +23,7 @@ from typing import Any
 
 import mantra
 from mantra import venues
+from mantra.client.feed import bare_feed
 from mantra.client.governor import Governor
 from mantra.client.https import Rest
 from mantra.core import ticks
@@ -30,7 +31,6 @@ from mantra.core.book import Book
 from mantra.core.ledger import Ledger
 from mantra.core.messages import Kind, Reason, Trust
 from mantra.errors import ConfigurationError, MantraError
-from mantra.listener.feed import bare_feed
 from mantra.listener.past import Differs, Level, Past
 from mantra.runtime import child
 from mantra.runtime.options import Parser, door, positive_seconds

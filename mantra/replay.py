@@ -15,17 +15,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mantra import venues
-from mantra.client.recorded import Recorded
+from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core import ticks
-from mantra.core.clock import Clock
 from mantra.core.hot_path import Splice
 from mantra.core.messages import Kind, Trust
 from mantra.errors import ConfigurationError, MantraError
-from mantra.listener.feed import bare_feed
 from mantra.runtime.options import Parser, door
-from mantra.runtime.spine import MESSAGES, Spine
+from mantra.runtime.spine import MESSAGES
 from mantra.tape import lines
-from mantra.venues.instrument import Instrument, ObservedScale, listed_scale
+from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Mode, Venue
 
 CHUNK = 1024            # messages between two looks at what was published, and bytes of them: so little that
@@ -34,53 +32,16 @@ TRACKED = ("origin", "published", "trust_since_ns", "generation")     # differ f
 COUNTED = ("sequence",)                 # and so does what a feed counts itself: books by stream that have no numbers
 
 
-def symbols_of(venue: Venue, recorded: Recorded) -> list[Instrument]:
-    """Every symbol that the recording has messages of, named so and numbered in their order: with the scale of the
-    instrument list in it, or in a first pass over all numbers what they need."""
-    seen: dict[str, ObservedScale] = {}
-    for text in recorded:
-        for symbol, price, size in venue.numbers(text):
-            seen.setdefault(symbol, ObservedScale()).level(price, size)
-    only = next(iter(seen)) if len(seen) == 1 else ""
-    for snapshot in recorded.snapshots:
-        if symbol := snapshot.symbol or only:       # a quiet market may have a snapshot and no messages
-            for _, price_text, size_text in venue.numbers(snapshot.body):
-                seen.setdefault(symbol, ObservedScale()).level(price_text, size_text)
-    listed = {listing.symbol: listing for listing in recorded.listings}
-    found: list[Instrument] = []
-    for symbol, observed in seen.items():
-        wide, deep = observed.scale()
-        if symbol in listed:
-            listed_wide, listed_deep = listed_scale([listed[symbol]])
-            wide, deep = max(wide, listed_wide), max(deep, listed_deep)
-        found.append(Instrument(len(found), symbol, 0, wide, deep))
-    return found
-
-
-class Replay:
+class Replay(RecordedFeed):
     """One recording through one feed, in memory of this process. `mode` "book" or "top". Books are cut to `depth`
     levels a side (0: as the recording, or else the venue, says); without `checksums` none is looked at."""
 
     def __init__(self, venue: Venue, recorded: Recorded, mode: Mode = "book", *, depth: int = 0,
                  checksums: bool = True) -> None:
+        survey = Survey(venue, [recorded])
+        super().__init__(venue, survey.symbols, mode, keep=depth or survey.depth, checksums=checksums)
         self.recorded = recorded
-        self.symbols = symbols_of(venue, recorded)
-        only = self.symbols[0].name if len(self.symbols) == 1 else ""
-        index_of = {symbol.name: symbol.id for symbol in self.symbols}
-        self._snapshots = [(snapshot.before, index_of[snapshot.symbol or only], snapshot.body)
-                           for snapshot in recorded.snapshots if (snapshot.symbol or only) in index_of]
-        self.spine = Spine.private(clock=Clock())
-        self.row = self.spine.ledger.row(venue.name, venue.id)
-        said = venue.depth_said.search(recorded.texts.data) if venue.depth_said else None
-        self.feed = bare_feed(self.spine, venue.name, venue, mode, most_books=max(1, len(self.symbols)),
-                              held_bytes=64 << 20, checksums=checksums,
-                              keep=depth or (int(said[1]) if said else venue.keep(mode, 0)))
-        self.books = []
-        for symbol in self.symbols:
-            book, slot = self.spine.make_book(venue.books(mode), venue.id, symbol.name, symbol.id)
-            self.feed.add_book(book, slot, venue.spellings(symbol.name), symbol.id, symbol.price_decimals,
-                               symbol.size_decimals)
-            self.books.append(book)
+        self._snapshots = [(before, index, snapshot.body) for before, index, snapshot in self.snapshots(recorded)]
         self._tracked = TRACKED + (COUNTED if venue.schemes[mode] == "stream" else ())
         self._published = {name: self.spine.queue(f"{name}.{venue.name}", message).consumer()
                            for name, message in MESSAGES.items()}

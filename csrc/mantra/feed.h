@@ -146,6 +146,7 @@ typedef struct mantra_feed {
     uint32_t behind;                   /* messages in a row that were numbered lower */
     uint64_t overlap_from, overlap_to; /* trades that the connection before published while this one was there already */
     bool stale, replaying;
+    uint64_t resets;                   /* books replaced, in all: who plays a recording takes their images */
     const uint8_t *text;
     size_t text_size;
     uint16_t close_code;

@@ -257,6 +257,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
         mantra_feed_update(feed, book, MANTRA_RESET, 0, generation, 0, decoder->venue_time_ns, origin,
                            mantra_pack_published(now - origin, feed->publisher));
         MANTRA_COUNT_BOOK(feed, book, updates, 1);
+        feed->resets++;
         if (book->orders.slots)
             mantra_feed_tell_orders(feed, book, decoder->order_count, true, origin);
     } else if (feed->socket_to_top && !feed->replaying) {

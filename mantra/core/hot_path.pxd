@@ -66,7 +66,7 @@ cdef extern from "mantra/receive.h" nogil:
         uint8_t heartbeat_opcode
         uint16_t heartbeat_size
         uint8_t *heartbeat
-        uint64_t heard, begun
+        uint64_t heard, begun, resets
         const uint8_t *text
         size_t text_size
         uint16_t close_code

@@ -1,11 +1,13 @@
 """hot_path: one connection's way from received bytes to published updates, in one call without the GIL."""
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from mantra.core.book cimport Book, mantra_change
-from mantra.core.clock cimport Clock, mantra_clock, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns
+from mantra.core.clock cimport (
+    Clock, mantra_clock, mantra_clock_advance_to, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns,
+)
 from mantra.core.decode cimport (
     MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_order_change, mantra_orders_bytes,
     mantra_orders_init, mantra_print, mantra_route, mantra_symbol, mantra_symbols, mantra_symbols_add,
@@ -63,6 +65,11 @@ class Splice(IntEnum):
     MALFORMED = -1
     FINER = -2                          # the scale must grow first
     TOO_MANY = -4
+
+
+cdef _check_span(const uint8_t[::1] texts, const uint64_t[::1] offsets, size_t start, size_t stop):
+    if stop >= <size_t>offsets.shape[0] or start > stop or offsets[stop] > <uint64_t>texts.shape[0]:
+        raise IndexError(f"messages {start}:{stop} of {offsets.shape[0] - 1}")
 
 
 cdef class Feed:
@@ -427,8 +434,7 @@ cdef class Feed:
         bytes of padding. Their origin is one, as of one `recv`. Returns the cycles it took."""
         cdef uint64_t began
         cdef size_t i
-        if stop >= <size_t>offsets.shape[0] or start > stop or offsets[stop] > <uint64_t>texts.shape[0]:
-            raise IndexError(f"messages {start}:{stop} of {offsets.shape[0] - 1}")
+        _check_span(texts, offsets, start, stop)
         with nogil:
             self.feed.begun = began = mantra_clock_cycles(self.feed.clock)
             for i in range(start, stop):
@@ -437,6 +443,22 @@ cdef class Feed:
             mantra_doorbell_ring(self.feed.doorbell)
             began = mantra_clock_cycles(self.feed.clock) - began
         return began
+
+    def recorded(self, const uint8_t[::1] texts not None, const uint64_t[::1] offsets not None,
+                 const int64_t[::1] times not None, int8_t[::1] kinds not None, size_t start, size_t stop) -> int:
+        """The same on a virtual clock, each at its own time (UTC ns); `kinds` (decode.h) is told what each was. Comes back
+        behind a message that replaced a book, so that its image can be taken. Returns how far it came."""
+        cdef uint64_t resets = self.feed.resets
+        _check_span(texts, offsets, start, stop)
+        if stop > <size_t>min(times.shape[0], kinds.shape[0]):
+            raise IndexError(f"times of {times.shape[0]} messages, kinds of {kinds.shape[0]}")
+        with nogil:
+            while start < stop and self.feed.resets == resets:
+                mantra_clock_advance_to(self.clock.clock, times[start])
+                kinds[start] = mantra_feed_message(&self.feed, <const char *>&texts[offsets[start]],
+                                                   offsets[start + 1] - offsets[start] - MANTRA_PADDING, times[start])
+                start += 1
+        return start
 
     def state(self, uint32_t index) -> tuple[bool, int, int, int, int]:
         """(synchronised?, trust, reason, sequence, messages held) of a book."""

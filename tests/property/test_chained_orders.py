@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from mantra import venues
+from mantra.client.feed import bare_feed
 from mantra.core.hot_path import Splice
 from mantra.core.messages import Reason, Trust
-from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 from tests.data import read
 from tests.reference.orders import Orders

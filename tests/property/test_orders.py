@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from mantra import venues
+from mantra.client.feed import bare_feed
 from mantra.core.hot_path import Feed
 from mantra.core.messages import Kind, Reason, Side, Trust
-from mantra.listener.feed import bare_feed
 from mantra.runtime.spine import Spine
 from tests.reference.orders import Orders
 

@@ -20,7 +20,7 @@ import numpy as np
 from mantra import venues
 from mantra.core.hot_path import PADDING, Event, FeedPoller
 from mantra.core.transport import Transport
-from mantra.listener.feed import bare_feed
+from mantra.client.feed import bare_feed
 from mantra.runtime.spine import Spine
 
 allocations = ctypes.CDLL(None).allocations

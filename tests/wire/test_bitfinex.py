@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from mantra import venues
-from mantra.client.recorded import Recorded
-from mantra.replay import Replay, symbols_of
+from mantra.client.recorded import Recorded, Survey
+from mantra.replay import Replay
 from mantra.tape import lines
 from tests.c.decoding import Decoder, Decoding
 from tests.data import data
@@ -32,7 +32,7 @@ def reference(path: str) -> Connection:
 @pytest.mark.parametrize("path", RECORDINGS)
 def test_every_message_leaves_the_books_that_the_reference_has(path):
     recording, slow = recorded(path), Connection()
-    symbols = symbols_of(recording.venue, recording)
+    symbols = Survey(recording.venue, [recording]).symbols
     scales = [(row.price_decimals, row.size_decimals) for row in symbols]
     decoder = Decoder("bitfinex", [row.name for row in symbols], scales)
     books: dict[str, dict[tuple[str, Decimal], Decimal]] = {}

@@ -11,9 +11,9 @@ from functools import cache
 import pytest
 
 from mantra import venues
-from mantra.client.recorded import Recorded
+from mantra.client.recorded import Recorded, Survey
 from mantra.errors import ConfigurationError
-from mantra.replay import Replay, symbols_of
+from mantra.replay import Replay
 from mantra.tape import lines
 from tests.c.decoding import Decoder, Decoding
 from tests.data import data, read
@@ -68,7 +68,7 @@ def test_the_recordings_are_what_the_venue_page_says(path):
 def test_every_message_leaves_the_book_and_the_checksum_that_the_reference_has(path, depth):
     """At a smaller depth than was subscribed levels fall out all the time, and the checksum is the reference's own."""
     recording, slow = recorded(path), Connection(depth)
-    symbols = symbols_of(recording.venue, recording)
+    symbols = Survey(recording.venue, [recording]).symbols
     scales = [(row.price_decimals, row.size_decimals) for row in symbols]
     decoder = Decoder("kraken", [tuple(recording.venue.spellings(row.name)) for row in symbols], scales)
     books: dict[str, dict[tuple[str, int], int]] = {}

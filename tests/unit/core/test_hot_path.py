@@ -5,11 +5,12 @@ import json
 import socket
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from mantra import venues
 from mantra.core.clock import Clock
-from mantra.core.hot_path import Event, Feed, FeedPoller, Splice
+from mantra.core.hot_path import PADDING, Event, Feed, FeedPoller, Splice
 from mantra.core.messages import SOCKET, Kind, Reason, Side, Trust
 from mantra.core.transport import Transport
 from mantra.errors import ConfigurationError
@@ -636,3 +637,24 @@ def test_what_a_control_message_reveals_does_not_wait_for_the_next_message():
         assert bench.feed.run(5) == Event.TEXT
         assert bench.feed.run(0.05) == Event.WANTS
     assert bench.feed.wants() == [(0, True, False)]
+
+
+def test_a_recording_is_played_at_its_own_times_and_halts_where_a_book_was_replaced():
+    """A time that steps back is kept, and published no earlier than the last."""
+    def frame(kind, price):
+        row = {"symbol": "ETH/BTC", "bids": [{"price": price, "qty": 1.0}], "asks": [], "checksum": 0}
+        return json.dumps({"channel": "book", "type": kind, "data": [row]}).encode()
+
+    bench = Bench("kraken", symbols=("ETH/BTC",), clock=Clock.virtual(1_000), checksums=False)
+    texts = [frame("snapshot", 1.0), frame("update", 1.1), b"{malformed", frame("snapshot", 1.2)]
+    offsets = np.cumsum([0, *(len(text) + PADDING for text in texts)], dtype=np.uint64)
+    padded = np.frombuffer(b"".join(text + bytes(PADDING) for text in texts), np.uint8)
+    times, kinds = np.array([2_000, 3_000, 2_500, 4_000]), np.zeros(4, np.int8)
+    with pytest.raises(IndexError):
+        bench.feed.recorded(padded, offsets, times[:3], kinds, 0, 4)
+    assert bench.feed.recorded(padded, offsets, times, kinds, 0, 4) == 1
+    assert [(update.kind, update.origin, update.published_cycles) for update in bench.drain()[0]] == [(0, 2_000, 2_000)]
+    assert bench.feed.recorded(padded, offsets, times, kinds, 1, 4) == 4
+    updates = [(update.kind, update.origin, update.published_cycles) for update in bench.drain()[0]]
+    assert updates == [(Kind.BID, 3_000, 3_000), (Kind.TRUST, 2_500, 3_000), (Kind.RESET, 4_000, 4_000)]
+    assert kinds.tolist() == [6, 1, -1, 6]
