@@ -109,7 +109,7 @@ STATEMENT = re.compile(r"""^(?P<inner>[ ]{4})?(?:
 PROLOGUE = """\
 import builtins, numpy, os, threading
 import numpy as np
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 from numpy.typing import NDArray
