@@ -13,9 +13,9 @@
 #include "mantra/levels.h"
 
 /* Members that some kind of message needs; all others are only checked. m: the buyer was the maker. */
-#define MANTRA_BINANCE_MEMBERS(X)                                                                           \
-    X(e) X(E) X(s) X(U) X(u) X(b) X(a) X(B) X(A) X(t) X(p) X(q) X(T) X(m) X(lastUpdateId) X(bids) X(asks) X(stream) X(data) \
-    X(result) X(code) X(msg) X(error) X(event)
+#define MANTRA_BINANCE_MEMBERS(X)                                                                     \
+    X(e) X(E) X(s) X(U) X(u) X(b) X(a) X(B) X(A) X(t) X(p) X(q) X(T) X(m) X(pu) X(lastUpdateId) X(bids) \
+    X(asks) X(stream) X(data) X(result) X(code) X(msg) X(error) X(event)
 enum {
 #define MANTRA_BINANCE_ENUM(name) MANTRA_BINANCE_##name,
     MANTRA_BINANCE_MEMBERS(MANTRA_BINANCE_ENUM) MANTRA_BINANCE_COUNT
@@ -44,6 +44,11 @@ mantra_binance_diff(mantra_decoder *decoder, const char *const *at, const char *
         !at[MANTRA_BINANCE_b] || !at[MANTRA_BINANCE_a] || at[MANTRA_BINANCE_bids] || at[MANTRA_BINANCE_asks] ||
         !symbol.text)
         return MANTRA_MALFORMED;
+    if (at[MANTRA_BINANCE_pu]) { /* futures, in recordings: ids have holes, and each message names the end of the last */
+        if (mantra_json_integer_at(at[MANTRA_BINANCE_pu], end, &decoder->first) || decoder->first >= decoder->last)
+            return MANTRA_MALFORMED;
+        decoder->first++;
+    }
     const int32_t book = mantra_find_symbol(decoder->symbols, symbol);
     decoder->book = (uint32_t)book;
     return book < 0 ? MANTRA_UNKNOWN : mantra_json_sides(decoder, &at[MANTRA_BINANCE_b], end, MANTRA_DIFF);

@@ -101,6 +101,18 @@ def test_a_snapshot_older_than_the_first_held_message_is_refused():
     assert bench.feed.state(0)[3] == 21
 
 
+def test_messages_of_futures_name_the_end_of_the_last_and_their_ids_have_holes():
+    bench = Bench()
+    bench.send(e="depthUpdate", E=1700000000000, s="ETHBTC", U=15, u=20, pu=12, b=[["1.0", "7"]], a=[])
+    assert bench.snapshot(17) == Splice.SPLICED
+    bench.send(e="depthUpdate", E=1700000000000, s="ETHBTC", U=25, u=30, pu=20, b=[["1.0", "8"]], a=[])
+    assert (bench.trust, bench.feed.state(0)[3], bench.row["gaps"]) == (Trust.VERIFIED, 30, 0)
+    bench.send(e="depthUpdate", E=1700000000000, s="ETHBTC", U=41, u=42, pu=40, b=[["1.0", "9"]], a=[])
+    assert (bench.reason, bench.row["gaps"]) == (Reason.GAP, 1)
+    bench.send(e="depthUpdate", E=1700000000000, s="ETHBTC", U=43, u=44, pu=44, b=[], a=[])
+    assert bench.row["malformed"] == 1
+
+
 def test_a_snapshot_is_not_verified_before_the_stream_was_seen_to_join_it():
     bench = Bench()
     bench.snapshot(10)

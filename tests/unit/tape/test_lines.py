@@ -1,4 +1,5 @@
 """Line formats: what each recording holds, in the order it was received."""
+import gzip
 from collections import Counter
 
 import pytest
@@ -45,6 +46,31 @@ def test_depthcharge_lines_say_who_sent_a_frame(tmp_path):
                      b'{"rx_ns": 42889692520900, "frame": {"channel":"status","qty":0.10}}\n')
     assert list(read([path])) == [Record(0, "sent", b'{"method":"subscribe"}'),
                                   Record(0, "message", b'{"channel":"status","qty":0.10}')]
+    path.write_bytes(path.read_bytes().replace(b'"2026"', b'"1970-01-01T01:00:00.5+01:00"'))
+    assert [record.time_ns for record in read([path])] == [500_000_000, 500_415_500]
+
+
+def test_gzip_is_read_as_zstd_is_and_damage_names_the_file_and_line(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"1600000001: {1}\n" * 2))
+    assert [record.text for record in read([path])] == [b"{1}"] * 2
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ConfigurationError, match=r"a\.gz:\d: not gzip, or damaged"):
+        list(read([path]))
+
+
+@pytest.mark.parametrize("line", [b'{"t":"recv","x":1}', b'{"t":"recv","ts":1e9,"data":5}', b'{"t":"recv","ts":NaN,"data":"{}"}',
+                                  b"9999999999999999999: {}", b"9999999999999999999 {}", b"nonsense"])
+def test_a_line_that_cannot_be_read_is_counted_where_that_is_asked_for(tmp_path, line):
+    path, skipped = tmp_path / "a", Counter()
+    path.write_bytes(b"1600000001: {1}\n" + line + b"\n1600000002: {2}\n")
+    with pytest.raises(ConfigurationError, match="a:2: "):
+        list(read([path]))
+    assert [record.text for record in read([path], skipped=skipped)] == [b"{1}", b"{2}"]
+    assert skipped == {path: 1}
+    path.write_bytes(line)          # of another kind altogether, it seems
+    with pytest.raises(ConfigurationError, match="a:1: "):
+        list(read([path], skipped=skipped))
 
 
 def test_a_json_file_is_one_frame_over_many_lines(tmp_path):
