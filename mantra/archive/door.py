@@ -7,6 +7,7 @@ from importlib import import_module
 
 # verb: (module, function of it: argv -> exit code, what it does)
 VERBS: dict[str, tuple[str, str, str]] = {
+    "import": ("mantra.archive.imports", "main", "bring other people's recordings in"),
 }
 USAGE = "usage: mantra archive VERB [options]      mantra archive VERB --help explains one\n\n" + "".join(
     f"  {verb:<8} {what}\n" for verb, (_, _, what) in VERBS.items())

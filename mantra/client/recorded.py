@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mantra.client.feed import bare_feed
-from mantra.core.clock import Clock
 from mantra.core.hot_path import PADDING
 from mantra.errors import ConfigurationError
 from mantra.runtime.spine import Spine
@@ -89,15 +89,18 @@ class Survey:
     """What a first pass over a recording, whole or in `pieces`, tells. ConfigurationError: it has no messages.
 
     `symbols`: all that it has messages of, named so and numbered in their order, with the scale of the instrument list
-    in it, or what all their numbers need. `depth`: levels a side that were asked for, if its messages say; else 0."""
+    in it, or what all their numbers need. `depth`: levels a side that were asked for, if its messages say; else 0.
+    `start_ns`: when it began, UTC; 0 where it does not say."""
 
     def __init__(self, venue: Venue, pieces: Iterable[Recorded]) -> None:
-        self.messages = self.depth = 0
+        self.messages = self.depth = self.start_ns = 0
         seen: dict[str, ObservedScale] = {}
         unnamed: list[Snapshot] = []
         listed: dict[str, Listing] = {}
         for piece in pieces:
             self.messages += len(piece)
+            times = [*piece.times_ns[:1], *(snapshot.time_ns for snapshot in piece.snapshots)]
+            self.start_ns = min(filter(None, [self.start_ns, *times]), default=0)
             for text in piece:
                 for symbol, price, size in venue.numbers(text):
                     seen.setdefault(symbol, ObservedScale()).level(price, size)
@@ -131,12 +134,12 @@ class RecordedFeed:
     """The hot path of a recording's connection in memory of this process, with a book for each of `symbols`."""
 
     def __init__(self, venue: Venue, symbols: Sequence[Instrument], mode: Mode = "book", *, keep: int,
-                 clock: Clock | None = None, checksums: bool = True) -> None:
+                 spine: Spine | None = None, **options: Any) -> None:
         self.symbols = symbols
-        self.spine = Spine.private(clock=clock or Clock())
+        self.spine = spine or Spine.private()
         self.row = self.spine.ledger.row(venue.name, venue.id)
         self.feed = bare_feed(self.spine, venue.name, venue, mode, most_books=max(1, len(symbols)),
-                              held_bytes=64 << 20, checksums=checksums, keep=keep or venue.keep(mode, 0))
+                              held_bytes=64 << 20, keep=keep or venue.keep(mode, 0), **options)
         self.books = []
         for symbol in symbols:
             book, slot = self.spine.make_book(venue.books(mode), venue.id, symbol.name, symbol.id)

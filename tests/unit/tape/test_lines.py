@@ -59,8 +59,9 @@ def test_gzip_is_read_as_zstd_is_and_damage_names_the_file_and_line(tmp_path):
         list(read([path]))
 
 
-@pytest.mark.parametrize("line", [b'{"t":"recv","x":1}', b'{"t":"recv","ts":1e9,"data":5}', b'{"t":"recv","ts":NaN,"data":"{}"}',
-                                  b"9999999999999999999: {}", b"9999999999999999999 {}", b"nonsense"])
+@pytest.mark.parametrize("line", [
+    b'{"t":"recv","x":1}', b'{"t":"recv","ts":1e9,"data":5}', b'{"t":"recv","ts":NaN,"data":"{}"}',
+    b"9999999999999999999: {}", b"9999999999999999999 {}", b"nonsense"])
 def test_a_line_that_cannot_be_read_is_counted_where_that_is_asked_for(tmp_path, line):
     path, skipped = tmp_path / "a", Counter()
     path.write_bytes(b"1600000001: {1}\n" + line + b"\n1600000002: {2}\n")
