@@ -12,6 +12,8 @@ from mantra.core.messages import DTYPES, Kind
 from mantra.core.pack import Packer, Source, sources, unpack
 from mantra.errors import ArchiveError
 
+from ..reference import blocks
+
 
 def number(dice: random.Random) -> int:
     """Mostly like its neighbours, sometimes anything that fits."""
@@ -206,3 +208,41 @@ def test_deep_books_stay_within_what_is_remembered() -> None:
     packer = Packer("update", len(out))
     packer.add(0, out, 0)
     assert unpack("update", packer.pack()).messages.tobytes() == out.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_reader_written_from_the_format_alone_reads_the_same(seed: int) -> None:
+    dice = random.Random(seed)
+    packer = Packer("update")
+    packer.add(0, market(dice, 150, 3), 40)
+    packer.image(0, book(dice, 130, 1))
+    packer.add(9, market(dice, 100, 2), 7)
+    packer.add(0, market(dice, 50, 2), 200)
+    body = packer.pack()
+    block, other = unpack("update", body), blocks.read(body)
+    told = [message for message in other if "bids" not in message]
+    assert len(told) == len(block.messages) == 300
+    for message, feed, position, same in zip(block.messages, block.feeds, block.positions, told, strict=True):
+        assert {name: int(message[name]) for name in block.messages.dtype.names or ()} | {
+            "feed": feed, "position": position} == same
+    image, (mine,) = block.images[0], [message for message in other if "bids" in message]
+    assert other.index(mine) == image.before
+    assert (mine["bids"], mine["asks"]) == ([tuple(level) for level in image.image.bids.tolist()],
+                                            [tuple(level) for level in image.image.asks.tolist()])
+    assert all(getattr(image.image, name) == mine[name] for name in (
+        "position", "generation", "trust_since_ns", "reason", "sequence", "venue_time_ns", "trust"))
+
+
+@pytest.mark.parametrize("message", ["trade", "top", "actor"])
+def test_a_reader_written_from_the_format_alone_reads_other_messages(message: str) -> None:
+    packer, made = Packer(message), garbage(random.Random(message), message, 30)
+    packer.add(2, made, 5)
+    dtype = DTYPES[message]
+    fields = [(name, dtype[name].base.itemsize, int(np.prod(dtype[name].shape, initial=1)))
+              for name in dtype.names or ()]
+    other = sorted(blocks.read(packer.pack(), fields), key=lambda row: row["position"])
+    assert [row["position"] for row in other] == list(range(5, 35))
+    for row, original in zip(other, made, strict=True):
+        assert (row["origin"], row["published"]) == (original["origin"], original["published"])
+        for name, size, _ in fields[2:]:
+            assert row[name] == [int(value) % 256**size for value in np.atleast_1d(original[name])]
