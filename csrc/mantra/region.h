@@ -1,7 +1,8 @@
 /* region.h - named shared memory that refuses a foreign layout.
  *
- * /dev/shm/mantra.<name>, mode 0600. A name appears only when its region is complete (an unnamed file is filled, then
- * linked), so nobody ever opens half a region and a creator killed midway leaves nothing behind.
+ * /dev/shm/mantra.<name>, mode 0600 ($MANTRA_SHM may name another tmpfs, or a folder of one: programs with another see
+ * nothing of each other). A name appears only when its region is complete (an unnamed file is filled, then linked), so
+ * nobody ever opens half a region and a creator killed midway leaves nothing behind.
  *
  *   0       8         12       16      24     32        40            48           56         64     96       1024
  *   | magic | version | header | owner | size | ceiling | fingerprint | slot bytes | capacity | kind | layout | payload
@@ -35,7 +36,6 @@
 
 #define MANTRA_REGION_MAGIC UINT64_C(0x6172746e616d) /* "mantra", little endian */
 #define MANTRA_REGION_VERSION 2
-#define MANTRA_REGION_DIRECTORY "/dev/shm"
 #define MANTRA_REGION_NAME 128
 #define MANTRA_REGION_ERROR 2048 /* an error shows both sides of a layout */
 
@@ -159,11 +159,22 @@ mantra_region_refuse(mantra_region *region, char *error, const char *format, ...
     return -1;
 }
 
-#define MANTRA_REGION_PATH (MANTRA_REGION_NAME + 32)
+#define MANTRA_REGION_PATH 512
+
+/* Where regions are; asked when this is loaded, before there are threads. A path that is too long is cut, and not there. */
+static char mantra_region_directory[MANTRA_REGION_PATH - MANTRA_REGION_NAME - sizeof "/mantra."];
+
+__attribute__((constructor)) static void
+mantra_region_choose(void)
+{
+    const char *chosen = getenv("MANTRA_SHM");
+    snprintf(mantra_region_directory, sizeof mantra_region_directory, "%s", chosen && *chosen ? chosen : "/dev/shm");
+}
+
 static inline void
 mantra_region_path(char *path, const char *name)
 {
-    snprintf(path, MANTRA_REGION_PATH, "%s/mantra.%s", MANTRA_REGION_DIRECTORY, name);
+    snprintf(path, MANTRA_REGION_PATH, "%s/mantra.%s", mantra_region_directory, name);
 }
 
 /* Names are plain: they become part of a path. */
@@ -280,10 +291,10 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
     if (name != NULL) {
         if (mantra_region_name(region, name, path, error))
             return -1;
-        region->fd = open(MANTRA_REGION_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        region->fd = open(mantra_region_directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (region->fd < 0 || ftruncate(region->fd, (off_t)total) || fstat(region->fd, &made))
-            return mantra_region_refuse(region, error, "region '%s': cannot make a file in " MANTRA_REGION_DIRECTORY ": %s",
-                                        name, strerror(errno));
+            return mantra_region_refuse(region, error, "region '%s': cannot make a file in %s: %s", name,
+                                        mantra_region_directory, strerror(errno));
     }
     const int flags = name != NULL ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     void *base = mmap(NULL, total, PROT_READ | PROT_WRITE, flags, region->fd, 0);
@@ -294,10 +305,10 @@ mantra_region_create(mantra_region *region, const char *name, size_t size, size_
     int failed = mantra_region_back(region->fd, base, sizeof(mantra_region_header) + size);
     if (failed) {
         struct statvfs free_space = {0};
-        (void)statvfs(MANTRA_REGION_DIRECTORY, &free_space);
-        return mantra_region_refuse(region, error, "region '%s' needs %zu bytes of " MANTRA_REGION_DIRECTORY ", which has "
-                                    "%llu free (%s): enlarge it (docker: --shm-size) or use smaller queues", region->name,
-                                    sizeof(mantra_region_header) + size,
+        (void)statvfs(mantra_region_directory, &free_space);
+        return mantra_region_refuse(region, error, "region '%s' needs %zu bytes of %s, which has %llu free (%s): enlarge it "
+                                    "(docker: --shm-size), name another tmpfs in $MANTRA_SHM or use smaller queues",
+                                    region->name, sizeof(mantra_region_header) + size, mantra_region_directory,
                                     (unsigned long long)free_space.f_bavail * free_space.f_frsize, strerror(failed));
     }
     mantra_region_header *header = mantra_region_head(region);

@@ -3,7 +3,6 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef extern from "mantra/region.h" nogil:
     enum: MANTRA_REGION_ERROR, MANTRA_REGION_VERSION
-    const char *MANTRA_REGION_DIRECTORY
 
     ctypedef struct mantra_region_header:
         uint32_t version
@@ -25,6 +24,7 @@ cdef extern from "mantra/region.h" nogil:
         size_t first_bytes
 
     mantra_region_header *mantra_region_head(const mantra_region *region)
+    const char *mantra_region_directory
     uint8_t *mantra_region_payload(const mantra_region *region)
     size_t mantra_region_backed(const mantra_region_header *header)
     int mantra_region_create(mantra_region *region, const char *name, size_t size, size_t ceiling,

@@ -10,7 +10,7 @@ from posix.unistd cimport close
 
 from mantra.errors import LayoutMismatch, RegionError
 
-PREFIX = f"{MANTRA_REGION_DIRECTORY.decode()}/mantra."     # a region's path without its name
+PREFIX = f"{os.fsdecode(mantra_region_directory)}/mantra."     # a region's path without its name
 FORMAT = MANTRA_REGION_VERSION                              # of the headers that this program reads
 _created = {}   # name -> pid that created it: what leaving the interpreter must not leave behind
 

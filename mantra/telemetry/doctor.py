@@ -248,7 +248,8 @@ def shared_memory(machine: Machine) -> Verdict:
     try:
         free = machine.free_bytes(folder.parent)
     except OSError as error:
-        return "fail", f"/dev/shm cannot be used: {error.strerror}", "sudo mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
+        mount = f"sudo mount -t tmpfs -o mode=1777 tmpfs {folder.parent}"
+        return "fail", f"{folder.parent} cannot be used: {error.strerror}", mount
     found = (f"{free / 1e6:,.0f} MB free; a run of two venues takes {needed(2) / 1e6:.0f} MB, "
              f"a connection more {(needed(3) - needed(2)) / 1e6:.1f}")
     if free < 4 * needed(2):

@@ -37,8 +37,8 @@ def functions(machine: str, folder: Path) -> dict[str, str]:
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     found = {}
-    for name, body in re.findall(r"^(\w+):\n(.*?)\n\tret\b", assembly.read_text(), re.MULTILINE | re.DOTALL):
-        found[name] = "\n".join(re.findall(r"^\t[a-z].*", body, re.MULTILINE))
+    for name, body in re.findall(r"^(\w+):\n(.*?)^\t\.size\t\1,", assembly.read_text(), re.MULTILINE | re.DOTALL):
+        found[name] = "\n".join(re.findall(r"^\t[a-z].*", re.split(r"\n\tret\b", body)[0], re.MULTILINE))
     return found
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mantra.core.messages import Update
 from mantra.core.queue import Queue
+from mantra.core.region import PREFIX
 
 # As csrc/mantra/region.h and queue.h draw them.
 REGION_HEADER, WRITERS, SLOTS, SLOT = 1024, 128, 128 + 8 * 256, 64
@@ -95,7 +96,7 @@ class View:
     """The queue's memory, as another process sees it."""
 
     def __init__(self, name, capacity):
-        with open(f"/dev/shm/mantra.{name}", "r+b") as file:
+        with open(PREFIX + name, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
         self.capacity = capacity
 

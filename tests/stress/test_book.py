@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mantra.core import book as book_module
 from mantra.core.book import BID, Book
+from mantra.core.region import PREFIX
 from mantra.errors import RegionError
 
 # Message n leaves 100 + n % 100 levels a side, at prices 1, 2, ... and -1, -2, ..., all of size n.
@@ -73,7 +73,7 @@ def test_reader_in_another_process_never_sees_a_torn_book(written: str) -> None:
 
 def test_reader_that_does_not_look_at_the_version_is_caught(written: str) -> None:
     Book.open(written)   # is there
-    with open(Path("/dev/shm", f"mantra.{written}"), "rb") as file:
+    with open(PREFIX + written, "rb") as file:
         memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     page = np.frombuffer(memory, np.uint8)[REGION_HEADER:]
     counts = page[64:76].view(np.uint32)
@@ -90,7 +90,7 @@ def test_book_whose_writer_died_inside_a_message_is_an_error_and_not_a_hang(monk
     monkeypatch.setattr(book_module, "PATIENCE_S", 0.05)
     with Book.create(f"test-dead-book-{os.getpid()}", 1, 0) as book:
         book.write((BID, 1, 1))
-        with open(Path("/dev/shm", f"mantra.{book.name}"), "r+b") as file:
+        with open(PREFIX + book.name, "r+b") as file:
             file.seek(REGION_HEADER)
             file.write((2**40 + 1).to_bytes(8, "little"))   # odd: what a writer killed here leaves
             file.flush()

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from mantra.core.ledger import COUNTERS, FeedState, Ledger
+from mantra.core.region import PREFIX
 from mantra.errors import RegionError
 
 
@@ -83,7 +84,7 @@ def test_others_read_a_named_ledger_and_only_its_maker_counts() -> None:
         for forbidden in (lambda: row.add("gaps"), lambda: other.row("new", 0), lambda: row.set_state(1, 1)):
             with pytest.raises(RegionError, match="belongs to another"):
                 forbidden()
-        with open(f"/dev/shm/mantra.{name}", "r+b") as file:
+        with open(PREFIX + name, "r+b") as file:
             file.seek(1024)
             file.write((1 << 60).to_bytes(8, "little"))
         with pytest.raises(RegionError, match="says it has"):

@@ -10,6 +10,7 @@ import pytest
 from mantra.core.doorbell import Doorbell
 from mantra.core.messages import DTYPES, Flag, Kind, Update
 from mantra.core.queue import Queue
+from mantra.core.region import PREFIX
 from mantra.errors import Lapped, RegionError
 
 
@@ -88,7 +89,7 @@ def test_more_slots_than_a_region_can_hold_are_refused_wherever_they_are_asked_f
         Queue.create(None, "update", 1 << 58)       # times 64: no bytes at all
     name = f"test-queue-{os.getpid()}"
     with Queue.create(name, "update", 8):
-        with open(f"/dev/shm/mantra.{name}", "r+b") as file:
+        with open(PREFIX + name, "r+b") as file:
             file.seek(56)
             file.write((1 << 58).to_bytes(8, "little"))
         with pytest.raises(RegionError, match="is no queue of update"):

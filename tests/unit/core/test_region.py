@@ -4,14 +4,15 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from mantra.core.region import Region
+from mantra.core.region import PREFIX, Region
 from mantra.errors import LayoutMismatch, RegionError
 
-SHM = Path("/dev/shm")
+SHM = Path(PREFIX).parent
 fork = multiprocessing.get_context("fork")
 
 
@@ -149,10 +150,21 @@ def test_a_region_grows_to_its_ceiling_and_readers_see_it(name):
 
 def test_too_little_shared_memory_is_one_clear_line_at_once(name):
     room = os.statvfs(SHM)
-    with pytest.raises(RegionError, match=r"needs \d+ bytes of /dev/shm, which has \d+ free") as error:
+    with pytest.raises(RegionError, match=rf"needs \d+ bytes of {SHM}, which has \d+ free") as error:
         Region.create(name, room.f_blocks * room.f_frsize + (1 << 30), kind="test")
     assert "\n" not in str(error.value)
     assert Region.list(name) == []
+
+
+def test_programs_with_a_folder_of_their_own_see_nothing_of_others(name, monkeypatch):
+    code = ("import sys; from mantra.core.region import PREFIX, Region\n"
+            "with Region.create(sys.argv[1], 64, kind='other'): print(PREFIX, len(Region.list()))")
+    with Region.create(name, 64, kind="test"), tempfile.TemporaryDirectory(dir=SHM) as folder:
+        monkeypatch.setenv("MANTRA_SHM", folder)
+        assert elsewhere(code, name).stdout == f"{folder}/mantra. 1\n"
+        assert Region.list(name)[0].kind == "test"
+        monkeypatch.setenv("MANTRA_SHM", folder + "/none")
+        assert f"cannot make a file in {folder}/none: No such file" in elsewhere(code, name).stderr
 
 
 def test_private_memory_has_the_same_face_and_no_name():

@@ -9,6 +9,7 @@ import pytest
 
 from mantra.core.messages import Top, Update
 from mantra.core.queue import Queue
+from mantra.core.region import PREFIX
 from mantra.core.vector import Vector
 from mantra.errors import LayoutMismatch, RegionError
 
@@ -84,7 +85,7 @@ def test_a_writer_that_waits_for_another_process_stops_nobody_else():
     with Vector.create(f"test-stopped-{os.getpid()}", "top", 1, "many") as vector:
         other = subprocess.Popen([sys.executable, "-c", program, vector.name], stdout=subprocess.PIPE)
         assert other.stdout.readline() == b"\n"
-        with open(f"/dev/shm/mantra.{vector.name}", "r+b") as file:     # it stands in the middle of its second write
+        with open(PREFIX + vector.name, "r+b") as file:     # it stands in the middle of its second write
             file.seek(1024 + 64 + 8 * 256)
             file.write((2 << 18 | 1).to_bytes(8, "little"))
         writer = threading.Thread(target=vector.write, args=(0, Top(sequence=7)))
