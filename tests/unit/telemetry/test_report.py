@@ -51,8 +51,9 @@ def benchmarks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     (folder / "test_bench.py").write_text(BENCH)
     whole = folder / "whole.json"
+    alone = {name: value for name, value in os.environ.items() if "XDIST" not in name}      # no worker of it
     subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--benchmark-json={whole}",
-                    "test_bench.py"], cwd=folder, check=True, capture_output=True)
+                    "test_bench.py"], cwd=folder, check=True, capture_output=True, env=alone)
     read = json.loads(whole.read_text())
     for bench in read["benchmarks"]:
         del bench["stats"]["data"]
