@@ -28,7 +28,7 @@ SYMBOLS = {"binance": "ETHBTC", "bitstamp": "ethbtc", "bitfinex": "tETHBTC", "co
 PROVEN = {"bitfinex": 25, "kraken": 10}     # levels to compare where a venue shows or proves not all
 DOWN = (Trust.DOWN, Reason.DISCONNECTED)
 SYNCHRONISING = (Trust.SUSPECT, Reason.SYNCHRONISING)
-LONG = 15.0         # nothing here should ever take so long
+LONG = 60.0         # nothing here takes so long, on the busiest machine
 
 
 def patient(name, endpoints, *, heartbeat=0.4, silence=1.6, max_age=3600.0):
@@ -99,7 +99,7 @@ class Feeds:
 
     def ask(self, venue, path, post=False):
         request = urllib.request.Request(self.endpoints[venue]["rest"] + path, method="POST" if post else "GET")
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=LONG) as answer:
             return json.load(answer)
 
     def order(self, venue, **what):

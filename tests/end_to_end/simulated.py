@@ -24,7 +24,7 @@ class Child:
         self.path = Path(self._folder.name, "endpoints.toml")
         command = [sys.executable, "-m", "mantra.simulator.door", "--endpoints", str(self.path), *arguments]
         self.process = subprocess.Popen(command + ["--with-parent"] * follow)
-        deadline = time.monotonic() + 15.0
+        deadline = time.monotonic() + 60.0
         while not self.path.exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()

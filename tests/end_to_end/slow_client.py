@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import websocket
 
-from tests.end_to_end.feeds import mark
+from tests.end_to_end.feeds import LONG, mark
 
 SIDES = ("bids", "asks")
 
@@ -27,7 +27,7 @@ def get(url, ca_file=None):
     """(status, headers, body) of a REST request."""
     context = ssl.create_default_context(cafile=ca_file) if ca_file else None
     try:
-        with urllib.request.urlopen(url, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=LONG, context=context) as answer:
             return answer.status, dict(answer.headers), answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), error.read().decode()
@@ -65,7 +65,7 @@ class Client:
         self.waiting, self.book, self.applied, self.seen = [], None, 0, 0
         ca_file = endpoint.get("ca_file")
         self.socket = websocket.create_connection(
-            endpoint["websocket"] + self.path(), timeout=5,
+            endpoint["websocket"] + self.path(), timeout=LONG,
             sslopt={"ca_certs": ca_file} if ca_file else None)
         self.greet()
 
@@ -77,7 +77,7 @@ class Client:
         assert status == 200, (status, body)
         return json.loads(body)
 
-    def pump(self, messages, timeout=10.0):
+    def pump(self, messages, timeout=LONG):
         end = time.monotonic() + timeout
         self.applied, tries = 0, 0
         while self.applied < messages:
@@ -183,7 +183,7 @@ class KrakenClient(Client):
     def ask(self, request):
         self.socket.send(json.dumps(request))
 
-    def pump(self, messages, timeout=10.0):
+    def pump(self, messages, timeout=LONG):
         end = time.monotonic() + timeout
         self.applied = 0
         while self.applied < messages:

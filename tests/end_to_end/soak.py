@@ -155,7 +155,7 @@ class Soak:
 
     def ask(self, venue, path, post=False):
         request = urllib.request.Request(self.child.endpoints[venue]["rest"] + path, method="POST" if post else "GET")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def steer(self, venue, what, **values):

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from websockets.sync.client import connect
 
-from tests.end_to_end.feeds import mark
+from tests.end_to_end.feeds import LONG, mark
 from tests.end_to_end.slow_client import get
 
 GARBAGE = ("", "nonsense", "[]", "7", '"text"', "{}", "null", "[" * 5000, '{"type":"subscribe"}', '{"type":7}',
@@ -47,13 +47,13 @@ class StreamClient:
     def send(self, **request):
         self.socket.send(json.dumps(request))
 
-    def read(self, timeout=5.0):
+    def read(self, timeout=LONG):
         frame = json.loads(self.socket.recv(timeout), parse_float=Lexeme, parse_int=Lexeme)
         self.frames.append(frame)
         self.apply(frame)
         return frame
 
-    def until(self, wanted, timeout=8.0):
+    def until(self, wanted, timeout=LONG):
         """Read until `wanted(frame)` is true; that frame."""
         deadline = time.monotonic() + timeout
         while not wanted(frame := self.read(max(0.0, deadline - time.monotonic()))):

@@ -69,7 +69,7 @@ def test_a_book_that_lost_a_diff_which_nobody_could_see_is_found_and_explained()
     def faults(**rates):
         told = "&".join(f"{name}={rate}" for name, rate in rates.items())
         urllib.request.urlopen(urllib.request.Request(
-            f"{child.endpoints['bitstamp']['rest']}/simulator/faults?{told}", method="POST"), timeout=5).close()
+            f"{child.endpoints['bitstamp']['rest']}/simulator/faults?{told}", method="POST"), timeout=60).close()
 
     with Child("--venues", "bitstamp", "--instruments", "eth-btc", "--unlimited") as child, \
             running(("bitstamp",), child.endpoints, run="test-audit", named=frozenset({"run"})) as system:
@@ -83,7 +83,7 @@ def test_a_book_that_lost_a_diff_which_nobody_could_see_is_found_and_explained()
         _, audited, agreed = scores(system.spine)["bitstamp"]
         assert agreed < audited
         door = subprocess.run([sys.executable, "-m", "mantra", "audit", "test-audit", "--venues", "bitstamp", "--json"],
-                              stdout=subprocess.PIPE, text=True, timeout=30)
+                              stdout=subprocess.PIPE, text=True, timeout=60)
         told = json.loads(door.stdout.splitlines()[-1])
         assert told["audits"] + len(told["books"][0]["skipped"]) == 1
         assert door.returncode == (told["agreed"] < told["levels"])
@@ -115,7 +115,7 @@ def test_one_wrong_answer_of_the_venue_is_not_believed_and_two_are_told(name):
 def test_what_cannot_be_audited_is_one_line():
     for arguments, says in ((["no-such-run"], "no run 'no-such-run'"), (["--levels", "0"], "at least 1")):
         door = subprocess.run([sys.executable, "-m", "mantra", "audit", *arguments], stderr=subprocess.PIPE, text=True,
-                              timeout=30)
+                              timeout=60)
         assert door.returncode == 2
         assert says in door.stderr
         assert door.stderr.count("\n") == 1

@@ -98,7 +98,7 @@ def test_a_snapshot_that_cannot_be_had_is_asked_for_again(between, kind):
 
 def ghost(proxy, path):
     """The venue's answer, right sequence and all, but without the forty best levels of each side."""
-    with urllib.request.urlopen(proxy.behind + path, timeout=5) as answer:
+    with urllib.request.urlopen(proxy.behind + path, timeout=60) as answer:
         book = json.load(answer)
     body = json.dumps(book | {side: book[side][40:] for side in ("bids", "asks")}).encode()
     return b"200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body

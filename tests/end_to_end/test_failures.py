@@ -23,7 +23,7 @@ from tests.end_to_end.simulated import Child
 
 KINDS = [{"mode": mode, "reader": reader} for mode in ("book", "top") for reader in ("threads", "poller")]
 GAP = (Trust.SUSPECT, Reason.GAP)
-PORTS = itertools.count(20_000 + os.getpid() % 20_000, 2)
+PORTS = itertools.count(20_000 + os.getpid() % 12_000, 2)
 
 
 @pytest.fixture(scope="module")
@@ -207,4 +207,4 @@ def order_over_tls(feeds, name, what):
 
     context = ssl.create_default_context(cafile=feeds.endpoints[name]["ca_file"])
     url = f"{feeds.endpoints[name]['rest']}/simulator/now?{what}"
-    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5, context=context).read()
+    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=60, context=context).read()

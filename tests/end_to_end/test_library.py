@@ -59,7 +59,7 @@ def system(simulated, tmp_path):
 def wait_for(system, trusts):
     """Until the four books are trusted so."""
     seen = {}
-    for top in system.read("tops", timeout=10, on_lap="count"):
+    for top in system.read("tops", timeout=60, on_lap="count"):
         seen[top.venue, top.instrument] = Trust(top.trust)
         if len(seen) == 4 and set(seen.values()) <= trusts:
             return
@@ -68,13 +68,13 @@ def wait_for(system, trusts):
 
 def test_tops_updates_trades_and_worlds_arrive_as_objects_and_as_arrays(system):
     wait_for(system, {Trust.VERIFIED, Trust.UNVERIFIED})
-    top = next(iter(system.read("tops.binance", timeout=5)))
+    top = next(iter(system.read("tops.binance", timeout=60)))
     assert top.bids[0][0] < top.asks[0][0]
-    assert next(iter(system.read("updates", timeout=5))).instrument in (1, 2)
-    assert next(iter(system.read("trades", timeout=10))).size > 0
-    world = next(iter(system.read("world", timeout=5)))
+    assert next(iter(system.read("updates", timeout=60))).instrument in (1, 2)
+    assert next(iter(system.read("trades", timeout=60))).size > 0
+    world = next(iter(system.read("world", timeout=60)))
     assert {bid[2] for bid in world.bids} <= {1, 2}
-    batch = next(iter(system.batches("updates.binance", timeout=5)))
+    batch = next(iter(system.batches("updates.binance", timeout=60)))
     assert batch["price"].dtype == "int64"
     assert set(batch["venue"]) == {0}
     book = system.book("bitstamp", "ethbtc")
@@ -118,6 +118,6 @@ def test_both_shipped_topologies_run_and_differ_only_in_wiring(simulated):
     settings = read(venues="binance,bitstamp", instruments="eth-btc", endpoints=simulated.endpoints, topology="depth",
                     run=f"test-depth-{os.getpid()}")
     with System(settings, table=InstrumentTable()).start() as system:
-        families = {family: next(iter(system.read(family, timeout=10)))
+        families = {family: next(iter(system.read(family, timeout=60)))
                     for family in ("world", "liquidity", "tops.calm")}
     assert families["liquidity"].instrument == families["world"].instrument == families["tops.calm"].instrument

@@ -69,7 +69,7 @@ def test_an_announced_restart_is_noticed_by_nobody(fleet):
 def order(child, venue, **what):
     told = "&".join(f"{name}={value}" for name, value in what.items())
     address = f"{child.endpoints[venue]['rest']}/simulator/now?{told}"
-    urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=5).close()
+    urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=60).close()
 
 
 @pytest.fixture

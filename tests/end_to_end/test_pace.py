@@ -24,7 +24,7 @@ def venue():
 
 def state(venue, order="", name="bitfinex"):
     url = f"{venue.endpoints[name]['rest']}/simulator/{order or 'state'}"
-    with urllib.request.urlopen(urllib.request.Request(url, method="POST" if order else "GET"), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST" if order else "GET"), timeout=60) as answer:
         return json.load(answer)
 
 
@@ -51,7 +51,7 @@ def test_two_runs_of_which_one_is_killed_again_and_again_are_never_refused(venue
     finally:
         for run in runs:
             run.send_signal(signal.SIGINT)
-        ends = [run.wait(timeout=2) for run in runs]       # Ctrl-C ends who waits for its turn
+        ends = [run.wait(timeout=10) for run in runs]      # Ctrl-C ends who waits for its turn
         for run in runs:
             run.communicate()
     assert ends == [0, 0]
@@ -69,4 +69,4 @@ def test_a_ban_is_respected_by_every_connection_and_ends(venue, tmp_path):
         assert state(venue, name="binance")["bans"] == 1
     finally:
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=5)
+        run.communicate(timeout=60)

@@ -113,8 +113,8 @@ def test_a_taker_may_stand_in_the_book_for_a_moment(client):
     for symbol in SYMBOLS:
         one.book(symbol, length="25")
     subscribed(one, len(SYMBOLS))
-    one.until(lambda frame: any(map(one.crossed, SYMBOLS)), timeout=20)
-    one.until(lambda frame: not any(map(one.crossed, SYMBOLS)), timeout=5)
+    one.until(lambda frame: any(map(one.crossed, SYMBOLS)), timeout=60)
+    one.until(lambda frame: not any(map(one.crossed, SYMBOLS)), timeout=60)
 
 
 def test_frames_may_come_before_their_acknowledgement(client):
@@ -136,7 +136,7 @@ def test_frames_may_come_before_their_acknowledgement(client):
 def test_trades_are_told_at_once_and_confirmed_later_after_those_of_before(client):
     one = client()
     one.subscribe("trades", "tBTCUST")
-    one.until(lambda frame: isinstance(frame, list) and frame[1] == "tu", timeout=20)
+    one.until(lambda frame: isinstance(frame, list) and frame[1] == "tu", timeout=60)
     frames = [frame for frame in one.frames if isinstance(frame, list) and frame[1] != "hb"]
     before = [int(row[0]) for row in frames[0][1]]
     assert before == sorted(before, reverse=True)
@@ -188,7 +188,7 @@ def test_a_channel_twice_is_refused_and_so_is_the_37th():
         for symbol in symbols[:9]:
             for length in ("1", "25", "100", "250"):
                 one.book(f"t{symbol}", length=length)
-        one.until(lambda frame: len(one.channels) == 36, timeout=20)
+        one.until(lambda frame: len(one.channels) == 36, timeout=60)
         one.subscribe("ticker", "tAAAUSD")
         assert one.until(lambda frame: "event" in frame and frame["event"] == "error")["code"] == "10305"
         one.book("tAAAUSD", length="25")
@@ -290,7 +290,7 @@ def test_the_recording_is_served_verbatim():
         for symbol in symbols:
             one.book(symbol, length="100")
             one.subscribe("trades", symbol)
-        one.until(lambda frame: one.rows, timeout=20)
+        one.until(lambda frame: one.rows, timeout=60)
         one.settle(0.5)
         books = [frame for frame in one.frames if isinstance(frame, list) and frame[1] != "hb"
                  and one.channels[frame[0]]["channel"] == "book"]

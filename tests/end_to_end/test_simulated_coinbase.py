@@ -218,7 +218,7 @@ def test_the_recording_of_exchange_is_served_verbatim():
         listed = [row["id"] for row in one.rest("/products")[1] if row["status"] == "online"]
         assert len(listed) == 10
         one.subscribe(["level2_batch", "matches", "ticker"], *listed)
-        one.until(lambda frame: frame["type"] == "l2update", timeout=20)
+        one.until(lambda frame: frame["type"] == "l2update", timeout=60)
         one.settle(0.5)
         kinds = [frame["type"] for frame in one.frames]
         assert {kind: kinds.count(kind) for kind in set(kinds)} == {
@@ -241,7 +241,7 @@ def test_the_recording_of_advanced_trade_is_served_verbatim_with_numbers_of_its_
         one = AdvancedTrade(child.endpoints["coinbase"])
         for channel in ("level2", "market_trades", "ticker"):
             one.subscribe(channel, "BTC-USD", "ETH-USDC")
-        one.until(lambda frame: frame["channel"] == "l2_data", timeout=20)
+        one.until(lambda frame: frame["channel"] == "l2_data", timeout=60)
         one.settle(0.7)
         kinds = [frame["channel"] for frame in one.frames]
         assert {kind: kinds.count(kind) for kind in set(kinds)} == {

@@ -30,7 +30,7 @@ def test_chained_orders_over_a_rest_book_add_up_to_the_true_book(orders):
 
 
 def test_takers_come_without_a_price_and_trades_name_orders_that_were_there(orders):
-    orders.until(lambda frame: len(orders.trades) > 2, timeout=20)
+    orders.until(lambda frame: len(orders.trades) > 2, timeout=60)
     events = {}
     for frame in orders.frames:
         if frame["event"].startswith("order"):

@@ -171,9 +171,9 @@ def test_a_restart_drops_everybody_refuses_and_comes_back(client, order, venues,
 
 
 def test_planned_restarts_are_announced_in_the_words_of_the_venue(venues, order):
-    raw = websocket.create_connection(venues["binance"]["websocket"] + "/ws", timeout=5)
-    combined = websocket.create_connection(venues["binance"]["websocket"] + "/stream", timeout=5)
-    bitstamp = websocket.create_connection(venues["bitstamp"]["websocket"], timeout=5)
+    raw = websocket.create_connection(venues["binance"]["websocket"] + "/ws", timeout=60)
+    combined = websocket.create_connection(venues["binance"]["websocket"] + "/stream", timeout=60)
+    bitstamp = websocket.create_connection(venues["bitstamp"]["websocket"], timeout=60)
     for venue in CLIENTS:
         order(venue, "now?reconnect=100ms")
     assert raw.recv().startswith('{"e":"serverShutdown","E":')
@@ -221,7 +221,7 @@ def test_both_venues_speak_tls_with_a_certificate_that_can_be_checked():
             reader.pump(5)
             assert reader.equals_truth()
             with pytest.raises(OSError, match="certificate verify failed"):
-                websocket.create_connection(child.endpoints[venue]["websocket"], timeout=5)
+                websocket.create_connection(child.endpoints[venue]["websocket"], timeout=60)
             reader.close()
     assert not Path(child.endpoints["binance"]["ca_file"]).exists()
 

@@ -37,7 +37,7 @@ def steer(venue):
 
 def connect(venue, version="/v2"):
     """A socket past the first word of the venue, which is returned too."""
-    socket = websocket.create_connection(venue["websocket"] + version, timeout=5)
+    socket = websocket.create_connection(venue["websocket"] + version, timeout=60)
     return socket, json.loads(socket.recv())
 
 

@@ -55,13 +55,13 @@ class Watching:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        self._reader.join(5.0)
+        self._reader.join(60)
         os.close(self._terminal)
 
 
 def told(run, *arguments):
     done = subprocess.run([sys.executable, "-m", "mantra", "timekeeper", run, "--json", "--duration", str(SECONDS),
-                           *arguments], capture_output=True, text=True, timeout=30)
+                           *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -114,12 +114,12 @@ def test_q_and_ctrl_c_end_the_screen_and_give_the_terminal_back(live):
     for key in "q", "\x03":
         with Watching(live.run) as watching:
             watching.press(key)
-            assert watching.process.wait(5.0) == 0
+            assert watching.process.wait(60) == 0
             until(lambda: b"\x1b[?1049l" in watching.seen, "the screen is given back")
 
 
 def test_a_run_that_ends_ends_it_with_a_line(tmp_path):
     with Live(tmp_path, "--grpc", "off") as live, Watching(live.started().run) as watching:
         live.ends(signal.SIGTERM)
-        assert watching.process.wait(5.0) == 0
+        assert watching.process.wait(60) == 0
         until(lambda: f"run {live.run} has ended".encode() in watching.seen, lambda: watching.seen[-500:])

@@ -45,7 +45,7 @@ def desk(simulated, environment):
         port = free.getsockname()[1]
     run = subprocess.Popen([sys.executable, "-m", "mantra.live", "--headless", "--run", DESK, "--instruments=ethbtc",
                             "--grpc", f"127.0.0.1:{port}", "--endpoints", str(simulated.path)], env=environment)
-    deadline = time.monotonic() + 30.0
+    deadline = time.monotonic() + 60
     while DESK not in running() or not listens(port):
         assert run.poll() is None
         assert time.monotonic() < deadline
@@ -53,7 +53,7 @@ def desk(simulated, environment):
     time.sleep(1.0)         # its books are there
     yield f"127.0.0.1:{port}"
     run.send_signal(signal.SIGINT)
-    assert run.wait(10.0) == 0
+    assert run.wait(60) == 0
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

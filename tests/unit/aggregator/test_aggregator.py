@@ -103,7 +103,7 @@ def test_actor_on_a_tile_ends_when_the_tile_is_stopped() -> None:
         tile.setup()
         tile.start()
         tile.stop()
-        assert tile.join(5)
+        assert tile.join(60)
         assert tile.error is None
 
 

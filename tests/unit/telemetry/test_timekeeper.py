@@ -270,7 +270,7 @@ def test_q_leaves_and_the_end_of_the_run_ends_it_with_a_line(run):
 
 def door(*arguments, code="from mantra.telemetry.timekeeper import main"):
     program = f"import sys; {code}; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=30)
+    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def test_json_is_one_object_and_plain_is_aligned_text(run):

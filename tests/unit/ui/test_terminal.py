@@ -211,7 +211,7 @@ def program(run: str, *arguments: str) -> list[str]:
 
 
 def test_program_prints_one_screen_of_a_run_in_another_process(named_run: str) -> None:
-    done = subprocess.run(program(named_run, "--once", "--banner", "hello"), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(program(named_run, "--once", "--banner", "hello"), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     for word in (named_run, "hello", "ETH-BTC", "binance.0", "live"):
         assert word in done.stdout
@@ -220,7 +220,7 @@ def test_program_prints_one_screen_of_a_run_in_another_process(named_run: str) -
 def test_program_says_in_one_line_what_is_wrong(named_run: str) -> None:
     wrong = (program("no-such-run", "--once"), program(named_run), program(named_run, "--refresh", "0", "--once"))
     for command in wrong:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout) == (2, "")
         assert "Traceback" not in done.stderr
 
