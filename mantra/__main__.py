@@ -11,6 +11,7 @@ DOORS = {
     "live": ("mantra.live", "run feeds, world view, terminal and gRPC service (the main job)"),
     "client": ("mantra.service.door", "print what a running mantra serves over gRPC"),
     "simulate": ("mantra.simulator.door", "serve the simulated venues on loopback"),
+    "capture": ("mantra.capture", "keep every message of a running mantra, or of feeds of its own, in files"),
     "venues": ("mantra.offers", "what each venue offers, what proves its books, what it allows"),
     "instruments": ("mantra.instruments", "search what the venues list: tick, lot, minimums, status"),
     "ui": ("mantra.ui.terminal", "watch a running mantra in the terminal"),

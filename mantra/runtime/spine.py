@@ -255,7 +255,7 @@ class Spine:
 
     def queue_names(self) -> list[str]:
         if self.owner:
-            return sorted(name for name, region in self._regions.items() if isinstance(region, Queue))
+            return sorted(name for name, region in list(self._regions.items()) if isinstance(region, Queue))
         return [info.name.removeprefix(f"{self.run}.") for info in Region.list(f"{self.run}.") if info.kind == "queue"]
 
     def latest(self, output: str) -> Vector:

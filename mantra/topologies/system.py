@@ -29,6 +29,7 @@ from mantra import venues as venue_room
 from mantra.aggregator.bbo import Bbo
 from mantra.aggregator.conflate import Conflate
 from mantra.aggregator.liquidity import Liquidity
+from mantra.archive.capture import Capture
 from mantra.client.client import client
 from mantra.client.governor import Backoff, Governor
 from mantra.client.listings import Listed, age, listed, of_all
@@ -59,21 +60,21 @@ log = logging.getLogger("mantra.system")
 
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 # What a node of a kind becomes, called with (name, reads, writes, **options); kinds of one's own are added here.
-ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate}
+ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate, "capture": Capture}
 LISTENER_OPTIONS = {"venue", "mode", "trades", "witness", "per_connection", "depth", "reader"}
 SERVICES = ("grpc", "terminal")
 LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address
 EVERYWHERE = ("metrics", "audit")           # beside the topology: they only look on
 SILENT = {"terminal": "mantra.ui.terminal", "audit": "mantra.audit"}    # those without
-OWN = frozenset(("listener", *ACTORS))      # without them a run is none
+OWN = frozenset(("listener", *ACTORS)) - {"capture"}    # without them a run is none
 STOP_WITHIN_S = 0.6
 
 
-def load_topology(name: str, venues: Sequence[str]) -> Topology:
-    """A shipped topology ("bbo", "depth") over these venues, or the one in a TOML file."""
+def load_topology(name: str, venues: Sequence[str], nodes: Sequence[Node] = ()) -> Topology:
+    """A shipped topology ("bbo", "depth") over these venues, or the one in a TOML file; or one of these `nodes`."""
     kinds = ("listener", *ACTORS, *SERVICES)
-    if name in SHIPPED:
-        return Topology(name, SHIPPED[name](venues), kinds)
+    if nodes or name in SHIPPED:
+        return Topology(name, nodes or SHIPPED[name](venues), kinds)
     if not name.endswith(".toml"):
         raise ConfigurationError(f"no topology {name!r}: choose {', '.join(SHIPPED)}, or name a .toml file")
     return Topology.load(name, kinds)
@@ -84,16 +85,17 @@ class System:
 
     `services`: which of the topology's services to start, and with what arguments: {"grpc": ["--listen", "..."]};
     "metrics" and "audit" belong to every topology.
-    `venues`: to use instead of the shipped ones of their names, with other endpoints, patience or rules.
+    `venues`: to use instead of the shipped ones of their names, with other endpoints, patience or rules. `nodes`:
+    instead of those of the settings' topology.
     """
 
     def __init__(self, settings: Settings, *, services: Mapping[str, Sequence[str]] | None = None,
                  clock: Clock | None = None, table: InstrumentTable | None = None,
-                 venues: Sequence[Venue] = ()) -> None:
+                 venues: Sequence[Venue] = (), nodes: Sequence[Node] = ()) -> None:
         if not settings.instruments:
             raise ConfigurationError("name at least one instrument")
         self.settings = settings
-        self.topology = load_topology(settings.topology, settings.venues)
+        self.topology = load_topology(settings.topology, settings.venues, nodes)
         self.services: dict[str, subprocess.Popen[bytes]] = {}
         self.addresses: dict[str, str] = {}
         self.spine: Spine

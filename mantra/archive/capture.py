@@ -1,0 +1,423 @@
+"""capture: an actor that keeps every message of its queues in files, and never keeps who writes them waiting.
+
+    queues --> Gather, every 0.1 s or when a ring is a quarter full --> Packer, one a stream
+                                         full, or every 10 s: --> a second thread packs, writes, syncs --> DIR/*.mantra
+
+A stream is a family of queues. Beside its messages a file has what is needed to read it alone: instruments, the clock,
+the ledger once a minute, and images of the books: of every one at its beginning, of one that was replaced, and again
+after so many updates that reading them would take longer than another image. Whoever is slow here, this thread or the
+disk, loses messages here and nowhere else: they are counted, and the files say where they are missing.
+
+    [[node]]
+    name = "everything"
+    kind = "capture"
+    reads = ["updates", "trades", "signals"]        # any queues of the topology
+    out = "recordings"                              # and, as `mantra capture --help` explains them, rotate = "1h", ...
+"""
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mantra
+from mantra import venues
+from mantra.archive.files import NANO, Files
+from mantra.core.gather import Gather, wait
+from mantra.core.ledger import COUNTERS, Ledger, Row
+from mantra.core.messages import LAYOUTS, Kind
+from mantra.core.pack import Packer, Source, sources
+from mantra.core.region import PREFIX
+from mantra.errors import ConfigurationError, MantraError
+from mantra.runtime.actor import Actor
+from mantra.runtime.spine import ALSO, MESSAGES, RunInstrument, Spine, within
+from mantra.tape.segment import clock_told, pack_json
+
+log = logging.getLogger("mantra.capture")
+
+ROUND_S = 0.1           # between two rounds, unless a ring fills up
+LOOK_S = 1.0            # for new queues, instruments, the end of the run
+LEDGER_S = 60.0
+RETRY_S = 2.0           # a disk that was full
+MOST = {"update": 131_072}
+FEWER = 16_384          # messages in a block of another kind
+WAITING = 2_000_000     # messages that wait for a slow disk, at most
+TAKES = 32              # from one stream in a round, at most; each up to 9,362 updates
+IMAGES = 64             # of books, in a round: meanwhile the queues wait
+KEY_FRAME = 11          # updates for every level of an image: they take about eight times its bytes
+LEDGER = 0              # number of its stream
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+
+BookKey = tuple[int, int]       # number of its feed, its instrument
+Held = dict[int, tuple[int, int]]     # by feed: position of the first message, how many
+
+
+def quantity(what: str, text: str | float, units: Mapping[str, float]) -> float:
+    """A number and its unit ("1h", "500MB"), in the smallest unit. ConfigurationError."""
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([a-z]*)", str(text).strip().lower())
+    if found is None or found[2] not in units or not 0 < float(found[1]) * units[found[2]] < math.inf:
+        named = " or ".join(filter(None, units)) or "no unit"
+        raise ConfigurationError(f"{what} must be a number above 0 with {named}, not {text!r}")
+    return float(found[1]) * units[found[2]]
+
+
+class Stream:
+    """A family of queues, and what was gathered of them since the last block."""
+
+    def __init__(self, number: int, name: str, gather: Gather) -> None:
+        self.number, self.name, self.message, self.gather = number, name, gather.format.name, gather
+        self.taken = self.written = self.bytes = 0
+        self.images = 0         # among what is gathered
+        self.held: Held = {}
+        self.packer = self._packer()
+
+    def _packer(self) -> Packer:
+        return Packer(self.message, MOST.get(self.message, FEWER))
+
+    def add(self, feed: int, messages: NDArray[np.void], position: int) -> None:
+        self.packer.add(feed, messages, position)
+        first, count = self.held.get(feed, (position, 0))
+        self.held[feed] = first, count + len(messages)
+
+    def cut(self) -> tuple[Packer, Held]:
+        """What is a block now; what comes next will be another."""
+        was = self.packer, self.held
+        self.packer, self.held, self.images = self._packer(), {}, 0
+        return was
+
+
+class Capture(Actor):
+    """Keeps the queues of `reads` in the folder `out`. `ended` is set when the run that it is attached to is over."""
+
+    def __init__(self, name: str, reads: Sequence[str], writes: Sequence[str] = (), *, out: str | Path,
+                 rotate: str | float = "1h", rotate_bytes: str | float = "1GB", keep_days: str | float | None = None,
+                 keep_bytes: str | float | None = None, limit: str | float | None = None, flush: str | float = 10.0,
+                 sync: str | float = 1.0, level: int = 3) -> None:
+        super().__init__(name, reads, writes)
+        if self.writes or not self.reads:
+            raise ConfigurationError(f"{name}: a capture reads queues and writes none")
+        if level not in range(1, 20):
+            raise ConfigurationError(f"{name}: level must be 1 to 19, not {level!r}")
+        self._rotate_ns = int(quantity("rotate", rotate, SECONDS) * NANO)
+        self._rotate_bytes = quantity("rotate-bytes", rotate_bytes, BYTES)
+        self._flush_s = quantity("flush", flush, SECONDS)
+        self._out, self._level = Path(out), level
+        self._rules: dict[str, Any] = {
+            "sync_s": math.inf if sync == "never" else quantity("sync", sync, SECONDS),
+            "limit": limit and quantity("limit", limit, BYTES),
+            "keep_bytes": keep_bytes and quantity("keep-bytes", keep_bytes, BYTES),
+            "keep_s": keep_days and quantity("keep-days", keep_days, {"": SECONDS["d"]})}
+        self.ended = threading.Event()
+        self.files: Files
+        self.streams: dict[str, Stream] = {}
+        self.unwritten = 0      # messages that the disk refused, or was too slow for
+        self.books = 0          # images taken
+
+    # Life ------------------------------------------------------------------------------------------------------
+
+    def setup(self, spine: Spine) -> None:
+        self._spine, self._clock = spine, spine.clock
+        self._capture = f"{spine.run or 'private'} {spine.clock.utc_ns()}"
+        self.files = Files(self._out, spine.run or "private", spine.clock, **self._rules)
+        self._writing = ThreadPoolExecutor(1, f"mantra-{self.name}-files")
+        self._jobs: deque[Future[Callable[[], None] | None]] = deque()
+        self._waiting = 0                               # messages, for the second thread
+        self._numbers: dict[str, int] = {}              # of queues, by name
+        self._reading: dict[str, Stream] = {}           # those there are now
+        self._instruments: list[RunInstrument] = []
+        self._missing: Held = {}                        # lost since the file was told
+        self._news: dict[str, Any] = {}                 # for the table of the file
+        self._stamp = -1                                # of the folder of regions, when it was read
+        self._books: dict[BookKey, tuple[str, str]] = {}
+        self._rows = 0                                  # of the ledger of books, when it was read
+        self._unknown = False                           # a book that was not in there
+        self._due: dict[BookKey, None] = {}             # images to take
+        self._levels: dict[BookKey, int] = {}           # of the last image
+        self._since: dict[BookKey, int] = {}            # updates written after it
+        self._counters = {name: spine.counter(name) for name in ("messages", "bytes", "lost", "unwritten")}
+        self._look("newest")
+        if not self.streams:
+            raise ConfigurationError(f"run {spine.run!r} has no queue of {', '.join(self.reads)}")
+        self._look_at = self._flush_at = self._ledger_at = self._retry_at = 0.0
+        self._begin()
+        self._jobs[-1].result()
+        if self.files.why:
+            raise MantraError(f"cannot write to {self._out}: {self.files.why}")
+
+    def step(self, spine: Spine) -> int:
+        if not self.stopping.is_set():
+            wait([stream.gather for stream in self.streams.values()], ROUND_S)
+        taken = self._take()
+        now = self._clock.seconds()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._look("oldest")
+        if not self.files.why:
+            self._take_images()
+        if now >= self._ledger_at:
+            self._ledger_at = now + LEDGER_S
+            self._submit(self._write_ledger)
+        if now >= self._flush_at:
+            self._flush_at = now + self._flush_s
+            self._flush_all()
+        self._settle()
+        if not self._beginning:
+            if self.files.why and now >= self._retry_at:
+                self._retry_at = now + RETRY_S
+                self._begin()
+            elif self._clock.utc_ns() >= self._rotate_at or self.files.size >= self._rotate_bytes:
+                self._begin()
+        return taken + (not self.stopping.is_set())
+
+    def teardown(self, spine: Spine) -> None:
+        self._take()
+        self._submit(self._write_ledger)
+        self._flush_all()
+        self._submit(self.files.leave)
+        self._writing.shutdown()
+        self._settle()
+        self._count()
+
+    def _submit(self, job: Any, *arguments: Any) -> None:
+        """Have the second thread do it, after what it has to do already; what that returns is called on this one."""
+        self._jobs.append(self._writing.submit(job, *arguments))
+
+    def _settle(self) -> None:
+        while self._jobs and self._jobs[0].done():
+            if (then := self._jobs.popleft().result()) is not None:
+                then()
+
+    # Reading ---------------------------------------------------------------------------------------------------
+
+    def _take(self) -> int:
+        """What waits in all queues, to the packers."""
+        taken = 0
+        for stream in list(self.streams.values()):
+            for _ in range(TAKES):
+                messages, runs = stream.gather.take()
+                if not len(messages):
+                    break
+                at = 0
+                for feed, count, position, lost in runs:
+                    if lost:
+                        self._miss({feed: (position - lost, lost)})
+                    for start in range(at, at + count, FEWER):
+                        part = messages[start:min(at + count, start + FEWER)]
+                        if stream.packer.room < len(part):
+                            self._flush(stream)
+                        stream.add(feed, part, position + start - at)
+                    at += count
+                if stream.message == "update" and len(resets := np.flatnonzero(messages["kind"] == Kind.RESET)):
+                    feeds = np.repeat([run[0] for run in runs], [run[1] for run in runs])[resets]
+                    for key in set(zip(feeds.tolist(), messages["instrument"][resets].tolist(), strict=True)):
+                        self._image(key)
+                taken += len(messages)
+                stream.taken += len(messages)
+            stream.gather.rest()
+        return taken
+
+    def _miss(self, held: Held) -> None:
+        """These are not in the file."""
+        for feed, (position, lost) in held.items():
+            first, before = self._missing.get(feed, (position, 0))
+            self._missing[feed] = min(first, position), before + lost
+
+    def _look(self, start: Any) -> None:
+        """For what is new (queues, books, instruments), and what is gone."""
+        spine = self._spine
+        if not spine.owner and not spine.ledger.owner_alive:
+            self.ended.set()
+        stamp = os.stat(os.path.dirname(PREFIX)).st_mtime_ns    # one look, where a listing takes milliseconds
+        if stamp != self._stamp or spine.run is None:
+            self._stamp = stamp
+            there = spine.queue_names()
+            names = {name: family for family in self.reads for name in there if within(name, family)}
+            for name in self._reading.keys() - names.keys():
+                self._reading.pop(name).gather.remove(self._numbers[name])
+            for name in sorted(names.keys() - self._reading.keys()):
+                self._read(name, names[name], start)
+        known, self._instruments = len(self._instruments), spine.instruments()
+        if len(self._instruments) > known:
+            self._tell("instruments", [_told(one) for one in self._instruments[known:]])
+        if self._unknown or len(spine.book_ledger) != self._rows:
+            self._find_books()
+        self._count()
+
+    def _read(self, name: str, family: str, start: Any) -> None:
+        """Another queue."""
+        queue, root = self._spine.queue(name), family.split(".")[0]
+        called = root if root in MESSAGES | ALSO else family
+        if called not in self.streams:
+            stream = self.streams[called] = Stream(len(self.streams) + 1, called,
+                                                   Gather(queue.format.name, self._spine.tracked()))
+            self._tell("streams", {stream.number: _layout(stream)})
+        stream = self._reading[name] = self.streams[called]
+        number = self._numbers.setdefault(name, len(self._numbers))
+        self._tell("feeds", {number: name})
+        stream.gather.add(queue, number, start, self._ledger_row(name.partition(".")[2]))
+
+    def _ledger_row(self, feed: str) -> Row | None:
+        """Where the laps of its queues are counted."""
+        spine = self._spine
+        ledger = spine.ledger if spine.owner else Ledger.open(f"{spine.run}.ledger", write=True)
+        return next((row for row in ledger.rows() if row.name == feed), None)
+
+    # Images of books -------------------------------------------------------------------------------------------
+
+    def _find_books(self) -> None:
+        """Which feed keeps which book, as the run's ledger says."""
+        asked = self._spine.said("venues") or {}
+        rows = self._spine.book_ledger.table()
+        for title, venue, instrument in rows[["name", "venue", "instrument"]].tolist():
+            feed, _, symbol = title.decode().partition(" ")
+            mode = asked.get(feed.rpartition(".")[0], {}).get("mode", "book")
+            if (number := self._numbers.get(f"updates.{feed}")) is not None and (number, instrument) not in self._books:
+                self._books[number, instrument] = venues.get(venues.NAMES[venue]).books(mode), symbol
+                self._due[number, instrument] = None
+        self._rows, self._unknown = len(rows), False
+
+    def _take_images(self) -> None:
+        for key in list(self._due)[:IMAGES]:
+            del self._due[key]
+            self._image(key)
+
+    def _image(self, key: BookKey) -> None:
+        """The book as it is now: whoever reads the file has it whole from this position of its feed on."""
+        if key not in self._books:
+            self._unknown = True        # of a new scale, say: it is looked for, and is due then
+            return
+        try:
+            image = self._spine.book(*self._books[key]).image()
+        except MantraError as error:
+            log.warning("no image of %s: %s", " ".join(self._books[key]), error)
+            return
+        if image.instrument == key[1]:
+            stream = self.streams["updates"]
+            stream.packer.image(key[0], image)
+            stream.images += 1
+            self.books += 1
+            self._levels[key], self._since[key] = image.bid_count + image.ask_count, 0
+
+    # Writing ---------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Another file, with images of all books; what was gathered belongs to the one before."""
+        self._flush_all()
+        table = {"capture": self._capture, "writer": f"mantra {mantra.__version__}", "clock": clock_told(self._clock),
+                 "feeds": {number: name for name, number in self._numbers.items()},
+                 "venues": dict(enumerate(venues.NAMES)), "instruments": [_told(one) for one in self._instruments],
+                 "streams": {LEDGER: {"name": "ledger"}} | {stream.number: _layout(stream)
+                                                            for stream in self.streams.values()}}
+        self._beginning = True
+        self._submit(self._begin_file, table)
+        self._news.clear()
+        self._due.update(dict.fromkeys(self._books))
+        now = self._clock.utc_ns()
+        self._rotate_at = now - now % self._rotate_ns + self._rotate_ns
+
+    def _tell(self, key: str, what: Any) -> None:
+        """Something for the table of the file, before its next block."""
+        if isinstance(what, list):
+            self._news.setdefault(key, []).extend(what)
+        else:
+            self._news.setdefault(key, {}).update(what)
+
+    def _flush_all(self) -> None:
+        for stream in self.streams.values():
+            if stream.packer.count or stream.images:
+                self._flush(stream)
+
+    def _flush(self, stream: Stream) -> None:
+        """What was gathered becomes a block."""
+        packer, held = stream.cut()
+        if self.files.why or self._waiting >= WAITING:
+            return self._refused(held)
+        self._waiting += packer.count
+        now, missing, self._missing = self._clock.utc_ns(), self._missing, {}
+        self._tell("gaps", [{"feed": feed, "position": first, "lost": lost, "utc_ns": now}
+                            for feed, (first, lost) in missing.items()])
+        self._submit(self._write_table, self._news | {"clock": clock_told(self._clock)}, missing)
+        self._news = {}
+        self._submit(self._write, stream, packer, held)
+
+    def _refused(self, held: Held) -> None:
+        self.unwritten += sum(count for _, count in held.values())
+        self._miss(held)
+
+    def _written(self, stream: Stream, held: Held, size: int | None, of: Sequence[Source]) -> None:
+        """A block is in the file, with so many bytes; None: it is not."""
+        count = sum(count for _, count in held.values())
+        self._waiting -= count
+        if size is None:
+            return self._refused(held)
+        stream.written += count
+        stream.bytes += size
+        for one in of:
+            key = one.feed, one.instrument
+            self._since[key] = since = self._since.get(key, 0) + one.messages
+            if key in self._books and since > KEY_FRAME * max(self._levels.get(key, 0), 1):
+                self._due[key] = None
+
+    # What follows is done by the second thread, and what it returns by the first.
+
+    def _begin_file(self, table: Mapping[str, Any]) -> Callable[[], None]:
+        self.files.begin(table)
+        return partial(setattr, self, "_beginning", False)
+
+    def _write_table(self, news: Mapping[str, Any], missing: Held) -> Callable[[], None] | None:
+        return None if self.files.table(news) else partial(self._miss, missing)
+
+    def _write(self, stream: Stream, packer: Packer, held: Held) -> Callable[[], None]:
+        count, now = packer.count, self._clock.utc_ns()
+        first, last = (self._clock.to_utc(packer.first), self._clock.to_utc(packer.last)) if count else (now, now)
+        body = packer.pack(self._level)
+        done = self.files.block(stream.number, body, count, first, last)
+        of = sources("update", body) if done and stream.message == "update" else ()
+        return partial(self._written, stream, held, len(body) if done else None, of)
+
+    def _write_ledger(self) -> None:
+        now, names = self._clock.utc_ns(), [name for name in COUNTERS if not name.endswith("utc_ns")]
+        told = {}
+        for what, ledger in (("feeds", self._spine.ledger), ("books", self._spine.book_ledger)):
+            rows = ledger.table()[["name", *names]].tolist()
+            told[what] = {title.decode(): {name: n for name, n in zip(names, counts, strict=True) if n}
+                          for title, *counts in rows}
+        self.files.block(LEDGER, pack_json(told), 0, now, now)
+
+    # Telling ---------------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Messages taken, lost (overwritten before that), unwritten; bytes and blocks written, files, and `stops`: how
+        often the disk refused."""
+        files = self.files
+        return {"messages": sum(stream.taken for stream in self.streams.values()), "images": self.books,
+                "lost": sum(stream.gather.lost for stream in self.streams.values()),
+                "unwritten": self.unwritten, "bytes": files.total, "blocks": files.blocks, "files": files.files,
+                "stops": files.stops}
+
+    def _count(self) -> None:
+        """For who looks at the run."""
+        for name, count in self.counts().items():
+            if (counter := self._counters.get(name)) is not None:
+                counter.add(count - counter.value)
+
+
+def _told(one: RunInstrument) -> dict[str, Any]:
+    return {"id": one.id, "name": one.name, "generation": one.generation, "price_decimals": one.price_decimals,
+            "size_decimals": one.size_decimals}
+
+
+def _layout(stream: Stream) -> dict[str, str]:
+    return {"name": stream.name, "message": stream.message, "layout": LAYOUTS[stream.message]}
