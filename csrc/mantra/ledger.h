@@ -42,7 +42,7 @@
     COUNT(unchanged, "images whose first levels had not changed")                                                      \
     COUNT(protocol_errors, "frames that break RFC 6455: the connection ends")                                          \
     COUNT(full, "levels that a book at its ceiling refused")                                                           \
-    COUNT(overruns, "tops overwritten before an aggregator came to them")                                              \
+    COUNT(overruns, "messages overwritten before an aggregator or a capture came")                                     \
     COUNT(connects, "connections made")                                                                                \
     COUNT(refused, "connections or subscriptions that the venue refused")                                              \
     COUNT(down_ns, "time without a connection")                                                                        \
