@@ -49,9 +49,10 @@ enum { MANTRA_LEVEL_CHANGED, MANTRA_LEVEL_GONE, MANTRA_LEVEL_NEW, MANTRA_LEVEL_N
 
 typedef struct mantra_pack_source {
     uint32_t feed, publisher, venue, instrument, rows, messages, images;
-    uint32_t first; /* of its rows, where they stand by source */
+    uint32_t first;     /* of its rows, where they stand by source */
+    uint64_t units[2];  /* all its prices are multiples of the first, its sizes of the second */
 } mantra_pack_source;
-#define MANTRA_PACK_SOURCE_NUMBERS 7
+#define MANTRA_PACK_SOURCE_NUMBERS 9
 
 typedef struct mantra_pack_image {
     uint16_t feed;
@@ -104,6 +105,48 @@ typedef struct mantra_pack_book {
     uint64_t mask;
 } mantra_pack_book;
 
+/* A unit to divide by, made ready: what is its multiple is divided by shifting and multiplying. */
+typedef struct mantra_pack_unit {
+    uint64_t unit, inverse;
+    unsigned shift;
+} mantra_pack_unit;
+
+static inline mantra_pack_unit
+mantra_pack_unit_made(uint64_t unit)
+{
+    const unsigned shift = (unsigned)__builtin_ctzll(unit);
+    const uint64_t odd = unit >> shift;
+    uint64_t inverse = odd; /* of three bits; each step doubles them */
+    for (int i = 0; i < 5; i++)
+        inverse *= 2 - odd * inverse;
+    return (mantra_pack_unit){unit, inverse, shift};
+}
+
+/* The quotient, if `number` is a multiple; anything else if not. */
+static inline int64_t
+mantra_pack_in_units(int64_t number, const mantra_pack_unit *by)
+{
+    return (int64_t)((uint64_t)(number >> by->shift) * by->inverse);
+}
+
+/* The greatest unit of `number` and of all that `unit` was found for; of nothing yet: 0. */
+static inline void
+mantra_pack_unit_find(mantra_pack_unit *unit, int64_t number)
+{
+    if (unit->unit == 1 || number == 0)
+        return;
+    uint64_t a = number < 0 ? 0 - (uint64_t)number : (uint64_t)number, b = unit->unit;
+    int64_t product;
+    if (b && !__builtin_mul_overflow(mantra_pack_in_units(number, unit), (int64_t)b, &product) && product == number)
+        return;
+    while (b) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    *unit = mantra_pack_unit_made(a);
+}
+
 static inline int64_t
 mantra_pack_key(int64_t price, int side)
 {
@@ -155,6 +198,7 @@ mantra_pack_remove(mantra_pack_side *side, uint32_t rank)
 typedef struct mantra_pack_writer {
     mantra_block *block;
     mantra_bits stream, row, level, odd;
+    mantra_pack_unit units[2];
     mantra_pack_book book;
 } mantra_pack_writer;
 
@@ -452,6 +496,8 @@ mantra_pack_put_sources(mantra_block *block, const mantra_pack_source *sources)
         mantra_unsigned_put(column, &bits, of->rows);
         mantra_unsigned_put(column, &bits, of->messages);
         mantra_unsigned_put(column, &bits, of->images);
+        mantra_unsigned_put(column, &bits, of->units[0]);
+        mantra_unsigned_put(column, &bits, of->units[1]);
         last = *of;
     }
     block->column[MANTRA_PACK_SOURCE_BITS].size = mantra_bits_bytes(&bits);
@@ -506,7 +552,8 @@ mantra_pack_put_levels(mantra_pack_writer *to, const int64_t *price, const int64
     uint32_t before = 0;
     for (uint32_t i = 0; i < count; i++) {
         before = i == bids ? 0 : before;
-        mantra_pack_level(to, i >= bids, price[i * stride], size[i * stride], &before);
+        mantra_pack_level(to, i >= bids, mantra_pack_in_units(price[i * stride], &to->units[0]),
+                          mantra_pack_in_units(size[i * stride], &to->units[1]), &before);
     }
 }
 
@@ -562,6 +609,31 @@ mantra_pack_put_row(mantra_pack_writer *to, const mantra_pack_input *from, const
     }
 }
 
+/* Instruments have one scale at all venues: a venue's own prices and sizes are mostly multiples of more. */
+static inline void
+mantra_pack_find_units(const mantra_pack_input *from, const mantra_pack_row *rows, const uint32_t *order,
+                       mantra_pack_source *source)
+{
+    mantra_pack_unit price = {0}, size = {0};
+    for (uint32_t i = 0; i < source->rows; i++) {
+        const mantra_pack_row *row = &rows[order[source->first + i]];
+        const mantra_pack_image *image = row->image ? &from->images[row->first] : NULL;
+        const mantra_update *update = (const mantra_update *)from->messages + (image ? 0 : row->first);
+        for (uint32_t n = 0; image && n < image->count[0] + image->count[1]; n++) {
+            mantra_pack_unit_find(&price, image->levels[n][0]);
+            mantra_pack_unit_find(&size, image->levels[n][1]);
+        }
+        if (image || !mantra_pack_is_usual(update) || !mantra_pack_is_level(update))
+            continue;
+        for (const mantra_update *end = update + row->count; update < end; update++) {
+            mantra_pack_unit_find(&price, update->price);
+            mantra_pack_unit_find(&size, update->size);
+        }
+    }
+    source->units[0] = price.unit ? price.unit : 1;
+    source->units[1] = size.unit ? size.unit : 1;
+}
+
 static inline void
 mantra_pack_put_updates(mantra_pack_writer *to, const mantra_pack_input *from, const mantra_pack_row *rows,
                         const uint32_t *order, const mantra_pack_source *sources)
@@ -580,6 +652,8 @@ mantra_pack_put_updates(mantra_pack_writer *to, const mantra_pack_input *from, c
     venue_time = 0;
     for (uint32_t s = 0; s < block->sources; s++) {
         mantra_pack_begin(&to->book, &sources[s]);
+        to->units[0] = mantra_pack_unit_made(sources[s].units[0]);
+        to->units[1] = mantra_pack_unit_made(sources[s].units[1]);
         for (uint32_t i = 0; i < sources[s].rows; i++)
             mantra_pack_put_row(to, from, &rows[order[sources[s].first + i]], &sequence, &venue_time);
     }
@@ -721,8 +795,11 @@ mantra_pack(const mantra_pack_input *from, mantra_block *block)
         rows[i].source = slots[rows[i].source];
         order[sources[rows[i].source].first++] = i;
     }
-    for (uint32_t i = 0; i < block->sources; i++)
+    for (uint32_t i = 0; i < block->sources; i++) {
         sources[i].first -= sources[i].rows;
+        if (updates)
+            mantra_pack_find_units(from, rows, order, &sources[i]);
+    }
     block->columns = mantra_pack_columns_of(from->layout);
     if (block->columns > MANTRA_PACK_COLUMNS || block->sources > UINT16_MAX || mantra_pack_make_room(block, updates))
         goto done;
@@ -769,6 +846,7 @@ typedef struct mantra_unpacked {
 
 typedef struct mantra_pack_reader {
     const mantra_block *block;
+    uint64_t units[2]; /* of the source */
     mantra_reader column[MANTRA_PACK_COLUMNS]; /* streams of bits by bits */
     mantra_pack_book book;
 } mantra_pack_reader;
@@ -796,6 +874,8 @@ mantra_unpack_sources(const mantra_block *block, mantra_pack_source *sources)
         last.rows = (uint32_t)mantra_unsigned_get(&column, &bits);
         last.messages = (uint32_t)mantra_unsigned_get(&column, &bits);
         last.images = (uint32_t)mantra_unsigned_get(&column, &bits);
+        last.units[0] = mantra_unsigned_get(&column, &bits);
+        last.units[1] = mantra_unsigned_get(&column, &bits);
         rows += last.rows;
         messages += last.messages;
         images += last.images;
@@ -835,7 +915,8 @@ mantra_unpack_level(mantra_pack_reader *from, int number, uint32_t *before, int6
             key = (int64_t)(worse ? (uint64_t)side->keys[n - 1 - rank] + distance + 1
                                   : (uint64_t)side->keys[n - rank] - distance - 1);
     }
-    *price = mantra_pack_key(key, number);
+    const int64_t counted = mantra_pack_key(key, number);
+    *price = (int64_t)((uint64_t)counted * from->units[0]);
     *before = rank;
     *size = 0;
     if (what == MANTRA_LEVEL_GONE)
@@ -845,17 +926,15 @@ mantra_unpack_level(mantra_pack_reader *from, int number, uint32_t *before, int6
     *before = rank + 1;
     if (what == MANTRA_LEVEL_NEW)
         mantra_pack_insert(side, rank, key);
-    int64_t *last = mantra_pack_remembered(&from->book, *price, number);
+    int64_t *last = mantra_pack_remembered(&from->book, counted, number);
     const uint8_t how = mantra_column_get(&column[MANTRA_PACK_SIZE]);
-    if (how == 0) {
-        *size = *last;
-    } else if (how == 1) {
-        *size = from->book.slots[mantra_column_get(&column[MANTRA_PACK_SLOT])];
-    } else {
-        *size = (int64_t)mantra_bucket_get(how - 2u, 2, bits);
-        from->book.slots[mantra_pack_mix((uint64_t)*size) % MANTRA_PACK_SLOTS] = *size;
+    if (how == 1) {
+        *last = from->book.slots[mantra_column_get(&column[MANTRA_PACK_SLOT])];
+    } else if (how > 1) {
+        *last = (int64_t)mantra_bucket_get(how - 2u, 2, bits);
+        from->book.slots[mantra_pack_mix((uint64_t)*last) % MANTRA_PACK_SLOTS] = *last;
     }
-    *last = *size;
+    *size = (int64_t)((uint64_t)*last * from->units[1]);
     return true;
 }
 
@@ -1008,6 +1087,7 @@ mantra_unpack_levels(mantra_pack_reader *from, const mantra_pack_source *sources
     uint64_t levels = 0;
     for (uint32_t s = 0; s < from->block->sources; s++) {
         mantra_pack_begin(&from->book, &sources[s]);
+        memcpy(from->units, sources[s].units, sizeof from->units);
         for (uint32_t i = 0; i < sources[s].rows; i++) {
             const mantra_unpack_row *row = &rows[sources[s].first + i];
             if ((row->head & 7) == MANTRA_ROW_IMAGE) {

@@ -23,6 +23,7 @@ def number(dice: random.Random) -> int:
 def market(dice: random.Random, count: int, instruments: int) -> np.ndarray:
     """Updates as feeds publish them, with what no feed would say strewn in."""
     out, time, sequence = np.zeros(count, DTYPES["update"]), 10**15, 7
+    tick, lot = dice.choice([1, 1, 500, 3 * 2**40]), dice.choice([1, 1, 10**5, 7])
     at = 0
     while at < count:
         time += dice.choice([0, 1, 900, 10**6, -5000])
@@ -32,10 +33,10 @@ def market(dice: random.Random, count: int, instruments: int) -> np.ndarray:
                "venue": dice.choice([1, 1, 1, 4]), "trust": dice.choice([4, 4, 4, 2, 200])}
         levels = min(count - at, dice.choice([1, 1, 2, 5, 30]))
         for left in range(levels, 0, -1):
-            row |= {"kind": dice.choice([1, 1, 1, 2, 2, 0, 3, 9]), "price": 50_000 + dice.randrange(-40, 40),
+            row |= {"kind": dice.choice([1, 1, 1, 2, 2, 0, 3, 9]), "price": (50_000 + dice.randrange(-40, 40)) * tick,
                     "flags": 7 if dice.random() < 0.03 else int(left > 1),
-                    "size": dice.choice([0, 0, 5, 1000, dice.randrange(10**9)])}
-            if dice.random() < 0.02:
+                    "size": dice.choice([0, 0, 5, 1000, dice.randrange(10**9)]) * lot}
+            if dice.random() < 0.02 and tick == 1:
                 row["price"], row["size"] = number(dice), number(dice)
             for name, value in row.items():
                 out[name][at] = value

@@ -55,10 +55,10 @@ def mix(value: int) -> int:
 class Book:
     """Levels of a source, as far as the block has told of them."""
 
-    def __init__(self, columns: list[Column], messages: int, slots: list[int]) -> None:
-        self.columns, self.slots = columns, slots
+    def __init__(self, columns: list[Column], source: tuple[int, ...], slots: list[int]) -> None:
+        self.columns, self.slots, self.units = columns, slots, source[7:9]
         room = 64
-        while room < messages and room < MEMORY:
+        while room < source[5] and room < MEMORY:
             room *= 2
         self.memory = [0] * room
         self.empty()
@@ -85,7 +85,7 @@ class Book:
         if what == 1:
             del keys[rank]
         if what in (1, 3):
-            return price, 0, rank
+            return price * self.units[0], 0, rank
         if what == 2 and len(keys) < ROOM:
             keys.insert(rank, key)
         cell, how = mix((2 * price + ask) % WORD) % len(self.memory), size_column.byte()
@@ -97,7 +97,7 @@ class Book:
             size = size_column.bucket(how - 2, 2)
             self.slots[mix(size) % SLOTS] = size
         self.memory[cell] = size
-        return price, size, rank + 1
+        return price * self.units[0], size * self.units[1], rank + 1
 
 
 def read(body: bytes, fields: list[tuple[str, int, int]] | None = None) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def read(body: bytes, fields: list[tuple[str, int, int]] | None = None) -> list[
     sources, last = [], [0] * 4
     for _ in range(source_count):
         last = [(old + columns[0].signed()) % WORD for old in last]
-        sources.append((*last, *(columns[0].unsigned() for _ in range(3))))
+        sources.append((*last, *(columns[0].unsigned() for _ in range(5))))
     stamps: list[list[tuple[int, int, int, int]]] = [[] for _ in sources]       # of each source's rows
     time = first
     for place in range(rows):
@@ -136,7 +136,7 @@ def read(body: bytes, fields: list[tuple[str, int, int]] | None = None) -> list[
     if fields is None:
         slots, sequence, venue_time = [0] * SLOTS, 0, 0
         for source, stamp in zip(sources, stamps, strict=True):
-            book = Book(columns, source[5], slots)
+            book = Book(columns, source, slots)
             for place, published, delta, jumps[place] in stamp:
                 sequence, venue_time = update_row(columns, book, source, (published, delta), (sequence, venue_time),
                                                   found[place])
