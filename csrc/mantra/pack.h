@@ -35,7 +35,7 @@ enum {
     MANTRA_PACK_POSITION, MANTRA_PACK_STREAM_BITS,
     /* updates */
     MANTRA_PACK_HEAD, MANTRA_PACK_SEQUENCE, MANTRA_PACK_VENUE_TIME, MANTRA_PACK_BIDS, MANTRA_PACK_ASKS,
-    MANTRA_PACK_ROW_BITS, MANTRA_PACK_RANK, MANTRA_PACK_OFFSET, MANTRA_PACK_SIZE, MANTRA_PACK_SLOT,
+    MANTRA_PACK_ROW_BITS, MANTRA_PACK_RANK, MANTRA_PACK_OFFSET = MANTRA_PACK_RANK + 5, MANTRA_PACK_SIZE, MANTRA_PACK_SLOT,
     MANTRA_PACK_LEVEL_BITS, MANTRA_PACK_ODD, MANTRA_PACK_ODD_BITS, MANTRA_PACK_LEVELS_COLUMNS,
     /* other messages */
     MANTRA_PACK_FIELD_BITS = MANTRA_PACK_HEAD, MANTRA_PACK_FIELDS,
@@ -46,6 +46,18 @@ enum { MANTRA_ROW_LEVELS, MANTRA_ROW_RESET, MANTRA_ROW_TRUST, MANTRA_ROW_ANY, MA
 
 /* What a level is to the running book; the upper two bits of its rank's token. */
 enum { MANTRA_LEVEL_CHANGED, MANTRA_LEVEL_GONE, MANTRA_LEVEL_NEW, MANTRA_LEVEL_NEVER };
+
+/* Where a level's rank comes from: what is likely for a step depends on the one before it, whose columns stand apart. */
+typedef struct mantra_pack_walk {
+    uint32_t rank;    /* where the next level is, if it is the next */
+    uint32_t context; /* 0: a side begins; 1 to 4: the last step was ahead, short and ahead, back, short and back */
+} mantra_pack_walk;
+
+static inline uint32_t
+mantra_pack_context(uint8_t token)
+{
+    return 1u + (token >> 5 & 1u) * 2u + ((token & 31u) < 3u);
+}
 
 typedef struct mantra_pack_source {
     uint32_t feed, publisher, venue, instrument, rows, messages, images;
@@ -203,7 +215,7 @@ typedef struct mantra_pack_writer {
 } mantra_pack_writer;
 
 static inline void
-mantra_pack_level(mantra_pack_writer *to, int number, int64_t price, int64_t size, uint32_t *before)
+mantra_pack_level(mantra_pack_writer *to, int number, int64_t price, int64_t size, mantra_pack_walk *walk)
 {
     mantra_column *columns = to->block->column;
     mantra_pack_side *side = &to->book.sides[number];
@@ -219,9 +231,11 @@ mantra_pack_level(mantra_pack_writer *to, int number, int64_t price, int64_t siz
     const uint32_t rank = known ? n - 1 - at : n - at;
     const unsigned what = size ? known ? MANTRA_LEVEL_CHANGED : MANTRA_LEVEL_NEW
                                : known ? MANTRA_LEVEL_GONE : MANTRA_LEVEL_NEVER;
-    const bool back = rank < *before;
-    const uint8_t token = mantra_bucket_put(back ? *before - rank : rank - *before, 1, &to->level);
-    mantra_column_put(&columns[MANTRA_PACK_RANK], (uint8_t)(what << 6 | (unsigned)back << 5 | token));
+    const bool back = rank < walk->rank;
+    const uint8_t token = (uint8_t)(what << 6 | (unsigned)back << 5 | mantra_bucket_put(
+        back ? walk->rank - rank : rank - walk->rank, 1, &to->level));
+    mantra_column_put(&columns[MANTRA_PACK_RANK + walk->context], token);
+    walk->context = mantra_pack_context(token);
     if (!known) {
         bool worse = n == 0 ? key < 0 : at == n ? true : false;
         uint64_t distance = n == 0 ? worse ? ~(uint64_t)key : (uint64_t)key : 0;
@@ -235,13 +249,13 @@ mantra_pack_level(mantra_pack_writer *to, int number, int64_t price, int64_t siz
         const uint8_t bucket = mantra_bucket_put(distance, 1, &to->level);
         mantra_column_put(&columns[MANTRA_PACK_OFFSET], (uint8_t)(bucket << 1 | worse));
     }
-    *before = rank;
+    walk->rank = rank;
     if (size == 0) {
         if (known)
             mantra_pack_remove(side, rank);
         return;
     }
-    *before = rank + 1;
+    walk->rank = rank + 1;
     if (!known)
         mantra_pack_insert(side, rank, key);
     int64_t *last = mantra_pack_remembered(&to->book, price, number);
@@ -549,11 +563,11 @@ static inline void
 mantra_pack_put_levels(mantra_pack_writer *to, const int64_t *price, const int64_t *size, size_t stride, uint32_t bids,
                        uint32_t count)
 {
-    uint32_t before = 0;
+    mantra_pack_walk walk = {0};
     for (uint32_t i = 0; i < count; i++) {
-        before = i == bids ? 0 : before;
+        walk = i == bids ? (mantra_pack_walk){0} : walk;
         mantra_pack_level(to, i >= bids, mantra_pack_in_units(price[i * stride], &to->units[0]),
-                          mantra_pack_in_units(size[i * stride], &to->units[1]), &before);
+                          mantra_pack_in_units(size[i * stride], &to->units[1]), &walk);
     }
 }
 
@@ -888,14 +902,15 @@ mantra_unpack_sources(const mantra_block *block, mantra_pack_source *sources)
 
 /* A level to `price` and `size`; false: no book could have said so. */
 static inline bool
-mantra_unpack_level(mantra_pack_reader *from, int number, uint32_t *before, int64_t *price, int64_t *size)
+mantra_unpack_level(mantra_pack_reader *from, int number, mantra_pack_walk *walk, int64_t *price, int64_t *size)
 {
     mantra_reader *column = from->column, *bits = &column[MANTRA_PACK_LEVEL_BITS];
     mantra_pack_side *side = &from->book.sides[number];
-    const uint8_t token = column[MANTRA_PACK_RANK].data[column[MANTRA_PACK_RANK].at++]; /* the row saw to its being there */
+    const uint8_t token = mantra_column_get(&column[MANTRA_PACK_RANK + walk->context]);
     const uint32_t n = side->count, step = (uint32_t)mantra_bucket_get(token & 31, 1, bits);
-    const uint32_t rank = token & 32 ? *before - step : *before + step;
+    const uint32_t rank = token & 32 ? walk->rank - step : walk->rank + step;
     const unsigned what = token >> 6;
+    walk->context = mantra_pack_context(token);
     int64_t key;
     if (what < MANTRA_LEVEL_NEW) {
         if (MANTRA_UNLIKELY(rank >= n))
@@ -917,13 +932,13 @@ mantra_unpack_level(mantra_pack_reader *from, int number, uint32_t *before, int6
     }
     const int64_t counted = mantra_pack_key(key, number);
     *price = (int64_t)((uint64_t)counted * from->units[0]);
-    *before = rank;
+    walk->rank = rank;
     *size = 0;
     if (what == MANTRA_LEVEL_GONE)
         mantra_pack_remove(side, rank);
     if (what == MANTRA_LEVEL_GONE || what == MANTRA_LEVEL_NEVER)
         return true;
-    *before = rank + 1;
+    walk->rank = rank + 1;
     if (what == MANTRA_LEVEL_NEW)
         mantra_pack_insert(side, rank, key);
     int64_t *last = mantra_pack_remembered(&from->book, counted, number);
@@ -968,7 +983,9 @@ mantra_unpack_rows(mantra_pack_reader *from, mantra_unpack_row *rows)
         if (type > MANTRA_ROW_IMAGE || messages > block->messages || told > block->image_levels)
             return false;
     }
-    bool broken = bits->broken || levels != column[MANTRA_PACK_RANK].end;
+    for (int i = MANTRA_PACK_RANK; i < MANTRA_PACK_OFFSET; i++)
+        levels -= column[i].end;
+    bool broken = bits->broken || levels;
     for (int i = MANTRA_PACK_HEAD; i <= MANTRA_PACK_ASKS; i++)
         broken = broken || column[i].broken;
     return !broken && messages == block->messages && told == block->image_levels && images == block->images;
@@ -1034,10 +1051,10 @@ mantra_unpack_image(mantra_pack_reader *from, const mantra_unpack_row *row, mant
     image->trust_since_ns = (int64_t)mantra_unsigned_get(odd, bits);
     image->reason = mantra_column_get(odd);
     from->book.sides[0].count = from->book.sides[1].count = 0;
-    uint32_t before = 0;
+    mantra_pack_walk walk = {0};
     for (uint32_t i = 0; i < row->count; i++) {
-        before = i == row->bids ? 0 : before;
-        if (!mantra_unpack_level(from, i >= row->bids, &before, &image->levels[i][0], &image->levels[i][1]))
+        walk = i == row->bids ? (mantra_pack_walk){0} : walk;
+        if (!mantra_unpack_level(from, i >= row->bids, &walk, &image->levels[i][0], &image->levels[i][1]))
             return false;
     }
     return true;
@@ -1051,16 +1068,16 @@ mantra_unpack_updates(mantra_pack_reader *from, const mantra_pack_source *source
     mantra_reader *odd = &from->column[MANTRA_PACK_ODD], *bits = &from->column[MANTRA_PACK_ODD_BITS];
     const int type = row->head & 7;
     const uint8_t more = row->head >> 3 & 1, trust = row->head >> 4, venue = (uint8_t)source->venue;
-    uint32_t before = 0;
+    mantra_pack_walk walk = {0};
     for (uint32_t i = 0; i < row->count; i++, update++) {
         uint8_t kind = type == MANTRA_ROW_RESET ? MANTRA_RESET : MANTRA_TRUST, flags = more, trusted = trust;
         int64_t price, size;
         if (type == MANTRA_ROW_LEVELS) {
             const bool ask = i >= row->bids;
-            before = i == row->bids ? 0 : before;
+            walk = i == row->bids ? (mantra_pack_walk){0} : walk;
             kind = ask ? MANTRA_ASK : MANTRA_BID;
             flags = i + 1 < row->count ? MANTRA_MORE : more;
-            if (!mantra_unpack_level(from, ask, &before, &price, &size))
+            if (!mantra_unpack_level(from, ask, &walk, &price, &size))
                 return false;
         } else {
             if (type == MANTRA_ROW_ANY) {

@@ -9,6 +9,7 @@ cdef extern from "mantra/pack.h" nogil:
         MANTRA_PACK_MOST
         MANTRA_PACK_LOW
         MANTRA_PACK_RANK
+        MANTRA_PACK_OFFSET
         MANTRA_COLUMN_SLACK
 
     ctypedef struct mantra_column:

@@ -256,12 +256,13 @@ def unpack(str message not None, body: bytes, *, only: Collection[tuple[int, int
     cdef mantra_pack_image *each
     cdef int failed
     cdef uint32_t i
+    cdef uint64_t most = 0      # levels there can be
     kept = opened(message, memoryview(body), &block, MANTRA_PACK_COLUMNS)
     updates = message == "update"
+    for i in range(MANTRA_PACK_RANK, MANTRA_PACK_OFFSET):
+        most += block.column[i].size if updates else 0
     if (block.columns != mantra_pack_columns_of(layout) or block.rows != block.column[<int>MANTRA_PACK_LOW].size
-            or block.messages > block.rows + (block.column[<int>MANTRA_PACK_RANK].size if updates else 0)
-            or block.images > block.rows
-            or block.image_levels > (block.column[<int>MANTRA_PACK_RANK].size if updates else 0)):
+            or block.messages > block.rows + most or block.images > block.rows or block.image_levels > most):
         raise damaged(message, "its counts do not fit its columns")
     messages = numpy.empty(block.messages, DTYPES[message])
     feeds, positions = numpy.empty(block.messages, numpy.uint16), numpy.empty(block.messages, numpy.uint64)

@@ -60,7 +60,7 @@ class Book:
         room = 64
         while room < source[5] and room < MEMORY:
             room *= 2
-        self.memory = [0] * room
+        self.memory, self.context = [0] * room, 0
         self.empty()
 
     def empty(self) -> None:
@@ -68,8 +68,9 @@ class Book:
 
     def level(self, ask: int, before: int) -> tuple[int, int, int]:
         """price, size, and the rank before for the next."""
-        rank_column, offset, size_column, slot = self.columns[14:18]
+        rank_column, (offset, size_column, slot) = self.columns[14 + self.context], self.columns[19:22]
         keys, token = self.sides[ask], rank_column.byte()
+        self.context = 1 + 2 * (token >> 5 & 1) + (token % 32 < 3)
         step = rank_column.bucket(token & 31, 1)
         rank, what = before - step if token & 32 else before + step, token >> 6
         if what < 2:
@@ -113,7 +114,7 @@ def read(body: bytes, fields: list[tuple[str, int, int]] | None = None) -> list[
         data = zstandard.ZstdDecompressor().decompress(data, max_output_size=size) if coded else data
         raw.append((data, unit, plain))
     assert at == len(body)
-    streams = {1: [0], 7: [4, 5, 6]} | ({13: [9, 10, 11, 12], 18: [14, 15, 16], 20: [19]} if fields is None else
+    streams = {1: [0], 7: [4, 5, 6]} | ({13: [9, 10, 11, 12], 22: [*range(14, 21)], 24: [23]} if fields is None else
                                         {8: list(range(9, count))})
     bits = {column: Bits(raw[stream][0]) for stream, of in streams.items() for column in of}
     for of in streams.values():
@@ -175,13 +176,13 @@ def update_row(columns: list[Column], book: Book, source: tuple[int, ...], stamp
     if what in (0, 4):
         sizes, before = [columns[11].unsigned(), columns[12].unsigned()], 0
         if what == 4:
-            odd = columns[19]
+            odd = columns[23]
             image = common | {"position": odd.unsigned(), "generation": odd.unsigned(),
                               "trust_since_ns": odd.unsigned(), "reason": odd.byte(), "bids": [], "asks": []}
             book.empty()
             to.append(image)
         for ask, size in enumerate(sizes):
-            before = 0
+            before = book.context = 0
             for nth in range(size):
                 price, lots, before = book.level(ask, before)
                 if what == 4:
@@ -192,9 +193,9 @@ def update_row(columns: list[Column], book: Book, source: tuple[int, ...], stamp
         return sequence, venue_time
     kind, flags = {1: 0, 2: 3}.get(what, 0), more
     if what == 3:
-        kind, flags, stamped["trust"] = (columns[19].byte() for _ in range(3))
-    to.append(stamped | {"kind": kind, "flags": flags, "price": signed(columns[19].signed()),
-                         "size": signed(columns[19].signed())})
+        kind, flags, stamped["trust"] = (columns[23].byte() for _ in range(3))
+    to.append(stamped | {"kind": kind, "flags": flags, "price": signed(columns[23].signed()),
+                         "size": signed(columns[23].signed())})
     if what == 1:
         book.empty()
     return sequence, venue_time
