@@ -13,6 +13,7 @@
 #include "mantra/histogram.h"
 #include "mantra/ledger.h"
 #include "mantra/queue.h"
+#include "mantra/tape.h"
 #include "mantra/top.h"
 #include "mantra/tracking.h"
 #include "mantra/transport.h"
@@ -118,6 +119,7 @@ typedef struct mantra_feed {
     mantra_ledger_row *ledger;
     mantra_histogram *socket_to_top;   /* NULL: not measured */
     mantra_tracker *tracker;           /* NULL: messages are not timed */
+    mantra_tape_writer *tape;          /* NULL: nobody wants one */
     uint8_t *held;
     size_t held_size, held_capacity;
     uint32_t index;                    /* among the feeds of a poller */
@@ -157,6 +159,16 @@ typedef struct mantra_feed {
 #define MANTRA_COUNT(feed, counter, n) mantra_ledger_add((feed)->ledger, MANTRA_COUNT_##counter, (n))
 #define MANTRA_COUNT_BOOK(feed, book, counter, n) \
     (MANTRA_COUNT(feed, counter, n), mantra_ledger_add((book)->ledger, MANTRA_COUNT_##counter, (n)))
+
+/* Put on the tape, if one is wanted, what the feed was told or said. All that changes what it publishes is there, with the
+ * time that it was done by, in the order in which it was done: so a feed that is told the same again publishes the same. */
+static inline void
+mantra_feed_note(mantra_feed *feed, uint8_t kind, uint16_t book, uint8_t argument, uint64_t origin, const void *text,
+                 size_t size)
+{
+    if (MANTRA_UNLIKELY(feed->tape != NULL))
+        mantra_tape_write(feed->tape, kind, book, argument, origin, text, size);
+}
 
 static inline void
 mantra_feed_want(mantra_feed *feed, mantra_feed_book *book, uint8_t what)

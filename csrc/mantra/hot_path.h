@@ -850,9 +850,8 @@ mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t s
 
 /* Begin (connected, asked for) or end (not connected) the life of every book on this connection. */
 static inline void
-mantra_feed_begin(mantra_feed *feed)
+mantra_feed_begin(mantra_feed *feed, uint64_t now)
 {
-    const uint64_t now = mantra_clock_cycles(feed->clock);
     feed->held_size = 0;
     feed->split_origin = 0;
     feed->stale = false;
@@ -885,21 +884,43 @@ mantra_feed_begin(mantra_feed *feed)
 }
 
 static inline void
-mantra_feed_end(mantra_feed *feed, uint8_t reason)
+mantra_feed_end(mantra_feed *feed, uint8_t reason, uint64_t now)
 {
-    const uint64_t now = mantra_clock_cycles(feed->clock);
     for (uint32_t i = 0; i < feed->book_count; i++) {
         feed->books[i].state = MANTRA_BOOK_IDLE;
         mantra_feed_trust(feed, &feed->books[i], MANTRA_DOWN, reason, now);
     }
 }
 
+/* The venue does not serve book `index`. */
+static inline void
+mantra_feed_refuse(mantra_feed *feed, uint32_t index, uint64_t now)
+{
+    feed->books[index].state = MANTRA_BOOK_IDLE;
+    mantra_feed_trust(feed, &feed->books[index], MANTRA_DOWN, MANTRA_REASON_REFUSED, now);
+}
+
+/* It is asked for (again): a snapshot in the stream is for it. */
+static inline void
+mantra_feed_expect(mantra_feed *feed, uint32_t index)
+{
+    if (feed->books[index].state == MANTRA_BOOK_IDLE)
+        feed->books[index].state = MANTRA_BOOK_HOLDING;
+}
+
+/* A second look at it found what the snapshot said, or contradictions without end. */
+static inline void
+mantra_feed_looked(mantra_feed *feed, uint32_t index, bool agreed, uint64_t now)
+{
+    feed->books[index].looked = agreed ? MANTRA_LOOK_AGREED : MANTRA_LOOK_GIVEN_UP;
+    mantra_feed_rejudge(feed, &feed->books[index], now);
+}
+
 /* Book `index` goes on, empty, as another scale generation of its instrument; a snapshot fills it. */
 static inline void
-mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
+mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument, uint64_t now)
 {
     mantra_feed_book *book = &feed->books[index];
-    const uint64_t now = mantra_clock_cycles(feed->clock);
     /* The old generation must not be left standing in anybody's view. */
     const uint8_t trust = book->trust, reason = book->reason;
     mantra_feed_trust(feed, book, MANTRA_DOWN, MANTRA_REASON_SCALE, now);

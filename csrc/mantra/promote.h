@@ -89,9 +89,8 @@ mantra_feed_retell_orders(mantra_feed *feed, const mantra_feed_book *book, uint6
 
 /* `feed` goes on over the heir's connection. `trades_since`: where its queue of trades stood when the heir's began. */
 MANTRA_COLD void
-mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
+mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since, uint64_t now)
 {
-    const uint64_t now = mantra_clock_cycles(feed->clock);
     mantra_decoder *decoder = &feed->decoder;
     MANTRA_EXCHANGE(*feed, *heir);
     decoder->checked = decoder->numbered = decoder->history = false; /* what follows is no message */
@@ -105,6 +104,7 @@ mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
     MANTRA_EXCHANGE(feed->ledger, heir->ledger);
     MANTRA_EXCHANGE(feed->socket_to_top, heir->socket_to_top);
     MANTRA_EXCHANGE(feed->tracker, heir->tracker);
+    MANTRA_EXCHANGE(feed->tape, heir->tape);
     MANTRA_EXCHANGE(feed->index, heir->index);
     MANTRA_EXCHANGE(feed->publisher, heir->publisher);
     feed->overlap_to = feed->trades->position;

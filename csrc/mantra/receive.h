@@ -16,7 +16,11 @@ mantra_feed_send(mantra_feed *feed, uint8_t opcode, const uint8_t *payload, size
     if (size > 128)
         return false;
     const size_t length = mantra_frame_write(out, opcode, payload, size, mantra_random_mask());
-    return mantra_transport_send(feed->transport, out, length) == (ptrdiff_t)length;
+    if (mantra_transport_send(feed->transport, out, length) != (ptrdiff_t)length)
+        return false;
+    if (feed->tape)
+        mantra_feed_note(feed, MANTRA_TAPE_SENT, 0, opcode, mantra_clock_cycles(feed->clock), payload, size);
+    return true;
 }
 
 /* Books that have to be looked at although nothing arrives: crossed for too long, or silent on a channel that has
@@ -51,6 +55,16 @@ mantra_feed_look(mantra_feed *feed, uint64_t now)
         feed->look_at = mantra_min_u64(feed->look_at, now + feed->channel_silent_after);
 }
 
+/* Nothing was heard for so long that no book is to be used. */
+MANTRA_COLD void
+mantra_feed_go_stale(mantra_feed *feed, uint64_t now)
+{
+    feed->stale = true;
+    for (uint32_t i = 0; i < feed->book_count; i++)
+        if (feed->books[i].trust >= MANTRA_UNVERIFIED)
+            mantra_feed_trust(feed, &feed->books[i], MANTRA_STALE, MANTRA_REASON_SILENT, now);
+}
+
 /* Heartbeats and silence. Returns an event or MANTRA_EVENT_NONE; *wake_at: when to look again at the latest. */
 static inline int
 mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
@@ -59,12 +73,11 @@ mantra_feed_timers(mantra_feed *feed, uint64_t now, uint64_t *wake_at)
     if (feed->silent_after && quiet >= feed->silent_after)
         return MANTRA_EVENT_SILENT;
     if (feed->stale_after && quiet >= feed->stale_after && !feed->stale) {
-        feed->stale = true;
-        for (uint32_t i = 0; i < feed->book_count; i++)
-            if (feed->books[i].trust >= MANTRA_UNVERIFIED)
-                mantra_feed_trust(feed, &feed->books[i], MANTRA_STALE, MANTRA_REASON_SILENT, now);
+        mantra_feed_note(feed, MANTRA_TAPE_STALE, 0, 0, now, NULL, 0);
+        mantra_feed_go_stale(feed, now);
     }
     if (MANTRA_UNLIKELY(now >= feed->look_at)) {
+        mantra_feed_note(feed, MANTRA_TAPE_TIMED, 0, 0, now, NULL, 0);
         mantra_feed_look(feed, now);
         if (feed->wanting)
             return MANTRA_EVENT_WANTS;
@@ -119,12 +132,16 @@ mantra_feed_frames(mantra_feed *feed)
             const uint64_t origin = feed->split_origin ? feed->split_origin : feed->origin;
             feed->split_origin = 0;
             const int kind = mantra_feed_message(feed, (const char *)frame.payload, frame.size, origin);
+            mantra_feed_note(feed, MANTRA_TAPE_MESSAGE, 0, frame.opcode, origin, frame.payload, frame.size);
             if (MANTRA_UNLIKELY(kind == MANTRA_CONTROL)) {
                 feed->text = frame.payload;
                 feed->text_size = frame.size;
                 event = MANTRA_EVENT_TEXT;
             }
-        } else if (frame.opcode == MANTRA_FRAME_PING) {
+            continue;
+        }
+        mantra_feed_note(feed, MANTRA_TAPE_MESSAGE, 0, frame.opcode, feed->origin, frame.payload, frame.size);
+        if (frame.opcode == MANTRA_FRAME_PING) {
             if (!mantra_feed_send(feed, MANTRA_FRAME_PONG, frame.payload, frame.size))
                 event = MANTRA_EVENT_FAILED;
         } else if (frame.opcode == MANTRA_FRAME_CLOSE) {
@@ -164,8 +181,10 @@ mantra_feed_service(mantra_feed *feed)
         MANTRA_COUNT(feed, bytes, (uint64_t)got);
         mantra_ledger_set(feed->ledger, MANTRA_COUNT_last_receive_utc_ns,
                           (uint64_t)mantra_clock_utc_ns(feed->clock, origin));
-        if (MANTRA_UNLIKELY(feed->stale))
+        if (MANTRA_UNLIKELY(feed->stale)) {
+            mantra_feed_note(feed, MANTRA_TAPE_FRESH, 0, 0, origin, NULL, 0);
             mantra_feed_fresh(feed, origin);
+        }
         return mantra_feed_frames(feed);
     }
     if (got == MANTRA_AGAIN)

@@ -12,18 +12,19 @@ from mantra.core.messages cimport mantra_trade
 from mantra.core.plugin cimport Plugin
 from mantra.core.poller cimport mantra_poller
 from mantra.core.queue cimport mantra_producer
+from mantra.core.tape cimport TapeWriter, mantra_tape_record, mantra_tape_writer
 from mantra.core.tracking cimport mantra_tracker
 from mantra.core.transport cimport Transport, mantra_transport
 from mantra.core.vector cimport mantra_vector
 
 
-cdef extern from "mantra/receive.h" nogil:
+cdef extern from "mantra/rerun.h" nogil:
     enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BY_STREAM, MANTRA_WANTS_SNAPSHOT
-    enum: MANTRA_BOOK_IDLE, MANTRA_BOOK_HOLDING, MANTRA_BOOK_LIVE
+    enum: MANTRA_BOOK_LIVE
     enum: MANTRA_PROOF_IDS, MANTRA_PROOF_NUMBERS, MANTRA_PROOF_CHECKSUMS
     enum: MANTRA_WANTS_SCALE, MANTRA_EVENT_NONE, MANTRA_EVENT_TEXT, MANTRA_EVENT_WANTS, MANTRA_EVENT_WOKEN
     enum: MANTRA_EVENT_DEADLINE, MANTRA_EVENT_CLOSED, MANTRA_EVENT_FAILED, MANTRA_EVENT_PROTOCOL
-    enum: MANTRA_EVENT_SILENT, MANTRA_SPLICED, MANTRA_SPLICE_OLD, MANTRA_LOOK_AGREED, MANTRA_LOOK_GIVEN_UP
+    enum: MANTRA_EVENT_SILENT, MANTRA_SPLICED, MANTRA_SPLICE_OLD
 
     ctypedef struct mantra_feed_book:
         mantra_book book
@@ -52,6 +53,7 @@ cdef extern from "mantra/receive.h" nogil:
         mantra_ledger_row *ledger
         mantra_histogram *socket_to_top
         mantra_tracker *tracker
+        mantra_tape_writer *tape
         uint8_t *held
         size_t held_size, held_capacity
         uint32_t index
@@ -73,16 +75,22 @@ cdef extern from "mantra/receive.h" nogil:
         int protocol_error
         uint32_t wanting
 
-    void mantra_feed_begin(mantra_feed *feed)
-    void mantra_feed_end(mantra_feed *feed, uint8_t reason)
+    void mantra_feed_begin(mantra_feed *feed, uint64_t now)
+    void mantra_feed_end(mantra_feed *feed, uint8_t reason, uint64_t now)
     int mantra_feed_message(mantra_feed *feed, const char *text, size_t size, uint64_t origin)
     int mantra_feed_splice(mantra_feed *feed, uint32_t index, const char *text, size_t size, bint settled, uint64_t origin)
     int mantra_feed_run(mantra_feed *feed, uint64_t deadline)
-    void mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument)
-    void mantra_feed_rejudge(mantra_feed *feed, mantra_feed_book *book, uint64_t origin)
+    void mantra_feed_rescale(mantra_feed *feed, uint32_t index, uint32_t instrument, uint64_t now)
     void mantra_feed_suspect(mantra_feed *feed, mantra_feed_book *book, uint8_t reason, uint64_t origin)
 
-    void mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint8_t reason, uint64_t origin)
+    void mantra_feed_note(mantra_feed *feed, uint8_t kind, uint16_t book, uint8_t argument, uint64_t origin,
+                          const void *text, size_t size)
+    void mantra_feed_refuse(mantra_feed *feed, uint32_t index, uint64_t now)
+    void mantra_feed_expect(mantra_feed *feed, uint32_t index)
+    void mantra_feed_looked(mantra_feed *feed, uint32_t index, bint agreed, uint64_t now)
+    void mantra_feed_recall(mantra_feed *feed, uint32_t index, uint64_t generation, uint64_t last_trade_id,
+                            int64_t venue_time_ns)
+    bint mantra_feed_again(mantra_feed *feed, const mantra_tape_record *record, const char *text)
 
     ctypedef struct mantra_feeds:
         mantra_poller poller
@@ -97,7 +105,7 @@ cdef extern from "mantra/receive.h" nogil:
 
 cdef extern from "mantra/promote.h" nogil:
     bint mantra_feed_reached(const mantra_feed *feed, mantra_feed *heir)
-    void mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since)
+    void mantra_feed_promote(mantra_feed *feed, mantra_feed *heir, uint64_t trades_since, uint64_t now)
     void mantra_feed_retell(mantra_feed *feed, const mantra_trade *trade)
 
 
@@ -106,6 +114,7 @@ cdef class Feed:
     cdef readonly str name
     cdef readonly Clock clock
     cdef Transport transport
+    cdef readonly TapeWriter tape   # None: nobody wants one
     cdef list kept                  # Python owners of everything the feed points to
     cdef bytes given                # the last message given by hand: `text` may point into it
     cdef list books_
@@ -121,6 +130,7 @@ cdef class Feed:
     cdef uint64_t cycles_of(self, double seconds)
     cdef _set_scale(self, uint32_t index, int price_decimals, int size_decimals)
     cdef _check(self, uint32_t index)
+    cdef _answered(self, uint32_t index, uint8_t what_for, str url, bytes body, uint64_t now)
 
 
 cdef class FeedPoller:

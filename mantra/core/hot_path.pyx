@@ -1,6 +1,6 @@
 """hot_path: one connection's way from received bytes to published updates, in one call without the GIL."""
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -19,15 +19,21 @@ from mantra.core.frame cimport (
 )
 from mantra.core.histogram cimport Histogram
 from mantra.core.ledger cimport Row, mantra_ledger_row
-from mantra.core.messages cimport MANTRA_DOWN, MANTRA_REASON_REFUSED, mantra_trade
+from mantra.core.messages cimport mantra_trade
 from mantra.core.queue cimport Producer
 from mantra.core.plugin cimport Plugin, decode_book_in_python, decode_in_python, sign_in_python
 from mantra.core.poller cimport mantra_poller_add, mantra_poller_close, mantra_poller_init, mantra_poller_remove
+from mantra.core.tape cimport (
+    MANTRA_TAPE_ADOPTED, MANTRA_TAPE_CLOSED, MANTRA_TAPE_EXPECTED, MANTRA_TAPE_HOLE, MANTRA_TAPE_LOOK, MANTRA_TAPE_LOOKED,
+    MANTRA_TAPE_MESSAGE, MANTRA_TAPE_OPENED, MANTRA_TAPE_REFUSED, MANTRA_TAPE_RESCALED, MANTRA_TAPE_REST, MANTRA_TAPE_SENT,
+    MANTRA_TAPE_SETTLED, MANTRA_TAPE_SPLICE, MANTRA_TAPE_SUSPECT, TapeWriter, mantra_tape_record,
+)
 from mantra.core.ticks cimport MANTRA_PADDING, mantra_scale
 from mantra.core.tracking cimport Tracker
 from mantra.core.transport cimport Transport, mantra_transport_enter, mantra_transport_leave
 from mantra.core.vector cimport Vector
 
+import json
 from enum import IntEnum
 
 from mantra.core.frame import frame_bytes
@@ -86,7 +92,8 @@ cdef class Feed:
     def __cinit__(self, str name not None, *, int venue, object decoder not None, str scheme not None, int live_trust,
                   int publisher, Clock clock not None, Doorbell doorbell not None, Row ledger not None,
                   Producer updates not None, Producer trades not None, Producer tops not None,
-                  Vector latest_tops not None, Producer orders=None, Histogram socket_to_top=None, Tracker tracker=None, int depth=0,
+                  Vector latest_tops not None, Producer orders=None, Histogram socket_to_top=None, Tracker tracker=None,
+                  TapeWriter tape=None, int depth=0,
                   bint dense_trades=False, int most_books=1024, size_t held_bytes=1 << 24, size_t most_message_bytes=1 << 24,
                   double cross_seconds=1.0, double cross_believed_seconds=0.0, int snapshot_levels=0,
                   bint looks_twice=False, object proofs=(), int keep=0, first_number: int | None = None,
@@ -136,6 +143,8 @@ cdef class Feed:
         feed.ledger = ledger.row
         feed.socket_to_top = NULL if socket_to_top is None else socket_to_top.histogram
         feed.tracker = NULL if tracker is None or tracker.tracker.timings is NULL else &tracker.tracker
+        feed.tape = NULL if tape is None else &tape.writer
+        self.tape = tape
         feed.publisher = publisher
         feed.venue = venue
         feed.scheme = SCHEMES[scheme]
@@ -243,7 +252,10 @@ cdef class Feed:
     def rescale(self, uint32_t index, int instrument, int price_decimals, int size_decimals) -> None:
         """Book `index` goes on as a new generation of its instrument, on a finer scale, from a fresh snapshot."""
         self._check(index)
-        mantra_feed_rescale(&self.feed, index, instrument)
+        cdef int32_t[3] scale = [instrument, price_decimals, size_decimals]
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
+        mantra_feed_note(&self.feed, MANTRA_TAPE_RESCALED, index, 0, now, scale, sizeof(scale))
+        mantra_feed_rescale(&self.feed, index, instrument, now)
         self._set_scale(index, price_decimals, size_decimals)
 
     cdef _check(self, uint32_t index):
@@ -273,37 +285,46 @@ cdef class Feed:
         self.feed.text = NULL
         mantra_frames_reset(&self.feed.frames)
 
-    def begin(self) -> None:
-        """The connection is up: books are synchronising from here."""
-        mantra_feed_begin(&self.feed)
+    def begin(self, bytes what not None=b"") -> None:
+        """The connection is up: books are synchronising from here. `what`: for the tape, what it is."""
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
+        mantra_feed_note(&self.feed, MANTRA_TAPE_OPENED, 0, 0, now, <const char *>what, len(what))
+        mantra_feed_begin(&self.feed, now)
 
     def end(self, int reason) -> None:
         """The connection is gone: every book is down, and says so."""
-        mantra_feed_end(&self.feed, reason)
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
+        mantra_feed_note(&self.feed, MANTRA_TAPE_CLOSED, 0, reason, now, NULL, 0)
+        mantra_feed_end(&self.feed, reason, now)
 
     def refuse(self, uint32_t index) -> None:
         """The venue does not serve book `index`: it is down."""
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
         self._check(index)
-        self.feed.books[index].state = MANTRA_BOOK_IDLE
-        mantra_feed_trust(&self.feed, &self.feed.books[index], MANTRA_DOWN, MANTRA_REASON_REFUSED,
-                          mantra_clock_cycles(self.feed.clock))
+        mantra_feed_note(&self.feed, MANTRA_TAPE_REFUSED, index, 0, now, NULL, 0)
+        mantra_feed_refuse(&self.feed, index, now)
 
     def expect(self, uint32_t index) -> None:
         """Book `index` is asked for (again): a snapshot in the stream is for it."""
         self._check(index)
-        if self.feed.books[index].state == MANTRA_BOOK_IDLE:
-            self.feed.books[index].state = MANTRA_BOOK_HOLDING
+        mantra_feed_note(&self.feed, MANTRA_TAPE_EXPECTED, index, 0, mantra_clock_cycles(self.feed.clock), NULL, 0)
+        mantra_feed_expect(&self.feed, index)
 
     def reached(self, Feed heir not None) -> bool:
         """Do the books of `heir`, a feed of the same, tell at least what these tell? See promote.h."""
         return mantra_feed_reached(&self.feed, &heir.feed)
 
-    def adopt(self, Feed heir not None, uint64_t trades_since) -> None:
+    def adopt(self, Feed heir not None, uint64_t trades_since, now: int | None = None) -> None:
         """Go on over the connection of `heir`, which gets this one's. `trades_since`: where this feed's queue of trades
         stood when the heir's connection began. What differs is published; `retell` the heir's trades next."""
+        cdef uint64_t at = mantra_clock_cycles(self.feed.clock) if now is None else now
+        cdef bytes said
         if heir.feed.book_count != self.feed.book_count:
             raise ConfigurationError(f"{heir.name} keeps other books than {self.name}")
-        mantra_feed_promote(&self.feed, &heir.feed, trades_since)
+        if self.tape is not None and heir.tape is not None:
+            said = json.dumps({"heir": heir.name, "number": heir.tape.tape.number, "trades_since": trades_since}).encode()
+            mantra_feed_note(&self.feed, MANTRA_TAPE_ADOPTED, 0, 0, at, <const char *>said, len(said))
+        mantra_feed_promote(&self.feed, &heir.feed, trades_since, at)
         self.transport, heir.transport = heir.transport, self.transport
         self.given, heir.given = heir.given, self.given
         self.plugin, heir.plugin = heir.plugin, self.plugin
@@ -341,10 +362,13 @@ cdef class Feed:
         """Send a text frame; False when the transport failed."""
         if self.transport is None:
             return False
+        cdef bytes payload = text.encode()
         try:
-            self.transport.sendall(frame_bytes(MANTRA_FRAME_TEXT, text.encode()))
+            self.transport.sendall(frame_bytes(MANTRA_FRAME_TEXT, payload))
         except (OSError, Closed):
             return False
+        mantra_feed_note(&self.feed, MANTRA_TAPE_SENT, 0, MANTRA_FRAME_TEXT, mantra_clock_cycles(self.feed.clock),
+                         <const char *>payload, len(payload))
         return True
 
     @property
@@ -379,18 +403,30 @@ cdef class Feed:
             self.feed.wanting = 0
         return found
 
-    def splice(self, uint32_t index, bytes snapshot not None, bint settled=True) -> int:
+    def splice(self, uint32_t index, bytes snapshot not None, bint settled=True, str url not None="") -> int:
         """Load the venue's REST book and the messages held for it; what became of it is a Splice. `settled`: it is newer
-        than whatever was lost before, even if no message has come since to prove it."""
+        than whatever was lost before, even if no message has come since to prove it. `url`: for the tape."""
         cdef const char *text = snapshot
         cdef size_t size = len(snapshot)
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
         cdef int outcome
         self._check(index)
+        self._answered(index, MANTRA_TAPE_SETTLED if settled else MANTRA_TAPE_SPLICE, url, snapshot, now)
         padded = snapshot + bytes(MANTRA_PADDING)
         text = padded
         with nogil:
-            outcome = mantra_feed_splice(&self.feed, index, text, size, settled, mantra_clock_cycles(self.feed.clock))
+            outcome = mantra_feed_splice(&self.feed, index, text, size, settled, now)
         return outcome
+
+    cdef _answered(self, uint32_t index, uint8_t what_for, str url, bytes body, uint64_t now):
+        cdef bytes text
+        if self.tape is not None:
+            text = url.encode() + b"\n" + body
+            mantra_feed_note(&self.feed, MANTRA_TAPE_REST, index, what_for, now, <const char *>text, len(text))
+
+    def answered(self, uint32_t index, str url not None, bytes body not None) -> None:
+        """For the tape: a REST answer that tells of book `index`, which is only looked at."""
+        self._answered(index, MANTRA_TAPE_LOOK, url, body, mantra_clock_cycles(self.feed.clock))
 
     def levels_of(self, uint32_t index, bytes snapshot not None) -> tuple[int, list[tuple[int, int, int]]] | None:
         """(sequence, [(kind, price, size)]) of the venue's REST book on the scale of book `index`, which is left as it
@@ -410,14 +446,17 @@ cdef class Feed:
     def looked(self, uint32_t index, bint agreed) -> None:
         """A second look at book `index` found what the snapshot said, or contradictions without end: then it is never
         more than unverified."""
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
         self._check(index)
-        self.feed.books[index].looked = MANTRA_LOOK_AGREED if agreed else MANTRA_LOOK_GIVEN_UP
-        mantra_feed_rejudge(&self.feed, &self.feed.books[index], mantra_clock_cycles(self.feed.clock))
+        mantra_feed_note(&self.feed, MANTRA_TAPE_LOOKED, index, agreed, now, NULL, 0)
+        mantra_feed_looked(&self.feed, index, agreed, now)
 
     def suspect(self, uint32_t index, int reason) -> None:
         """Lose faith in a book: it is resynchronised."""
+        cdef uint64_t now = mantra_clock_cycles(self.feed.clock)
         self._check(index)
-        mantra_feed_suspect(&self.feed, &self.feed.books[index], reason, mantra_clock_cycles(self.feed.clock))
+        mantra_feed_note(&self.feed, MANTRA_TAPE_SUSPECT, index, reason, now, NULL, 0)
+        mantra_feed_suspect(&self.feed, &self.feed.books[index], reason, now)
 
     def message(self, bytes text not None) -> int:
         """One venue message, as received. Returns its kind (decode.h)."""
@@ -459,6 +498,66 @@ cdef class Feed:
                                                    offsets[start + 1] - offsets[start] - MANTRA_PADDING, times[start])
                 start += 1
         return start
+
+    def again(self, records: NDArray[numpy.void], const uint8_t[::1] texts not None, const uint64_t[::1] ends not None,
+              size_t start, size_t stop) -> int:
+        """Do what records `start` to `stop` of a tape say was done, up to one that its caller has to know of first (OPENED,
+        ADOPTED, HOLE), or behind one that is not a frame. Record i's text ends at texts[ends[i]]; 64 readable bytes follow
+        the last. Returns the number of the next record. ValueError: no feed of these books can have been told so."""
+        cdef const uint8_t[::1] heads = records.view("u1")
+        cdef const mantra_tape_record *record = NULL
+        cdef int32_t[3] scale
+        cdef bint good = True, one
+        cdef size_t i = start
+        if stop > <size_t>ends.shape[0] or stop * sizeof(mantra_tape_record) > <size_t>heads.shape[0] or (
+                stop and ends[stop - 1] + MANTRA_PADDING > <uint64_t>texts.shape[0]):
+            raise IndexError(f"records {start}:{stop} of {ends.shape[0]}")
+        with nogil:
+            while good and i < stop:
+                record = <const mantra_tape_record *><const void *>&heads[i * sizeof(mantra_tape_record)]
+                if i > start and record.kind in (MANTRA_TAPE_OPENED, MANTRA_TAPE_ADOPTED, MANTRA_TAPE_HOLE):
+                    break
+                one = record.kind != MANTRA_TAPE_MESSAGE and record.kind != MANTRA_TAPE_SENT
+                good = ends[i] >= record.size and mantra_feed_again(&self.feed, record,
+                                                                    <const char *>&texts[ends[i] - record.size])
+                i += 1
+                if one:
+                    break
+        if good and i > start and record.kind == MANTRA_TAPE_RESCALED:
+            good = record.size == sizeof(scale)
+            if good:
+                memcpy(scale, &texts[ends[i - 1] - record.size], sizeof(scale))
+                self._set_scale(record.book, scale[1], scale[2])
+        self.wants()
+        if not good:
+            raise ValueError(f"record {i - 1} is none of a feed of {self.feed.book_count} books")
+        return i
+
+    @property
+    def publisher(self) -> int:
+        """This feed's number in every message."""
+        return self.feed.publisher
+
+    @property
+    def limits(self) -> tuple[int, int, int]:
+        """In cycles: how long a cross is believed, then suspect; how long a channel may be silent."""
+        return self.feed.cross_believed, self.feed.cross_limit, self.feed.channel_silent_after
+
+    def limit(self, uint64_t cross_believed, uint64_t cross, uint64_t channel_silent) -> None:
+        """Have the `limits` of another."""
+        self.feed.cross_believed, self.feed.cross_limit = cross_believed, cross
+        self.feed.channel_silent_after = channel_silent
+
+    def past(self, uint32_t index) -> tuple[int, int, int]:
+        """What book `index` keeps from one connection to the next: its generation, its last trade's id, its venue time."""
+        self._check(index)
+        image = self.books_[index].image(0)
+        return image.generation, self.feed.books[index].last_trade_id, image.venue_time_ns
+
+    def recall(self, uint32_t index, uint64_t generation, uint64_t last_trade_id, int64_t venue_time_ns) -> None:
+        """Take up where another was, as `past` said."""
+        self._check(index)
+        mantra_feed_recall(&self.feed, index, generation, last_trade_id, venue_time_ns)
 
     def state(self, uint32_t index) -> tuple[bool, int, int, int, int]:
         """(synchronised?, trust, reason, sequence, messages held) of a book."""

@@ -4,6 +4,7 @@ Between those its feed runs compiled, without the GIL, for as long as nothing as
 """
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import threading
@@ -23,7 +24,7 @@ from mantra.listener.kept import Kept, Recovery
 from mantra.listener.renewal import Renewal
 from mantra.listener.rollover import Rollover
 from mantra.listener.splicing import Splicing
-from mantra.runtime.spine import Spine
+from mantra.runtime.spine import ALSO, MESSAGES, Spine
 from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Acknowledged, Refused, Restart
 
@@ -69,10 +70,13 @@ class Connection:
         self.run = run or spine
         self.clock = spine.clock
         spine.add_actor(self.name, "feed", publisher)
-        self.feed = make_feed(self.plan, spine, publisher)
+        tape = self.run.tape(self.name, large=self.plan.large).writer() if self.plan.raw else None
+        self.feed = make_feed(self.plan, spine, publisher, tape)
         self.feed.end(Reason.DISCONNECTED)      # a venue that never answers is down for everybody, not absent
         self.row = spine.ledger.row(self.plan.name, self.plan.venue.id)
-        self.updates, self.trades = (spine.queue(f"{family}.{self.name}") for family in ("updates", "trades"))
+        families = (*MESSAGES, *ALSO) if self.plan.mode == "orders" else MESSAGES
+        self._queues = {family: spine.queue(f"{family}.{self.name}") for family in families}
+        self.updates, self.trades = self._queues["updates"], self._queues["trades"]
         self.recovery = RECOVERIES[self.plan.venue.schemes[self.plan.mode]](self)
         if run is None:
             for book in self.books:
@@ -134,12 +138,24 @@ class Connection:
         self._proof = self._data_messages()
         self._state(FeedState.SUBSCRIBING)
         self.feed.attach(transport)
-        self.feed.begin()
+        self.feed.begin(self._described() if plan.raw else b"")
         self.recovery.begin()
         self.subscriber.begin()
         self.subscriber.pump(self.feed.send)
         if self.subscriber.granted:
             self._granted()
+
+    def _described(self) -> bytes:
+        """What this connection is, for its tape: all that is needed to make another feed of the same kind."""
+        plan, feed = self.plan, self.feed
+        return json.dumps({
+            "url": self.subscriber.url(), "api": plan.venue.endpoints.api, "venue": plan.venue.name, "mode": plan.mode,
+            "depth": plan.depth, "snapshot_levels": plan.snapshot_levels, "publisher": feed.publisher,
+            "limits": feed.limits,
+            "queues": {family: [queue.produced, queue.capacity] for family, queue in self._queues.items()},
+            "books": [{"symbol": book.symbol, "name": book.instrument.name, "instrument": book.instrument.id,
+                       "scale": [book.instrument.price_decimals, book.instrument.size_decimals],
+                       "past": feed.past(book.index)} for book in self.books]}).encode()
 
     def lose(self, why: str, reason: int = Reason.DISCONNECTED, *, planned: bool = False) -> None:
         """The connection is of no more use; `due` says when to try again."""
@@ -176,6 +192,8 @@ class Connection:
             self._rollover.end()
         if self.transport is not None:
             self.lose("stopping", planned=True)
+        if self.feed.tape is not None:
+            self.feed.tape.close()              # its successor's is its next successor's, too
         self._state(FeedState.OFF)
 
     # Being replaced --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from mantra.client.client import Client
 from mantra.client.feed import bare_feed
 from mantra.client.governor import Backoff, Governor
 from mantra.core.hot_path import Feed
+from mantra.core.tape import TapeWriter
 from mantra.listener.recovery import SnapshotDesk
 from mantra.listener.scales import Scales
 from mantra.runtime.spine import Spine
@@ -40,14 +41,20 @@ class Plan:
     scales: Scales
     backoff: Callable[[], Backoff]
     snapshot_levels: int
+    raw: bool = False                           # a tape is wanted
+
+    @property
+    def large(self) -> bool:
+        """Its snapshots have megabytes."""
+        return any(wanted.symbol in self.venue.alone for wanted in self.wanted)
 
 
-def make_feed(plan: Plan, spine: Spine, publisher: int) -> Feed:
+def make_feed(plan: Plan, spine: Spine, publisher: int, tape: TapeWriter | None = None) -> Feed:
     """The feed of a planned connection, with its books."""
     venue = plan.venue
     feed = bare_feed(spine, plan.name, venue, plan.mode, publisher, depth=plan.depth, most_books=len(plan.wanted),
                      snapshot_levels=plan.snapshot_levels, looks_twice=venue.schemes[plan.mode] in ("ids", "time"),
-                     tracker=spine.tracker(plan.name, publisher),
+                     tracker=spine.tracker(plan.name, publisher), tape=tape,
                      socket_to_top=spine.histogram(f"socket_to_top.{plan.name}"))
     number = spine.ledger.row(plan.name, venue.id).feed
     for wanted in plan.wanted:

@@ -58,7 +58,7 @@ class Rollover:
         log.info("%s: being replaced: %s", owner.name, why)
         venue = copy.deepcopy(owner.plan.venue)     # what it notes is of one connection, and so is some pace
         pace = owner.plan.governor.connection()
-        plan = replace(owner.plan, name=f"{owner.name}+", venue=venue, governor=pace,
+        plan = replace(owner.plan, name=f"{owner.name}-next", venue=venue, governor=pace,
                        subscriber=owner.plan.subscriber.another(venue, pace),
                        wanted=[Wanted(book.symbol, book.instrument) for book in owner.books])
         heir = self._heir = type(owner)(plan, heir=True)

@@ -62,12 +62,12 @@ class Splicing(Recovery):
         book.asked = True
 
         def came(answer: bytes | MantraError, asked_at: int) -> None:
-            connection.post(partial(self._snapshot, session, book, answer, asked_at))
+            connection.post(partial(self._snapshot, session, book, answer, asked_at, request.path))
 
-        plan.desk.fetch(plan.venue.opening(book.symbol, book.levels or plan.snapshot_levels, plan.mode), came,
-                        book.backoff.next() if again else 0.0, lambda: session == self._session)
+        request = plan.venue.opening(book.symbol, book.levels or plan.snapshot_levels, plan.mode)
+        plan.desk.fetch(request, came, book.backoff.next() if again else 0.0, lambda: session == self._session)
 
-    def _snapshot(self, session: int, book: Kept, answer: bytes | MantraError, asked_at: int) -> None:
+    def _snapshot(self, session: int, book: Kept, answer: bytes | MantraError, asked_at: int, path: str) -> None:
         connection, feed = self.connection, self.connection.feed
         if connection.transport is None or session != self._session or not book.asked:
             return
@@ -79,11 +79,12 @@ class Splicing(Recovery):
             return
         age = connection.clock.ns(max(0, connection.clock.cycles() - asked_at)) / 1e9
         settled = connection.clock.seconds() - age - (book.since or 0.0) > SETTLED_S
-        outcome = feed.splice(book.index, answer, settled)
+        url = connection.plan.venue.endpoints.rest + path
+        outcome = feed.splice(book.index, answer, settled, url)
         if outcome == Splice.FINER:
             feed.wants()
             if connection.outgrown(book, answer):
-                outcome = feed.splice(book.index, answer, settled)
+                outcome = feed.splice(book.index, answer, settled, url)
         if outcome == Splice.SPLICED:
             book.since = None
             connection.serve_wants()        # what was held back may have revealed a loss
@@ -104,11 +105,15 @@ class Splicing(Recovery):
     def _ask_again(self, book: Kept, delay: float, answer: bytes | None = None) -> None:
         """Ask the venue for another look at `book`, or show `answer` again, in `delay` seconds."""
         plan, look = self.connection.plan, book.look
+        request = plan.venue.snapshot(book.symbol, LEVELS) if answer is None else None
 
         def came(new: bytes | MantraError, _: int) -> None:
+            if request and isinstance(new, bytes):
+                self.connection.post(partial(self.connection.feed.answered, book.index,
+                                             plan.venue.endpoints.rest + request.path, new))
             self.connection.post(partial(self._look, book, look, new if answer is None else answer))
 
-        plan.desk.fetch(plan.venue.snapshot(book.symbol, LEVELS) if answer is None else None, came, delay)
+        plan.desk.fetch(request, came, delay)
 
     def _look(self, book: Kept, look: SecondLook | None, answer: bytes | MantraError) -> None:
         if look is None or book.look is not look:       # there is another snapshot by now, or another connection

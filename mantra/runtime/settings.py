@@ -59,6 +59,7 @@ RULES: Mapping[str, Rule] = {
     "mode": one_of("book", "top", "orders"),
     "depth": whole(1, 10),
     "trades": ("true or false", lambda value: isinstance(value, bool)),
+    "raw": ("true or false", lambda value: isinstance(value, bool)),
     "witness": ("true or false", lambda value: isinstance(value, bool)),
     "endpoints": PATH,
     "topology": _text("a name or a path ending in .toml", ".+"),
@@ -86,6 +87,7 @@ class Settings:
     depth: int = 10                             # levels a side that mode "top" reads
     trades: bool = True
     witness: bool = True    # books are checked against best bids and offers, where the venue has a stream of them
+    raw: bool = False       # what every feed is told and says goes onto a tape, which a capture can keep
     endpoints: Path | None = None               # TOML of addresses; None: the real venues
     topology: str = "bbo"                       # a shipped wiring, or a TOML file of one's own
     run: str = "mantra"                         # shared memory is named after it

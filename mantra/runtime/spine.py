@@ -7,6 +7,7 @@ process of the same user attaches by name, reads, and leaves without the run not
     <run>.ledger       what went missing, by feed; <run>.books: by book
     <run>.instruments  slot -> name and scale
     <run>.updates.F  .trades.F  .tops.F         queues of feed F (one connection); .orders.F in mode "orders"
+    <run>.raw.F                                 tape of feed F, if wanted: what it was told; F-next: its successor's
     <run>.latest.tops                           newest top of every book
     <run>.world, <run>.latest.world             an aggregator's queue and newest values, slot = instrument's slot
     <run>.book.V.S                              book of venue V's symbol S
@@ -42,6 +43,7 @@ from mantra.core.messages import DTYPES, ActorRow, ActorState, InstrumentRow, To
 from mantra.core.meter import Counter, Gauge, Timer
 from mantra.core.queue import Consumer, Producer, Queue
 from mantra.core.region import Region, process_identity
+from mantra.core.tape import Tape
 from mantra.core.tracking import Tracker
 from mantra.core.vector import Vector
 from mantra.errors import ConfigurationError, RegionError
@@ -51,6 +53,7 @@ MESSAGES = {"updates": "update", "trades": "trade", "tops": "top"}     # of queu
 ALSO = {"orders": "order"}      # of books that are kept order by order
 CAPACITY = {"update": 32_768, "trade": 4_096, "top": 2_048, "world": 2_048, "order": 32_768, "timing": 4_096}
 MANY = 16       # queues of one message; those that come after so many have a quarter: hundreds of feeds share the load
+TAPE = 4 << 20, 16 << 20    # bytes of a tape: of most feeds; of those with snapshots of megabytes
 MOST_INSTRUMENTS = 8_192
 MOST_BOOKS = 8_192
 MOST_FEEDS = 512        # their numbers are those of their ledger rows; other actors' follow
@@ -189,6 +192,14 @@ class Spine:
         if self.owner:
             return self._make(name, Histogram.create)
         return self._make(name, Histogram.open)
+
+    def tape(self, feed: str, *, large: bool = False) -> Tape:
+        """The tape of a feed; made when this process owns the run and it is not there."""
+        return self._make(f"raw.{feed}", lambda full: Tape.create(full, TAPE[large]) if self.owner else Tape.open(full))
+
+    def tapes(self) -> list[str]:
+        """Names of the feeds that have a tape, those of successors ("binance.0-next") among them."""
+        return [name.removeprefix("raw.") for name in self.names("raw.")]
 
     def make_book(self, venue: str, venue_id: int, symbol: str, instrument: int) -> tuple[Book, int]:
         """A new book and its slot in `tops`."""

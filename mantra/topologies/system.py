@@ -61,7 +61,7 @@ log = logging.getLogger("mantra.system")
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 # What a node of a kind becomes, called with (name, reads, writes, **options); kinds of one's own are added here.
 ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate, "capture": Capture}
-LISTENER_OPTIONS = {"venue", "mode", "trades", "witness", "per_connection", "depth", "reader"}
+LISTENER_OPTIONS = {"venue", "mode", "trades", "witness", "per_connection", "depth", "reader", "raw"}
 SERVICES = ("grpc", "terminal")
 LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address
 EVERYWHERE = ("metrics", "audit")           # beside the topology: they only look on
@@ -354,7 +354,7 @@ class System:
                 name=f"{node.name}.{number}", venue=venue, mode=mode, depth=own.depth, wanted=part,
                 client=lambda url: client(url, ca_file=venue.endpoints.ca_file),
                 subscriber=subscriber(venue, [row.symbol for row in part], mode, own.trades, pace, self._clock),
-                governor=pace, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels))
+                governor=pace, desk=desk, scales=scales, backoff=self._backoff, snapshot_levels=levels, raw=own.raw))
         sure = venue.keep(mode, own.depth) or (own.depth if mode == "top" else levels // 10)
         self._asked[node.name] = {"venue": venue.name, "mode": mode, "levels": sure, "home": str(own.home or home()),
                                   **asdict(venue.endpoints)}

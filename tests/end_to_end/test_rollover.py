@@ -115,7 +115,7 @@ def test_a_successor_that_fails_is_tried_again_and_the_old_connection_goes_on(ru
         until(lambda: reader.replaced >= 1, "it is replaced after all")
         until(reader.follows, "its updates lead to its book")
         assert reader.seen() <= {(feeds.live("kraken"), Reason.NONE)}
-        assert sum(record.message.startswith("kraken.0+: ") for record in caplog.records) == 3
+        assert sum(record.message.startswith("kraken.0-next: ") for record in caplog.records) == 3
 
 
 class Slow(Connection):

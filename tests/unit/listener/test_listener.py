@@ -29,7 +29,7 @@ class Bench:
         wanted = Wanted("ethusd", table.scale_for("ETH-USD", 8, 8))
         plan = SimpleNamespace(
             name="bitstamp-0", venue=venue, mode="book", depth=0, wanted=[wanted], desk=desk, scales=Scales(table),
-            backoff=lambda: Backoff(random.Random(1)), snapshot_levels=100,
+            backoff=lambda: Backoff(random.Random(1)), snapshot_levels=100, raw=False,
             governor=Governor(Clock.virtual(0), {}), subscriber=SimpleNamespace(granted=True))
         self.table, self.spine, self.connection = table, Spine.private(), Connection(plan)
         self.connection.setup(self.spine, 0)

@@ -43,7 +43,7 @@ class Bench:
         wanted = [Wanted(symbol, table.scale_for(symbol.replace("/", "-"), 2, 8)) for symbol in ("ETH/USD", "BTC/USD")]
         plan = SimpleNamespace(
             name="kraken.0", venue=venue, mode="book", depth=0, wanted=wanted, desk=None, scales=Scales(table),
-            backoff=lambda: Backoff(random.Random(1)), snapshot_levels=0, governor=governor,
+            backoff=lambda: Backoff(random.Random(1)), snapshot_levels=0, raw=False, governor=governor,
             subscriber=subscriber(venue, [row.symbol for row in wanted], "book", True, governor, self.clock))
         self.venue, self.connection = venue, Connection(plan)
         self.connection.setup(self.spine, 0)

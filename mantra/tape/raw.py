@@ -1,0 +1,158 @@
+"""raw: the tape on disk: all that feeds were told and said, byte for byte, in order, so that it can happen again.
+
+A record of a tape has a kind, a time (cycles; a frame's is its origin), the book it is of where it is of one (a place
+in its connection's list), an argument, and a text:
+
+    MESSAGE 1    a frame came                               argument: its opcode (1 text, 2 binary, 8 to 10 control)
+    SENT 2       a frame was sent                           argument: its opcode
+    OPENED 3     the connection is up                       JSON: url, venue, mode, books and their scales, ...
+    CLOSED 4     it is gone                                 argument: the reason (messages.h)
+    REST 5       an answer came: url, newline, body         argument: 0 looked at, 1 or 2 loaded (2: surely new enough)
+    HOLE 6       records are missing                        argument: 1 overwritten before they were read, 2 too long,
+                                                            3 its writer was killed; text: how many, bytes (u64)
+
+and what else was done to its books, by Python or by the clock (rerun.h does it again): SUSPECT 7 (argument: reason),
+LOOKED 8 (a second look agreed?), REFUSED 9, EXPECTED 10, RESCALED 11 (text: instrument, decimals of prices, of sizes;
+i32), STALE 12, FRESH 13, TIMED 14, ADOPTED 15 (JSON: heir, number of its next record, trades_since).
+
+A block of the stream "raw" holds records of many feeds as they were read; those of a feed are in its order:
+
+    | "raw1" | u32 records | u64 bytes of texts | one zstd frame: |
+    | feeds u16 | kinds u8 | arguments u8 | books u16 | sizes u32 | numbers u64 | origins u64 | texts |
+
+Each column stands for itself: all first bytes of its numbers, then all second ones, and so on. `numbers` (of a feed's
+records) are told as the difference to that feed's last, `origins` as that to the record before, both modulo 2^64.
+"""
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from mantra.errors import ArchiveError
+
+LAYOUT = "raw1: feeds:2 kinds:1 arguments:1 books:2 sizes:4 numbers:8 origins:8 texts"
+RECORD = np.dtype([("origin", "<u8"), ("number", "<u8"), ("size", "<u4"), ("book", "<u2"), ("kind", "u1"),
+                   ("argument", "u1")])
+HEAD = struct.Struct("<4sIQ")
+COLUMNS = (("feed", "<u2"), ("kind", "u1"), ("argument", "u1"), ("book", "<u2"), ("size", "<u4"), ("number", "<u8"),
+           ("origin", "<u8"))
+FULL = 4 << 20              # bytes of texts, after which a block is closed
+MOST = 1 << 28              # bytes of a block, unpacked: more is damage
+PADDING = 64                # readable bytes behind the texts, as the hot path wants them
+
+
+class Kind(IntEnum):
+    """What a record is."""
+
+    MESSAGE = 1
+    SENT = 2
+    OPENED = 3
+    CLOSED = 4
+    REST = 5
+    HOLE = 6
+    SUSPECT = 7
+    LOOKED = 8
+    REFUSED = 9
+    EXPECTED = 10
+    RESCALED = 11
+    STALE = 12
+    FRESH = 13
+    TIMED = 14
+    ADOPTED = 15
+
+
+class RawBlock(NamedTuple):
+    """Records of many feeds. Record i's text ends at texts[ends[i]]; PADDING follows the last."""
+
+    records: NDArray[Any]
+    feeds: NDArray[np.uint16]
+    ends: NDArray[np.uint64]
+    texts: NDArray[np.uint8]
+
+    def text(self, i: int) -> bytes:
+        end = int(self.ends[i])
+        return self.texts[end - int(self.records["size"][i]):end].tobytes()
+
+
+class RawPacker:
+    """Gathers records of many feeds until they are a block."""
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[int, NDArray[Any], NDArray[np.uint8]]] = []
+        self.count, self.room = 0, FULL
+        self.first = self.last = 0          # cycles, of the earliest and the latest record; 0: none
+
+    def add(self, feed: int, records: NDArray[Any], texts: NDArray[np.uint8]) -> None:
+        """What a reader's `batch` gave (mantra.core.tape)."""
+        if not len(records):
+            return
+        origins = records["origin"]
+        first, last = int(origins.min()), int(origins.max())
+        self.first, self.last = min(self.first or first, first), max(self.last, last)
+        self.count += len(records)
+        self.room -= len(texts) + records.nbytes
+        self._batches.append((feed, records, texts))
+
+    def pack(self, level: int = 3) -> bytes:
+        """The block; empties the packer."""
+        batches, count = self._batches, self.count
+        self.__init__()  # type: ignore[misc]
+        records = np.concatenate([np.empty(0, RECORD), *(records for _, records, _ in batches)])
+        feeds = np.repeat(np.array([feed for feed, _, _ in batches], "<u2"), [len(rows) for _, rows, _ in batches])
+        columns = {"feed": feeds, **{name: records[name] for name, _ in COLUMNS[1:5]},
+                   "number": _by_feed(feeds, records["number"], np.diff),
+                   "origin": np.diff(records["origin"], prepend=np.uint64(0))}
+        parts = [np.ascontiguousarray(columns[name], kind).view((np.uint8, np.dtype(kind).itemsize)).T.tobytes()
+                 for name, kind in COLUMNS]
+        texts = [texts.data for _, _, texts in batches]
+        body = b"".join([*parts, *texts])
+        return HEAD.pack(b"raw1", count, sum(map(len, texts))) + zstandard.ZstdCompressor(level).compress(body)
+
+
+def _by_feed(feeds: NDArray[np.uint16], values: NDArray[np.uint64], step: Any) -> NDArray[np.uint64]:
+    """`values` of each feed as their differences (np.diff), or the other way round (np.cumsum)."""
+    order = np.argsort(feeds, kind="stable")
+    out, sorted_ = np.empty(len(values), "<u8"), values[order]
+    begins = np.flatnonzero(np.diff(feeds[order].astype("i4"), prepend=-1))
+    if step is np.diff:
+        told = np.diff(sorted_, prepend=np.uint64(0))
+        told[begins] = sorted_[begins]
+    else:
+        told = np.cumsum(sorted_, dtype="<u8")
+        told -= np.repeat(told[begins] - sorted_[begins], np.diff(begins, append=len(values)))
+    out[order] = told
+    return out
+
+
+def unpack(body: bytes | memoryview) -> RawBlock:
+    """What is in a block. ArchiveError when it is damaged."""
+    try:
+        magic, count, size = HEAD.unpack_from(body)
+        total = count * sum(np.dtype(kind).itemsize for _, kind in COLUMNS) + size
+        if magic != b"raw1" or total > MOST:
+            raise ArchiveError("not a block of a tape")
+        frame = memoryview(body)[HEAD.size:]
+        if zstandard.get_frame_parameters(frame).content_size != total:
+            raise ArchiveError("a block of a tape is not as long as it says")
+        unpacked = zstandard.ZstdDecompressor().decompress(frame, max_output_size=total)
+    except (struct.error, zstandard.ZstdError) as error:
+        raise ArchiveError(f"a block of a tape is damaged: {error}") from None
+    columns, at = {}, 0
+    for name, kind in COLUMNS:
+        width = np.dtype(kind).itemsize
+        bytes_ = np.frombuffer(unpacked, "u1", count * width, at).reshape(width, count)
+        columns[name], at = np.ascontiguousarray(bytes_.T).view(kind).reshape(count), at + count * width
+    records = np.empty(count, RECORD)
+    for name in ("kind", "argument", "book", "size"):
+        records[name] = columns[name]
+    records["number"] = _by_feed(columns["feed"], columns["number"], np.cumsum)
+    records["origin"] = np.cumsum(columns["origin"], dtype="<u8")
+    ends = np.cumsum(columns["size"], dtype="<u8")
+    if (int(ends[-1]) if count else 0) != size:
+        raise ArchiveError("the records of a block are not as long as their texts")
+    return RawBlock(records, columns["feed"], ends, np.frombuffer(unpacked + bytes(PADDING), "u1", offset=at))
