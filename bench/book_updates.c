@@ -89,10 +89,11 @@ main(void)
     }
     printf("%.3f %.3f\n", best / (double)updates, best_plain / (double)updates);
     for (size_t side = 0; side < 2; side++)
-        for (size_t i = counts[side]; i-- > 0;) {
-            const mantra_level *level = &mantra_book_side(&book, side)[i];
-            if (mantra_level_price(level) != sides[side][i].price || mantra_level_size(level) != sides[side][i].size ||
-                MANTRA_BOOK_GET(&book, count[side]) != counts[side])
+        for (size_t i = counts[side], rank = 0; i-- > 0; rank++) {
+            int64_t price, size;
+            if (!mantra_book_rank(&book, (uint8_t)(side + MANTRA_BID), (uint32_t)rank, &price, &size) ||
+                price != sides[side][i].price || size != sides[side][i].size ||
+                mantra_book_count(&book, side) != counts[side])
                 return 2;
             printf("%zu %" PRId64 " %" PRId64 "\n", side + 1, sides[side][i].price, sides[side][i].size);
         }

@@ -8,6 +8,18 @@
  * messages only. Every word is a relaxed atomic: a torn copy is a value to discard, not UB. Levels are sorted with the
  * best last, so that an update near the top of the book moves little, wherever the other ten thousand levels are.
  *
+ * Nor does an update far from the top move much: there a level that goes leaves a hole, and one that comes takes the
+ * nearest.
+ *
+ *   0                                      deep                           count      capacity
+ *   | 91 | 93 | (94) | 95 | (95) | (95) | 97 | 98 | 99 | 100 | ... | 612 |           |     (94): a hole, of size 0
+ *   |<--------- levels and holes --------->|<------- levels only -------->|
+ *
+ * A hole has a price, so prices never fall from place to place and the search needs no more than that; where several
+ * are equal the first is the level's. The best levels (MANTRA_BOOK_NEAR of them at least, or all) have no holes among
+ * them: tops and checksums take them by place. When removals have used these up, the next stretch is squeezed. A side
+ * of fewer than four times as many levels has no deep part, and no holes.
+ *
  * Memory is reserved at a ceiling and backed for `capacity` levels a side. Growth doubles the capacity and moves the
  * asks up: memory grows at its end only, and a book doubles a few times in its life. */
 #ifndef MANTRA_BOOK_H
@@ -22,6 +34,9 @@
 #define MANTRA_BOOK_START 1024    /* levels a side backed by memory at first */
 #define MANTRA_BOOK_SLACK 4       /* levels past each side that moves may overrun: they go by four */
 #define MANTRA_BOOK_WINDOW 16     /* levels next to the best that are searched at once */
+#define MANTRA_BOOK_NEAR 256      /* best levels that have no holes among them, at least; four times, at most */
+#define MANTRA_BOOK_REACH 128     /* places each way in which a hole is looked for */
+#define MANTRA_BOOK_GAP 16        /* places made where there is none */
 
 enum {
     MANTRA_BOOK_SAME = -1,   /* the level was so already */
@@ -44,9 +59,11 @@ typedef struct mantra_book_header {
     _Atomic uint8_t venue, trust, reason;
     uint8_t unused;
     _Atomic uint64_t growths;
-    _Atomic uint32_t count[2]; /* [kind - MANTRA_BID] */
-    _Atomic uint32_t capacity, ceiling; /* levels a side */
-    uint8_t reserved[48];
+    _Atomic uint32_t count[2];          /* [kind - MANTRA_BID]: places in use, by levels or holes */
+    _Atomic uint32_t capacity, ceiling; /* places a side */
+    _Atomic uint32_t holes[2];          /* of the places in use; all below place `deep` */
+    _Atomic uint32_t deep[2], plain[2], full[2]; /* the writer's: see mantra_book_divide() */
+    uint8_t reserved[16];
     mantra_level levels[];
 } mantra_book_header;
 
@@ -55,9 +72,9 @@ _Static_assert(offsetof(mantra_book_header, count) == 64 && offsetof(mantra_book
 
 /* What two builds must agree on to share a book; its FNV-1a is the region's fingerprint. */
 #define MANTRA_BOOK_LAYOUT                                                                                  \
-    "book 1: version generation sequence:u64 venue_time_ns trust_since_ns:i64 position:u64 instrument:u32 " \
-    "venue trust reason:u8 growths:u64@56 bids asks capacity ceiling:u32@64 "                               \
-    "bids[capacity+4] asks[capacity+4]:{price size:i64}@128 best last"
+    "book 2: version generation sequence:u64 venue_time_ns trust_since_ns:i64 position:u64 instrument:u32 " \
+    "venue trust reason:u8 growths:u64@56 bids asks capacity ceiling bid_holes ask_holes:u32@64 "           \
+    "bids[capacity+4] asks[capacity+4]:{price size:i64}@128 best last, size 0: a hole"
 
 /* A change to a book. */
 typedef struct mantra_change {
@@ -80,6 +97,19 @@ mantra_book_bytes(size_t levels)
     return sizeof(mantra_book_header) + 2 * (levels + MANTRA_BOOK_SLACK) * sizeof(mantra_level);
 }
 
+/* The places from `from` on have no holes: how many of them are left without from now on? From place `plain` on, a
+ * removal leaves MANTRA_BOOK_NEAR of them at least. With `full` places in use, one more is too many for them, or for the
+ * memory there is. */
+static inline void
+mantra_book_divide(mantra_book *book, size_t side, uint32_t from)
+{
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]), capacity = MANTRA_BOOK_GET(book, capacity);
+    const uint32_t deep = count - from < 4 * MANTRA_BOOK_NEAR ? from : count - 2 * MANTRA_BOOK_NEAR;
+    MANTRA_BOOK_SET(book, deep[side], deep);
+    MANTRA_BOOK_SET(book, plain[side], deep ? deep + MANTRA_BOOK_NEAR : 0);
+    MANTRA_BOOK_SET(book, full[side], (uint32_t)mantra_min_u64(capacity, deep + 4 * MANTRA_BOOK_NEAR));
+}
+
 /* An empty book in zeroed, 64-byte aligned memory of mantra_book_bytes(ceiling), backed for `capacity` levels a
  * side. */
 static inline void
@@ -92,6 +122,8 @@ mantra_book_init(mantra_book *book, void *memory, uint32_t capacity, uint32_t ce
     MANTRA_BOOK_SET(book, trust, MANTRA_DOWN);
     MANTRA_BOOK_SET(book, capacity, capacity < ceiling ? capacity : ceiling);
     MANTRA_BOOK_SET(book, ceiling, ceiling);
+    mantra_book_divide(book, 0, 0);
+    mantra_book_divide(book, 1, 0);
 }
 
 static inline mantra_seqlock *
@@ -144,6 +176,13 @@ mantra_book_side(const mantra_book *book, size_t side)
     return book->header->levels + side * ((size_t)MANTRA_BOOK_GET(book, capacity) + MANTRA_BOOK_SLACK);
 }
 
+/* How many levels a side has. */
+static inline uint32_t
+mantra_book_count(const mantra_book *book, size_t side)
+{
+    return MANTRA_BOOK_GET(book, count[side]) - MANTRA_BOOK_GET(book, holes[side]);
+}
+
 static inline int64_t
 mantra_level_price(const mantra_level *level)
 {
@@ -194,6 +233,8 @@ mantra_book_reserve(mantra_book *book, size_t levels)
     mantra_level *to = mantra_book_side(book, 1);
     for (size_t i = MANTRA_BOOK_GET(book, count[1]); i-- > 0;)
         mantra_level_copy(&to[i], &from[i]);
+    for (size_t side = 0; side < 2; side++)
+        mantra_book_divide(book, side, MANTRA_BOOK_GET(book, deep[side]));
     if (!inside)
         mantra_book_end(book);
     return 0;
@@ -203,7 +244,11 @@ mantra_book_reserve(mantra_book *book, size_t levels)
 static inline int
 mantra_book_room(mantra_book *book, size_t levels)
 {
-    const uint32_t bids = MANTRA_BOOK_GET(book, count[0]), asks = MANTRA_BOOK_GET(book, count[1]);
+    uint32_t bids = MANTRA_BOOK_GET(book, count[0]), asks = MANTRA_BOOK_GET(book, count[1]);
+    if (MANTRA_LIKELY((bids > asks ? bids : asks) + levels <= MANTRA_BOOK_GET(book, capacity)))
+        return 0;
+    bids = mantra_book_count(book, 0);
+    asks = mantra_book_count(book, 1);
     return mantra_book_reserve(book, (bids > asks ? bids : asks) + levels);
 }
 
@@ -267,15 +312,15 @@ mantra_level_copy4(mantra_level *to, const mantra_level *from)
 #endif
 }
 
-/* Open a gap at levels[at], or close it. What lies past `count` is moved along, and is nobody's. */
+/* Open a gap of `by` places at levels[at], or close one. What lies past `count` is moved along, and is nobody's. */
 static inline void
-mantra_book_open(mantra_level *levels, size_t at, size_t count)
+mantra_book_open(mantra_level *levels, size_t at, size_t count, size_t by)
 {
     size_t i = at + (count - at) / 4 * 4;
-    mantra_level_copy4(&levels[i + 1], &levels[i]);
+    mantra_level_copy4(&levels[i + by], &levels[i]);
     while (i > at) {
         i -= 4;
-        mantra_level_copy4(&levels[i + 1], &levels[i]);
+        mantra_level_copy4(&levels[i + by], &levels[i]);
     }
 }
 
@@ -288,15 +333,87 @@ mantra_book_close(mantra_level *levels, size_t at, size_t count)
     } while (at + 1 < count);
 }
 
-/* Set the level at `price` to `size`; 0 removes it. Returns the level's rank (0: best) or one of MANTRA_BOOK_*. */
-static inline int
-mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
+/* ---- holes ---- */
+
+/* `count`, less the holes that are the last of so many places. */
+static inline size_t
+mantra_book_trim(const mantra_level *levels, size_t count)
 {
-    const size_t side = (size_t)kind - MANTRA_BID;
-    const int64_t mirror = -(int64_t)side;
-    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    while (count > 0 && mantra_level_size(&levels[count - 1]) == 0)
+        count--;
+    return count;
+}
+
+/* Squeeze the holes out of the places from `from` on. */
+MANTRA_COLD void
+mantra_book_squeeze(mantra_book *book, size_t side, uint32_t from)
+{
     mantra_level *levels = mantra_book_side(book, side);
-    const size_t at = mantra_book_find(levels, count, price ^ mirror, mirror);
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    uint32_t to = from;
+    for (uint32_t i = from; i < count; i++) {
+        mantra_level_copy(&levels[to], &levels[i]);
+        to += mantra_level_size(&levels[to]) != 0;
+    }
+    MANTRA_BOOK_SET(book, count[side], to);
+    MANTRA_BOOK_SET(book, holes[side], MANTRA_BOOK_GET(book, holes[side]) - (count - to));
+    mantra_book_divide(book, side, from);
+}
+
+/* Where too few levels without holes are left, squeeze the next stretch, and if that was mere holes, another. */
+static inline void
+mantra_book_draw_near(mantra_book *book, size_t side)
+{
+    uint32_t deep;
+    while ((deep = MANTRA_BOOK_GET(book, deep[side])) > 0 &&
+           MANTRA_UNLIKELY(MANTRA_BOOK_GET(book, count[side]) - deep < MANTRA_BOOK_NEAR))
+        mantra_book_squeeze(book, side, deep > MANTRA_BOOK_NEAR ? deep - MANTRA_BOOK_NEAR : 0);
+}
+
+/* A place of the deep part for a level that belongs before levels[at]: the nearest hole's, the levels between having
+ * moved by one. Where none is near, all that is better moves, and leaves a few more: they are the new level's equals.
+ * NULL: the side is full. */
+static inline mantra_level *
+mantra_book_place(mantra_book *book, size_t side, size_t at, int64_t price)
+{
+    mantra_level *levels = mantra_book_side(book, side);
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]), deep = MANTRA_BOOK_GET(book, deep[side]);
+    const uint32_t holes = MANTRA_BOOK_GET(book, holes[side]);
+    for (size_t away = 0; holes && away < MANTRA_BOOK_REACH; away++) {
+        if (at + away < deep && mantra_level_size(&levels[at + away]) == 0) {
+            for (size_t i = at + away; i > at; i--)
+                mantra_level_copy(&levels[i], &levels[i - 1]);
+            MANTRA_BOOK_SET(book, holes[side], holes - 1);
+            return &levels[at];
+        }
+        if (away < at && mantra_level_size(&levels[at - 1 - away]) == 0) {
+            for (size_t i = at - 1 - away; i < at - 1; i++)
+                mantra_level_copy(&levels[i], &levels[i + 1]);
+            MANTRA_BOOK_SET(book, holes[side], holes - 1);
+            return &levels[at - 1];
+        }
+    }
+    if (count == MANTRA_BOOK_GET(book, full[side]))
+        return NULL;
+    const uint32_t gap = (uint32_t)mantra_min_u64(MANTRA_BOOK_GET(book, capacity) - count, MANTRA_BOOK_GAP);
+    mantra_book_open(levels, at, count, gap);
+    for (size_t i = at + 1; i < at + gap; i++)
+        mantra_level_set(&levels[i], price, 0);
+    MANTRA_BOOK_SET(book, count[side], count + gap);
+    MANTRA_BOOK_SET(book, holes[side], holes + gap - 1);
+    mantra_book_divide(book, side, deep + gap);
+    return &levels[at];
+}
+
+/* ---- a level ---- */
+
+MANTRA_COLD int mantra_book_apply_full(mantra_book *book, size_t side, int64_t price, int64_t size);
+
+/* mantra_book_apply() where there are no holes. `at`: how many of the `count` places are worse. */
+static inline int
+mantra_book_apply_near(mantra_book *book, size_t side, mantra_level *levels, uint32_t count, size_t at, int64_t price,
+                       int64_t size)
+{
     if (at < count && mantra_level_price(&levels[at]) == price) {
         if (size == 0) {
             mantra_book_close(levels, at, count);
@@ -310,12 +427,67 @@ mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
     }
     if (size == 0)
         return MANTRA_BOOK_ABSENT;
-    if (MANTRA_UNLIKELY(count == MANTRA_BOOK_GET(book, capacity)))
-        return MANTRA_BOOK_FULL;
-    mantra_book_open(levels, at, count);
+    if (MANTRA_UNLIKELY(count == MANTRA_BOOK_GET(book, full[side])))
+        return mantra_book_apply_full(book, side, price, size);
+    mantra_book_open(levels, at, count, 1);
     mantra_level_set(&levels[at], price, size);
     MANTRA_BOOK_SET(book, count[side], count + 1);
     return (int)(count - at);
+}
+
+/* And where there are, or soon too few levels without. */
+static __attribute__((noinline)) int
+mantra_book_apply_far(mantra_book *book, size_t side, mantra_level *levels, uint32_t count, size_t at, int64_t price,
+                      int64_t size)
+{
+    if (at >= MANTRA_BOOK_GET(book, deep[side])) {
+        const int rank = mantra_book_apply_near(book, side, levels, count, at, price, size);
+        mantra_book_draw_near(book, side);
+        return rank;
+    }
+    mantra_level *level = &levels[at];
+    const uint32_t holes = MANTRA_BOOK_GET(book, holes[side]);
+    const bool there = mantra_level_price(level) == price;
+    const int64_t was = there ? mantra_level_size(level) : 0;
+    if (size == was)
+        return size == 0 ? MANTRA_BOOK_ABSENT : MANTRA_BOOK_SAME;
+    if (there)
+        MANTRA_BOOK_SET(book, holes[side], holes + (size == 0) - (was == 0));
+    else if (MANTRA_UNLIKELY((level = mantra_book_place(book, side, at, price)) == NULL))
+        return mantra_book_apply_full(book, side, price, size);
+    mantra_level_set(level, price, size);
+    if (MANTRA_UNLIKELY(size == 0 && holes >= count / 2))
+        mantra_book_squeeze(book, side, 0);
+    return (int)(count - there - at);
+}
+
+/* Set the level at `price` to `size`; 0 removes it. Returns the level's rank (0: best) or one of MANTRA_BOOK_*. Past the
+ * best MANTRA_BOOK_NEAR levels the rank may count holes. */
+static inline int
+mantra_book_apply(mantra_book *book, uint8_t kind, int64_t price, int64_t size)
+{
+    const size_t side = (size_t)kind - MANTRA_BID;
+    const int64_t mirror = -(int64_t)side;
+    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
+    mantra_level *levels = mantra_book_side(book, side);
+    const size_t at = mantra_book_find(levels, count, price ^ mirror, mirror);
+    if (MANTRA_UNLIKELY(at < MANTRA_BOOK_GET(book, plain[side])))
+        return mantra_book_apply_far(book, side, levels, count, at, price, size);
+    return mantra_book_apply_near(book, side, levels, count, at, price, size);
+}
+
+/* A level more than `full` allows: first make the part without holes shorter, or use up the holes. */
+MANTRA_COLD int
+mantra_book_apply_full(mantra_book *book, size_t side, int64_t price, int64_t size)
+{
+    const uint32_t deep = MANTRA_BOOK_GET(book, deep[side]);
+    if (MANTRA_BOOK_GET(book, count[side]) - deep == 4 * MANTRA_BOOK_NEAR)
+        mantra_book_divide(book, side, deep);
+    else if (MANTRA_BOOK_GET(book, holes[side]))
+        mantra_book_squeeze(book, side, 0);
+    else
+        return MANTRA_BOOK_FULL;
+    return mantra_book_apply(book, (uint8_t)(MANTRA_BID + side), price, size);
 }
 
 /* The size of the level at `price`, 0 where there is none. For the writer. */
@@ -333,8 +505,11 @@ mantra_book_size(const mantra_book *book, uint8_t kind, int64_t price)
 static inline void
 mantra_book_clear(mantra_book *book)
 {
-    MANTRA_BOOK_SET(book, count[0], 0);
-    MANTRA_BOOK_SET(book, count[1], 0);
+    for (size_t side = 0; side < 2; side++) {
+        MANTRA_BOOK_SET(book, count[side], 0);
+        MANTRA_BOOK_SET(book, holes[side], 0);
+        mantra_book_divide(book, side, 0);
+    }
 }
 
 /* Replace all levels by `changes`, an image: any order, a price named twice has the last size named, sizes of 0 are
@@ -373,10 +548,11 @@ mantra_book_load(mantra_book *book, const mantra_change *changes, size_t count)
                     atomic_store_explicit(&levels[at].size, change->size, memory_order_relaxed);
                 continue;
             }
-            mantra_book_open(levels, at, held++);
+            mantra_book_open(levels, at, held++, 1);
             mantra_level_set(&levels[at], change->price, change->size);
         }
         MANTRA_BOOK_SET(book, count[side], (uint32_t)held);
+        mantra_book_divide(book, side, 0);
     }
     return 0;
 }
@@ -400,13 +576,27 @@ static inline bool
 mantra_book_rank(const mantra_book *book, uint8_t kind, uint32_t rank, int64_t *price, int64_t *size)
 {
     const size_t side = (size_t)kind - MANTRA_BID;
-    const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
-    if (rank >= count)
+    const uint32_t near = MANTRA_BOOK_GET(book, count[side]) - MANTRA_BOOK_GET(book, deep[side]);
+    if (rank >= mantra_book_count(book, side))
         return false;
-    const mantra_level *level = mantra_book_side(book, side) + count - 1 - rank;
+    const uint32_t passed = rank < near ? rank : near;
+    const mantra_level *level = mantra_book_side(book, side) + MANTRA_BOOK_GET(book, count[side]) - passed;
+    for (uint32_t left = rank + 1 - passed; left > 0;) /* holes may be among the others */
+        left -= mantra_level_size(--level) != 0;
     *price = mantra_level_price(level);
     *size = mantra_level_size(level);
     return true;
+}
+
+/* The price of the worst level of a side that has one. For the writer, in a section. */
+static inline int64_t
+mantra_book_worst(mantra_book *book, uint8_t kind)
+{
+    const size_t side = (size_t)kind - MANTRA_BID;
+    const mantra_level *worst = mantra_book_side(book, side);
+    if (MANTRA_UNLIKELY(mantra_level_size(worst) == 0))
+        mantra_book_squeeze(book, side, 0);
+    return mantra_level_price(worst);
 }
 
 static inline bool
@@ -454,15 +644,20 @@ mantra_book_try_copy(const mantra_book *book, mantra_book_image *out)
     out->capacity = MANTRA_BOOK_GET(book, capacity);
     for (size_t side = 0; side < 2; side++) {
         const uint32_t count = MANTRA_BOOK_GET(book, count[side]);
-        if (count > out->capacity || out->capacity > out->ceiling) /* torn: do not even look where it points */
+        const uint32_t holes = MANTRA_BOOK_GET(book, holes[side]);
+        /* torn: do not even look where it points */
+        if (count > out->capacity || out->capacity > out->ceiling || holes > count)
             return false;
         const mantra_level *levels = book->header->levels + side * ((size_t)out->capacity + MANTRA_BOOK_SLACK);
-        out->count[side] = count;
-        out->copied[side] = count < out->room ? count : out->room;
-        for (size_t i = 0; i < out->copied[side]; i++) {
-            out->levels[side][i][0] = mantra_level_price(&levels[count - 1 - i]);
-            out->levels[side][i][1] = mantra_level_size(&levels[count - 1 - i]);
+        uint32_t copied = 0;
+        for (uint32_t i = count; i > 0 && copied < out->room; i--) {
+            int64_t *row = out->levels[side][copied]; /* of a hole: the next level's too */
+            row[0] = mantra_level_price(&levels[i - 1]);
+            row[1] = mantra_level_size(&levels[i - 1]);
+            copied += row[1] != 0;
         }
+        out->copied[side] = copied;
+        out->count[side] = count - holes;
     }
     return mantra_seqlock_unchanged(mantra_book_lock(book), out->version);
 }

@@ -384,8 +384,8 @@ static inline void
 mantra_feed_told(const mantra_feed *feed, mantra_feed_book *book)
 {
     for (size_t side = 0; side < 2; side++) {
-        const bool cut = feed->snapshot_levels && MANTRA_BOOK_GET(&book->book, count[side]) >= feed->snapshot_levels;
-        book->told[side] = cut ? mantra_level_price(mantra_book_side(&book->book, side)) : 0;
+        const bool cut = feed->snapshot_levels && mantra_book_count(&book->book, side) >= feed->snapshot_levels;
+        book->told[side] = cut ? mantra_book_worst(&book->book, (uint8_t)(MANTRA_BID + side)) : 0;
     }
 }
 

@@ -42,8 +42,8 @@ mantra_feed_cut(mantra_feed *feed, mantra_feed_book *book, uint32_t changed)
 {
     mantra_change *changes = feed->decoder.changes;
     for (uint8_t kind = MANTRA_BID; kind <= MANTRA_ASK; kind++)
-        while (MANTRA_UNLIKELY(MANTRA_BOOK_GET(&book->book, count[kind - MANTRA_BID]) > feed->keep)) {
-            const int64_t price = mantra_level_price(mantra_book_side(&book->book, (size_t)kind - MANTRA_BID));
+        while (MANTRA_UNLIKELY(mantra_book_count(&book->book, (size_t)kind - MANTRA_BID) > feed->keep)) {
+            const int64_t price = mantra_book_worst(&book->book, kind);
             mantra_book_apply(&book->book, kind, price, 0);
             if (changed < feed->decoder.change_capacity)
                 changes[changed++] = (mantra_change){.price = price, .kind = kind};

@@ -29,7 +29,11 @@ mantra_feed_differences(mantra_decoder *decoder, const mantra_book *mine, const 
         const int64_t mirror = -(int64_t)side;
         const mantra_level *ours = mine ? mantra_book_side(mine, side) : NULL, *theirs = mantra_book_side(his, side);
         size_t i = mine ? MANTRA_BOOK_GET(mine, count[side]) : 0, j = MANTRA_BOOK_GET(his, count[side]);
-        while (i || j) {
+        for (;;) {
+            i = mantra_book_trim(ours, i);
+            j = mantra_book_trim(theirs, j);
+            if (!i && !j)
+                break;
             const int64_t gone = i ? mantra_level_price(&ours[i - 1]) : 0;
             const int64_t here = j ? mantra_level_price(&theirs[j - 1]) : 0;
             const bool old = i && (!j || (gone ^ mirror) >= (here ^ mirror)), new = j && (!old || gone == here);

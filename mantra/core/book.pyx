@@ -94,7 +94,8 @@ cdef class Book(Shared):
     def write(self, *changes: tuple[int, int, int], bint whole=False, stamp: tuple[int, int, int] | None = None,
               judge: tuple[int, int, int] | None = None, instrument: int | None = None) -> list[int]:
         """One message to readers, as a feed writes it: levels (side, price, size) set, of size 0 removed, or with `whole`
-        all replaced by these, in any order. Per change its level's rank, 0 the best, or SAME, or ABSENT (not there).
+        all replaced by these, in any order. Per change its level's rank (0 the best; past the best 256 it may count levels
+        that are gone), or SAME, or ABSENT (not there).
 
         `stamp`: (sequence, venue_time_ns, position); `judge`: (trust, reason, trust_since_ns); `instrument`: another id.
         RegionError: the ceiling is reached, or memory is short; the book is as it was.
