@@ -15,6 +15,8 @@
 
 #define MANTRA_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MANTRA_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Small, and called for every message: gcc else stops inlining these where a unit has grown, whatever made it grow. */
+#define MANTRA_HOT static inline __attribute__((always_inline))
 #define MANTRA_COLD static __attribute__((noinline, unused)) /* keeps what is rare out of what is hot */
 
 /* Before a short loop of constant length: write its turns out. Neither compiler does it to atomics unasked. */

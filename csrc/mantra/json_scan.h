@@ -353,7 +353,7 @@ mantra_json_skip(mantra_json *json)
 
 /* Consume exactly this text, if it stands here. For spellings that a venue is known to keep to. */
 #define MANTRA_JSON_EXPECT(json, literal) mantra_json_expect(json, literal, sizeof(literal) - 1)
-static inline bool
+MANTRA_HOT bool
 mantra_json_expect(mantra_json *json, const char *literal, size_t size)
 {
     if (json->end - json->at < (ptrdiff_t)size || memcmp(json->at, literal, size) != 0)

@@ -204,7 +204,7 @@ mantra_decimal(const char **at, const char *end, uint8_t decimals, int64_t *out)
 }
 
 /* Read a whole number without sign, fraction or exponent (ids, times). 0, MANTRA_MALFORMED (also past 2^64 - 1). */
-static inline int
+MANTRA_HOT int
 mantra_integer(const char **at, const char *end, uint64_t *out)
 {
     const char *p = *at;
