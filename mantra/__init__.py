@@ -8,18 +8,28 @@
 
     with mantra.attach() as run:                                            # or read a run of another process
         print(run.book("binance", "ETHBTC").bids(10))
+
+    mantra.archive.open("recordings").trades("binance").array()             # or what was recorded
 """
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mantra import archive as archive
     from mantra.runtime.spine import Spine
     from mantra.topologies.system import System
 
 __version__ = "0.1.0"
-__all__ = ["attach", "get_include", "start"]
+__all__ = ["archive", "attach", "get_include", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "archive":       # who only runs feeds does not wait for it
+        return import_module("mantra.archive")
+    raise AttributeError(f"module 'mantra' has no attribute {name!r}")
 
 
 def start(*arguments: Any, **options: Any) -> System:
