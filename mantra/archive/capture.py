@@ -131,7 +131,7 @@ class Capture(Actor):
         self._spine, self._clock = spine, spine.clock
         self._capture = f"{spine.run or 'private'} {spine.clock.utc_ns()}"
         self.files = Files(self._out, spine.run or "private", spine.clock, **self._rules)
-        self._writing = ThreadPoolExecutor(1, f"mantra-{self.name}-files")
+        self._writing = ThreadPoolExecutor(1, f"mantra-{self.name}-files", _name_thread)
         self._jobs: deque[Future[Callable[[], None] | None]] = deque()
         self._waiting = 0                               # messages, for the second thread
         self._numbers: dict[str, int] = {}              # of queues, by name
@@ -146,7 +146,7 @@ class Capture(Actor):
         self._due: dict[BookKey, None] = {}             # images to take
         self._levels: dict[BookKey, int] = {}           # of the last image
         self._since: dict[BookKey, int] = {}            # updates written after it
-        self._counters = {name: spine.counter(name) for name in ("messages", "bytes", "lost", "unwritten")}
+        self._counters = {name: spine.counter(name) for name in ("messages", "images", "bytes", "lost", "unwritten")}
         self._look("newest")
         if not self.streams:
             raise ConfigurationError(f"run {spine.run!r} has no queue of {', '.join(self.reads)}")
@@ -412,6 +412,10 @@ class Capture(Actor):
         for name, count in self.counts().items():
             if (counter := self._counters.get(name)) is not None:
                 counter.add(count - counter.value)
+
+
+def _name_thread() -> None:
+    Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("files")
 
 
 def _told(one: RunInstrument) -> dict[str, Any]:
