@@ -144,6 +144,8 @@ class Kept:
             return
         if row["kind"] == Kind.RESET:
             del self.books[name, instrument]
+        elif row["kind"] == Kind.TRUST:
+            pass
         elif row["size"]:
             book[row["kind"] - 1][int(row["price"])] = int(row["size"])
         else:
