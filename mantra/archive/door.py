@@ -7,6 +7,8 @@ from importlib import import_module
 
 # verb: (module, function of it: argv -> exit code, what it does)
 VERBS: dict[str, tuple[str, str, str]] = {
+    "stats": ("mantra.archive.stats", "main", "describe it: rates, bursts, levels, and draw it"),
+    "export": ("mantra.archive.exports", "main", "bring it to other programs: Parquet, CSV, hftbacktest"),
     "import": ("mantra.archive.imports", "main", "bring other people's recordings in"),
 }
 USAGE = "usage: mantra archive VERB [options]      mantra archive VERB --help explains one\n\n" + "".join(

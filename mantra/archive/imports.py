@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from rich.progress import Progress
 import mantra
 from mantra import venues
 from mantra.archive import tardis
+from mantra.archive.catalogue import catalogue
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core.clock import Clock
 from mantra.core.hot_path import PADDING
@@ -39,6 +41,7 @@ from mantra.runtime.spine import ALSO, MESSAGES, Spine
 from mantra.tape import lines
 from mantra.tape.lines import Record
 from mantra.tape.segment import HEAD, SegmentWriter
+from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Mode, Venue
 
 BLOCK_NS = 60_000_000_000       # of recorded time in a block, at most
@@ -93,7 +96,8 @@ class Import(RecordedFeed):
         families = [name for name in MESSAGES | ALSO if name != "tops" and (name != "orders" or mode == "orders")]
         self.streams = [Stream(number, name, self.spine.queue(f"{name}.{venue.name}"))
                          for number, name in enumerate(families, 1)]
-        self._since = Counter[int]()            # updates since its last image, by book
+        self._book_of = {symbol.id: book for symbol, book in zip(survey.symbols, self.books, strict=True)}
+        self._since = Counter[int]()            # updates since its last image, by instrument
         self._due_ns = start_ns + BLOCK_NS
         self.frames = self.raw_bytes = 0        # of books and trades
         writer.table({
@@ -149,25 +153,25 @@ class Import(RecordedFeed):
                 stream.packer.add(stream.number, batch, position)
                 position = stream.consumer.position
                 if stream.message == "update":
-                    for book, count in zip(*np.unique(batch["instrument"], return_counts=True), strict=True):
-                        self._since[int(book)] += int(count)
-                    for book in np.unique(batch["instrument"][batch["kind"] == Kind.RESET]).tolist():
-                        self._image(book)
+                    for instrument, count in zip(*np.unique(batch["instrument"], return_counts=True), strict=True):
+                        self._since[int(instrument)] += int(count)
+                    for instrument in np.unique(batch["instrument"][batch["kind"] == Kind.RESET]).tolist():
+                        self._image(instrument)
 
-    def _image(self, book: int) -> None:
+    def _image(self, instrument: int) -> None:
         updates = self.streams[0]
-        updates.packer.image(updates.number, self.books[book].image())
+        updates.packer.image(updates.number, self._book_of[instrument].image())
         updates.images += 1
-        self._since[book] = 0
+        self._since[instrument] = 0
 
     def flush(self) -> None:
         """Write what was gathered. A book of which that was much begins the next block."""
         for stream in self.streams:
             self._flush(stream)
-        for book, since in self._since.items():
-            image = self.books[book].image(0)
+        for instrument, since in self._since.items():
+            image = self._book_of[instrument].image(0)
             if image.generation and since > KEY_FRAME * (image.bid_count + image.ask_count):
-                self._image(book)
+                self._image(instrument)
 
     def _flush(self, stream: Stream) -> None:
         if count := stream.packer.count:
@@ -175,6 +179,20 @@ class Import(RecordedFeed):
             body = stream.packer.pack(self._level)
             self._writer.block(stream.number, body, count, first, last)
             stream.bytes += len(body) + HEAD
+
+
+def numbered(symbols: Sequence[Instrument], known: Sequence[Instrument]) -> list[Instrument]:
+    """The symbols as an archive numbers them that knows these instruments: one whose scale is fine enough goes on, else
+    it is another, or another scale of it."""
+    rows = list(known)
+    for symbol in symbols:
+        same = sorted((row for row in rows if row.name == symbol.name), key=lambda row: row.generation)
+        if not any(row.price_decimals >= symbol.price_decimals and row.size_decimals >= symbol.size_decimals
+                   for row in same[-1:]):
+            rows.append(replace(symbol, id=max((row.id for row in rows), default=0) + 1,
+                                generation=same[-1].generation + 1 if same else 0))
+    newest = {row.name: row for row in sorted(rows, key=lambda row: row.generation)}
+    return [newest[symbol.name] for symbol in symbols]
 
 
 def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", level: int = 3, compare: bool = False,
@@ -187,6 +205,9 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
     survey = Survey(venue, Recorded.pieces(venue, progress.track(frames(), task_id=task)))
     if not survey.symbols:
         raise ConfigurationError(f"no message of the recording is {venue.name}'s book or trade: is --venue right?")
+    held = catalogue([out]) if any(out.glob("*.mantra*")) else []
+    known = {row.id: Instrument(*row) for entry in held for row in entry.instruments.values()}
+    survey.symbols = numbered(survey.symbols, [*known.values()])
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(survey.start_ns // 10**9))
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stamp}.{survey.start_ns // 10**6 % 1000:03}Z-{venue.name}.mantra"

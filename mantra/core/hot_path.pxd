@@ -131,6 +131,7 @@ cdef class Feed:
     cdef _set_scale(self, uint32_t index, int price_decimals, int size_decimals)
     cdef _check(self, uint32_t index)
     cdef _answered(self, uint32_t index, uint8_t what_for, str url, bytes body, uint64_t now)
+    cdef list _changes(self)
 
 
 cdef class FeedPoller:

@@ -9,7 +9,7 @@ from mantra.core.clock cimport (
     Clock, mantra_clock, mantra_clock_advance_to, mantra_clock_cycles, mantra_clock_ns, mantra_clock_utc_ns,
 )
 from mantra.core.decode cimport (
-    MANTRA_IMAGE, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_order_change, mantra_orders_bytes,
+    MANTRA_DIFF, MANTRA_IMAGE, MANTRA_SNAPSHOT, mantra_dialect, mantra_dialect_named, mantra_image_text, mantra_order_change, mantra_orders_bytes,
     mantra_orders_init, mantra_print, mantra_route, mantra_symbol, mantra_symbols, mantra_symbols_add,
     mantra_symbols_init,
 )
@@ -432,7 +432,7 @@ cdef class Feed:
         """(sequence, [(kind, price, size)]) of the venue's REST book on the scale of book `index`, which is left as it
         is; None when it cannot be read."""
         cdef mantra_decoder *decoder = &self.feed.decoder
-        cdef uint32_t depth = decoder.depth, i
+        cdef uint32_t depth = decoder.depth
         self._check(index)
         padded = snapshot + bytes(MANTRA_PADDING)
         decoder.book, decoder.depth = index, 0
@@ -440,8 +440,28 @@ cdef class Feed:
         decoder.depth = depth
         if kind != MANTRA_IMAGE:
             return None
-        return decoder.last, [(decoder.changes[i].kind, decoder.changes[i].price, decoder.changes[i].size)
-                              for i in range(decoder.change_count)]
+        return decoder.last, self._changes()
+
+    cdef list _changes(self):
+        cdef mantra_decoder *decoder = &self.feed.decoder
+        cdef uint32_t i
+        return [(decoder.changes[i].kind, decoder.changes[i].price, decoder.changes[i].size)
+                for i in range(decoder.change_count)]
+
+    def told(self, bytes text not None) -> list[tuple[int, int, list[tuple[int, int, int]]]]:
+        """(kind, index of its book, [(side, price, size)]) of each part of a message (decode.h); nothing is done."""
+        cdef mantra_decoder *decoder = &self.feed.decoder
+        cdef const char *before
+        cdef list parts = []
+        padded = text + bytes(MANTRA_PADDING)
+        decoder.rest = before = NULL
+        while not parts or decoder.rest > before:
+            before = decoder.rest
+            decoder.book, decoder.change_count = <uint32_t>-1, 0
+            kind = self.feed.decode(decoder, padded, len(text))
+            parts.append((kind, decoder.book, self._changes() if kind in (MANTRA_DIFF, MANTRA_SNAPSHOT) else []))
+        decoder.rest = NULL
+        return parts
 
     def looked(self, uint32_t index, bint agreed) -> None:
         """A second look at book `index` found what the snapshot said, or contradictions without end: then it is never

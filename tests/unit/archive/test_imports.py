@@ -69,14 +69,15 @@ def test_a_segment_holds_what_a_replay_publishes_at_the_times_that_were_recorded
     table, archived = blocks(told["file"], "updates")
     updates = np.concatenate([block.messages for block in archived])
     expected = published["updates"].batch(limit=100_000)
-    for field in ("price", "size", "sequence", "venue_time_ns", "instrument", "venue", "kind", "flags", "trust"):
+    assert (updates["instrument"] == expected["instrument"] + 1).all()
+    for field in ("price", "size", "sequence", "venue_time_ns", "venue", "kind", "flags", "trust"):
         assert (updates[field] == expected[field]).all(), field
     assert told["updates"] == len(updates)
     assert told["archive_bytes"] == (tmp_path / told["file"]).stat().st_size
     assert set(updates["origin"].tolist()) <= {*recorded.times_ns, *(each.time_ns for each in recorded.snapshots)}
     assert not (updates["published"] >> 16).any()
     assert (np.concatenate([block.positions for block in archived]) == np.arange(len(updates))).all()
-    assert applied(archived) == {index: [dict(side.tolist()) for side in (book.bids(), book.asks())]
+    assert applied(archived) == {index + 1: [dict(side.tolist()) for side in (book.bids(), book.asks())]
                                  for index, book in enumerate(replay.books) if book.image(0).generation}
     assert [(row.name, row.price_decimals) for row in table.instruments.values()] == [
         (symbol.name, symbol.price_decimals) for symbol in replay.symbols]
@@ -93,6 +94,17 @@ def test_blocks_are_of_a_minute_and_a_book_that_moves_much_has_its_image_again(t
     whole = applied(archived)
     assert applied(archived[2:]) == whole       # from its image on alone
     assert told["images"] == 2
+
+
+def test_an_archive_numbers_an_instrument_once_and_a_finer_scale_of_it_anew(tmp_path, capsys):
+    books = [("A", "1.5"), ("B", "2"), ("A", "1.5"), ("A", "0.000000000001"), ("A", "3")]
+    for ms, (symbol, price) in enumerate(books):
+        path = csv(tmp_path / "a.csv", BOOKS, f"binance,{symbol},{T},{T + 1000 * ms},true,bid,{price},1")
+        assert run(capsys, "--out", tmp_path / "a", path)[0] == 0
+    tables = [blocks(path, "updates")[0] for path in sorted((tmp_path / "a").glob("*.mantra"))]
+    found = [next(iter(table.instruments.values())) for table in tables]
+    assert [(row.id, row.name, row.generation, row.price_decimals) for row in found] == [
+        (1, "A", 0, 8), (2, "B", 0, 8), (1, "A", 0, 8), (3, "A", 1, 12), (3, "A", 1, 12)]
 
 
 def csv(path, columns, *rows):
@@ -129,7 +141,7 @@ def test_tardis_books_and_trades_are_exact_and_a_snapshot_replaces_the_book(tmp_
                     (Kind.BID, "6421", "0", 400_000, Trust.UNVERIFIED)]
     assert [ticks.text(price, 8, True) for each in block.images for price in each.image.bids[:, 0].tolist()] == [
         "6421", "6400"]
-    assert applied(archived)[0] == [{640_000_000_000: 10**10}, {}]
+    assert applied(archived)[1] == [{640_000_000_000: 10**10}, {}]
     (block,) = blocks(told["file"], "trades")[1]
     assert block.messages["trade_id"].tolist() == [tardis.trade_id("282a0445-0e3a"), 77]
     assert block.messages["side"].tolist() == [Side.SELL, Side.BUY]
