@@ -113,9 +113,10 @@ class Names:
     def __init__(self, archive: Archive) -> None:
         self.venues = dict(enumerate(NAMES))
         self.instruments: dict[int, Instrument] = {}
-        for _, reader in archive._files(None, None):
-            self.venues |= reader.table.venues
-            self.instruments |= reader.table.instruments
+        for entry in archive.entries:
+            if (reader := archive._file(entry)) is not None:
+                self.venues |= reader.table.venues
+                self.instruments |= reader.table.instruments
         self.labels = {row.id: f"{row.name}.{row.generation}" if row.generation else row.name
                        for row in self.instruments.values()}
 

@@ -179,4 +179,4 @@ def test_a_venue_that_it_is_not_and_a_segment_that_is_there_are_told(tmp_path, c
     code, _, err = run(capsys, "--out", tmp_path, "--venue", "binance", path)
     assert code == 1
     assert "exists already" in err
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.mantra*"))) == 1
