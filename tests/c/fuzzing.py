@@ -5,6 +5,7 @@ libFuzzer where clang is, else gcc and the mutating driver of fuzz_driver.c; bot
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -99,10 +100,16 @@ SPELLED = [    # forms that the recordings do not have, and all there is where t
 ]
 
 
+@functools.cache
+def recorded(venue: str) -> list[bytes]:
+    paths = [FOLDER / name for name in FILES[venue] if (FOLDER / name).exists()]
+    return [record.text for record in read(paths) if record.kind in ("message", "rest")] if paths else []
+
+
+@functools.cache
 def texts(venue: str, limit: int = 300) -> list[bytes]:
     """A sample of the recordings of a venue, cut where a REST answer is long, in the spelling that the targets know."""
-    paths = [FOLDER / name for name in FILES[venue] if (FOLDER / name).exists()]
-    found = [record.text for record in read(paths) if record.kind in ("message", "rest")] if paths else []
+    found = recorded(venue)
     found = random.Random(1).sample(found, min(limit, len(found)))
     symbol = {"binance": rb"ethusd|nknusdt|NKNUSDT", "bitstamp": rb"(?<=_)[a-z]{6,8}(?=\")",
               "coinbase": rb"[A-Z]{2,5}-[A-Z]{3}", "kraken": rb"[A-Z]{2,5}/[A-Z]{3}",
@@ -115,10 +122,11 @@ def texts(venue: str, limit: int = 300) -> list[bytes]:
 
 def corpus(target: str) -> Iterator[bytes]:
     """Seeds for a target."""
-    everything = SPELLED + [text for venue in FILES for text in texts(venue, 100)]
     if target in FILES:
         yield from SPELLED + texts(target)
-    elif target == "decimal":
+        return
+    everything = SPELLED + [text for venue in FILES for text in texts(venue, 100)]
+    if target == "decimal":
         numbers = {number for text in everything for number in re.findall(rb"[-0-9][-+.0-9eE]*", text)}
         yield from (bytes([at % 19]) + number for at, number in enumerate(sorted(numbers)))
         yield from (b"\x08" + number for number in (b"7e-7", b"-0.5E+3", b"9223372036854775807", b"1" * 30,

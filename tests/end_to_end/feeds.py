@@ -164,7 +164,7 @@ class Feeds:
     # The judge
 
     def _judge_all(self):
-        while not self._ending.wait(0.05):
+        while not self._ending.wait(0.1):
             for venue in self.names:
                 self._judge_one(venue)
 

@@ -74,6 +74,15 @@ class StreamClient:
             while True:
                 self.read(moment)
 
+    def read_all(self):
+        """Read a recording to its end."""
+        played, of = 0, 1
+        while played < of:
+            self.settle(0.05)
+            _, told = self.rest("/simulator/state")
+            played, of = told["played"], told["of"]
+        self.settle(0.5)
+
     def set(self, symbol, side, price, size):
         """Make a level what the venue says; it may remove one that came and went between two messages."""
         level = self.books[symbol][side]
@@ -93,16 +102,17 @@ class StreamClient:
         status, _, body = get(self.endpoint["rest"] + path)
         return status, json.loads(body)
 
-    def was_true(self, symbol, depth=0):
+    def was_true(self, symbol, depth=0, looks=5):
         """Was this book, its best `depth` levels (0: all of them), ever the venue's within the last seconds?
 
-        What is on its way is read first: between two frames of one change a book may be none that was.
+        What is on its way is read first, and looked again then: between two frames of one change a book may be none that
+        was.
         """
         self.settle()
         bids, asks = self.levels(symbol)
         sides = sorted(bids.items(), reverse=True)[:depth or None], sorted(asks.items())[:depth or None]
         query = urlencode({"symbol": symbol, "depth": depth, "mark": mark(*sides)})
-        return self.rest(f"/simulator/was?{query}")[1]["true"]
+        return self.rest(f"/simulator/was?{query}")[1]["true"] or looks > 1 and self.was_true(symbol, depth, looks - 1)
 
     def close(self):
         self.opened.close()

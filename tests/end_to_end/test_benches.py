@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(len(cores()) < 2, reason="not measurable here: n
 
 def ran(name: str, *options: str) -> Any:
     command = [sys.executable, str(BENCH / name), *options, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -22,8 +22,8 @@ with mantra.attach(sys.argv[1]) as run:
     for venue, symbol in (("binance", "ETHBTC"), ("bitstamp", "ethbtc")):
         image, updates = run.follow(venue, symbol)
         ladder = {Kind.BID: dict(image.bids.tolist()), Kind.ASK: dict(image.asks.tolist())}
-        ends, compared = time.monotonic() + 3, 0
-        while time.monotonic() < ends or not compared:
+        ends, compared = time.monotonic() + 1, 0
+        while time.monotonic() < ends or compared < 4:
             for update in updates:
                 if update.instrument == image.instrument and update.kind in ladder:
                     if update.size:
@@ -38,7 +38,6 @@ with mantra.attach(sys.argv[1]) as run:
                     assert ladder[Kind.ASK] == dict(now.asks.tolist()), venue
                     compared += 1
             updates.wait(0.1)
-        assert compared > 3, compared
 print("equal")
 """
 

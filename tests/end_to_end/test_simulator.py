@@ -7,7 +7,7 @@ import pytest
 import websocket
 
 from tests.data import data
-from tests.end_to_end.feeds import mark
+from tests.end_to_end.feeds import LONG, mark, until
 from tests.end_to_end.simulated import Child
 from tests.end_to_end.slow_client import CLIENTS, BinanceClient, Gap, get
 
@@ -64,15 +64,15 @@ def was(reader, depth):
 
 @pytest.mark.parametrize("venue", CLIENTS)
 def test_the_venue_knows_its_own_book_by_its_mark_and_for_how_long_it_is_old(client, venue):
-    reader = client(venue)
+    reader, began = client(venue), time.monotonic()
     reader.pump(5)
     depths = (1, 10, 25) if venue == "kraken" else (0, 1, 10, 1000)
     for depth in depths:
         told = was(reader, depth)
         assert told["true"], depth
-        assert told["ago_ms"] < 1000
+        assert told["ago_ms"] < 1000 * (time.monotonic() - began)
     time.sleep(1.0)
-    assert 500 < was(reader, depths[-1])["ago_ms"] < 3000
+    assert 500 < was(reader, depths[-1])["ago_ms"] < 1000 * (time.monotonic() - began)
     price = max(reader.book.bids)
     reader.book.bids[price] += 1
     for depth in depths:
@@ -145,11 +145,11 @@ def test_a_cut_ends_the_connection_and_a_new_one_works(client, order, venue):
 def test_a_stall_is_silence_on_an_open_socket_and_nothing_is_lost(client, order, venue):
     reader = client(venue)
     reader.pump(5)
-    order(venue, "now?stall=1s")
+    order(venue, "now?stall=2s")
     reader.socket.settimeout(0.3)
     with pytest.raises(websocket.WebSocketTimeoutException):
         reader.pump(1000)
-    reader.socket.settimeout(5)
+    reader.socket.settimeout(LONG)
     reader.pump(20)
     assert reader.equals_truth()
 
@@ -158,12 +158,12 @@ def test_a_stall_is_silence_on_an_open_socket_and_nothing_is_lost(client, order,
 def test_a_restart_drops_everybody_refuses_and_comes_back(client, order, venues, venue, symbol):
     reader = client(venue)
     before = reader.pump(5).sequence
-    order(venue, "now?restart=500ms")
+    order(venue, "now?restart=1500ms")
     with pytest.raises((websocket.WebSocketException, OSError)):
         reader.pump(1000)
     with pytest.raises(OSError, match="refused"):
         client(venue)
-    time.sleep(0.7)
+    time.sleep(1.7)
     reader = client(venue)
     after = reader.pump(5).sequence
     assert reader.equals_truth()
@@ -238,13 +238,12 @@ def test_a_recording_is_a_venue_at_any_speed(venue, speed):
     files, symbol, messages = RECORDINGS[venue]
     with Child("--venue", venue, "--speed", speed, "--recording", *(str(data(file)) for file in files)) as child:
         reader = CLIENTS[venue](child.endpoints[venue], symbol)
+        state = until(lambda: (told := reader.rest("/simulator/state"))["played"] == told["of"] and told, "it is played")
         reader.socket.settimeout(1.0)
         with pytest.raises(websocket.WebSocketTimeoutException):
             reader.pump(10**6)
-        assert reader.seen == messages
+        assert reader.seen == messages < state["of"]
         assert reader.equals_truth()
-        state = reader.rest("/simulator/state")
-        assert state["played"] == state["of"] > messages
         reader.close()
 
 

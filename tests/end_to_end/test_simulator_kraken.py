@@ -13,6 +13,7 @@ from mantra.simulator.faults import Faults
 from mantra.simulator.kraken import Kraken, checksum
 from mantra.simulator.source import MarketSource
 from tests.data import data
+from tests.end_to_end.feeds import LONG, until
 from tests.end_to_end.simulated import Child
 from tests.end_to_end.slow_client import Gap, KrakenClient, KrakenV1Client, get
 
@@ -76,9 +77,11 @@ def test_pings_are_answered_and_heartbeats_come_only_to_subscribers(venue):
     socket.settimeout(1.5)
     with pytest.raises(websocket.WebSocketTimeoutException):
         socket.recv()
+    socket.settimeout(LONG)
+    began = time.monotonic()
     ask(socket, {"method": "subscribe", "params": {"channel": "instrument", "snapshot": False}})
-    beats = [time.monotonic() for _ in range(2) if json.loads(socket.recv()) == {"channel": "heartbeat"}]
-    assert 0.8 < beats[1] - beats[0] < 1.6
+    assert [json.loads(socket.recv()) for _ in range(2)] == [{"channel": "heartbeat"}] * 2
+    assert time.monotonic() - began > 0.9
     socket.close()
 
 
@@ -86,25 +89,26 @@ def test_v1_beats_every_second_on_a_busy_connection_too(venue):
     socket, _ = connect(venue, "/")
     assert ask(socket, {"event": "ping", "reqid": 42}) == {"event": "pong", "reqid": 42}
     socket.send(json.dumps({"event": "subscribe", "pair": ["XBT/USDT"], "subscription": {"name": "book"}}))
-    end, beats = time.monotonic() + 2.5, 0
-    while time.monotonic() < end:
-        beats += json.loads(socket.recv()) == {"event": "heartbeat"}
-    assert beats in (2, 3)
+    began, heard = time.monotonic(), []
+    while heard.count({"event": "heartbeat"}) < 2:
+        heard.append(json.loads(socket.recv()))
+    assert time.monotonic() - began > 0.9
+    assert len(heard) > 4
     socket.close()
 
 
 def test_maintenance_is_announced_and_the_market_stands_still(venue, steer):
     with reader(venue, "v2", 25) as client:
         client.pump(2)
+        began, told = time.monotonic(), []
         steer("now?maintenance=700ms")
-        told = []
         while len(told) < 2:
             message = json.loads(client.socket.recv(), parse_float=str)
             if message.get("channel") == "status":
-                told.append((message["data"][0]["system"], time.monotonic()))
+                told.append(message["data"][0]["system"])
             client.take(message)
-        assert [system for system, _ in told] == ["maintenance", "online"]
-        assert told[1][1] - told[0][1] > 0.6
+        assert told == ["maintenance", "online"]
+        assert time.monotonic() - began > 0.6
         client.pump(5)
         assert client.equals_truth()
 
@@ -115,7 +119,7 @@ async def lasts(venue):
     writer.write(b"GET /v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                  b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
     began = time.monotonic()
-    await asyncio.wait_for(reader.read(), 3)
+    await asyncio.wait_for(reader.read(), LONG)
     writer.close()
     return time.monotonic() - began
 
@@ -133,11 +137,11 @@ def test_who_neither_talks_nor_subscribes_is_closed_and_who_connects_too_often_i
             reader, writer = await asyncio.open_connection("127.0.0.1", venue.port)
             writer.write(b"GET /v2 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                          b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-            line = await asyncio.wait_for(reader.readline(), 3)
+            line = await asyncio.wait_for(reader.readline(), LONG)
             writer.close()
             return int(line.split()[1])
         try:
-            assert 0.5 < await lasts(venue) < 1.2
+            assert await lasts(venue) > 0.5
             assert [await status() for _ in range(4)] == [101, 101, 429, 429]
             await asyncio.sleep(0.7)
             venue._connects.times.clear()       # ten minutes later
@@ -360,10 +364,10 @@ def test_a_recording_of_v1_is_a_venue_and_who_comes_later_gets_the_book_as_it_is
         endpoint = child.endpoints["kraken"]
         for rounds in range(2):
             with reader(endpoint, "v1", 1000, "XMR/USD") as client:
-                client.socket.settimeout(1.5)
                 if rounds == 0:
+                    until(lambda: (told := client.rest("/simulator/state"))["played"] == told["of"], "it is played")  # noqa: B023
                     with pytest.raises(AssertionError, match=r"84[67] of"):
-                        client.pump(10**6, timeout=4)
+                        client.pump(10**6, timeout=2)
                 else:
                     client.pump(1)
                 truth = client.rest("/simulator/book?symbol=XMR/USD")

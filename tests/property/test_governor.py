@@ -133,7 +133,7 @@ def crowd(home: Path, seed: int, twin: str = "") -> list[tuple[int, int, int, in
     def begin(number: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen([
             sys.executable, "-m", "tests.property.pacing", str(home), str(home / f"{number}.log"), WEIGHTS[number],
-            "10", "0.2", twin], cwd=ROOT)
+            "10", "0.1", twin], cwd=ROOT)
 
     def grants() -> list[tuple[int, int, int, int]]:
         return [(*map(int, line.split()), number) for number in range(4) if (home / f"{number}.log").exists()
@@ -166,12 +166,12 @@ def proven_excess(grants: list[tuple[int, int, int, int]], count: int, window_ns
 
 
 def test_processes_share_one_pace_through_every_death_and_each_gets_its_turn(tmp_path: Path) -> None:
-    assert proven_excess(crowd(tmp_path, 3), 10, 200_000_000) <= 0
+    assert proven_excess(crowd(tmp_path, 3), 10, 100_000_000) <= 0
 
 
 @pytest.mark.parametrize("twin", ["alone"])
 def test_the_judge_notices_processes_that_do_not_share(tmp_path: Path, twin: str) -> None:
-    assert proven_excess(crowd(tmp_path, 3, twin), 10, 200_000_000) > 0
+    assert proven_excess(crowd(tmp_path, 3, twin), 10, 100_000_000) > 0
 
 
 # The file ---------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def printed(value: int, decimals: int) -> str:
     return out.raw[:size].decode()
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.integers(1, 10**15 - 1), st.integers(0, 18), st.booleans())
 @example(10**15 - 1, 0, True)
 @example(1, 18, False)
@@ -42,7 +42,7 @@ def test_every_decimal_of_up_to_fifteen_digits_is_printed_as_its_double(digits, 
     assert printed(value, decimals) == javascript(float(Decimal(value).scaleb(-decimals)))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.floats(1e-18, 9e18, exclude_min=True), st.booleans())
 @example(5e-7, False)
 @example(123456789.12345679, True)
