@@ -107,18 +107,19 @@ class Splicing(Recovery):
         plan, look = self.connection.plan, book.look
         request = plan.venue.snapshot(book.symbol, LEVELS) if answer is None else None
 
+        url = plan.venue.endpoints.rest + request.path if request else None
+
         def came(new: bytes | MantraError, _: int) -> None:
-            if request and isinstance(new, bytes):
-                self.connection.post(partial(self.connection.feed.answered, book.index,
-                                             plan.venue.endpoints.rest + request.path, new))
-            self.connection.post(partial(self._look, book, look, new if answer is None else answer))
+            self.connection.post(partial(self._look, book, look, new if answer is None else answer, url))
 
         plan.desk.fetch(request, came, delay)
 
-    def _look(self, book: Kept, look: SecondLook | None, answer: bytes | MantraError) -> None:
+    def _look(self, book: Kept, look: SecondLook | None, answer: bytes | MantraError, url: str | None) -> None:
+        feed = self.connection.feed
+        if url and isinstance(answer, bytes):
+            feed.answered(book.index, url, answer)
         if look is None or book.look is not look:       # there is another snapshot by now, or another connection
             return
-        feed = self.connection.feed
         came = Look.AGAIN if isinstance(answer, MantraError) else look.at(answer)
         if came == Look.LATER and isinstance(answer, bytes):
             self._ask_again(book, AFTER_S, answer)

@@ -29,7 +29,6 @@ from mantra import venues as venue_room
 from mantra.aggregator.bbo import Bbo
 from mantra.aggregator.conflate import Conflate
 from mantra.aggregator.liquidity import Liquidity
-from mantra.archive.capture import Capture
 from mantra.client.client import client
 from mantra.client.governor import Backoff, Governor
 from mantra.client.listings import Listed, age, listed, of_all
@@ -58,9 +57,17 @@ from mantra.venues.venue import Venue
 
 log = logging.getLogger("mantra.system")
 
+
+def capture(*arguments: Any, **options: Any) -> Actor:
+    """A Capture; who captures nothing does not wait 30 ms for its codecs."""
+    from mantra.archive.capture import Capture
+
+    return Capture(*arguments, **options)
+
+
 SHIPPED = {"bbo": bbo.nodes, "depth": depth.nodes}
 # What a node of a kind becomes, called with (name, reads, writes, **options); kinds of one's own are added here.
-ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate, "capture": Capture}
+ACTORS: dict[str, Callable[..., Actor]] = {"bbo": Bbo, "liquidity": Liquidity, "conflate": Conflate, "capture": capture}
 LISTENER_OPTIONS = {"venue", "mode", "trades", "witness", "per_connection", "depth", "reader", "raw"}
 SERVICES = ("grpc", "terminal")
 LISTENING = {"grpc": "mantra.service.grpc_server", "metrics": "mantra.telemetry.metrics"}    # those with an address

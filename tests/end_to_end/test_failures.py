@@ -67,7 +67,11 @@ def test_a_restart_announced_in_time_is_noticed_by_nobody(fleet, venue):
 
 
 def test_a_restart_announced_too_late_is_followed_at_once(fleet, venue):
-    fleet.strike(venue, lambda one: one.order(venue, reconnect="10ms"), [DOWN], ["reconnects"])
+    marks, before = ([ask(one) for one in fleet.feeds]
+                     for ask in (lambda one: one.mark(venue), lambda one: one.count(venue, "reconnects")))
+    fleet.strike(venue, lambda one: one.order(venue, reconnect="0ms"), [], ["connects"])
+    for one, mark, was in zip(fleet.feeds, marks, before, strict=True):     # unless a successor was faster yet
+        assert (DOWN in one.seen(venue, mark)) == (one.count(venue, "reconnects") > was)
 
 
 def test_a_venue_that_restarts_is_waited_for(fleet, venue):
