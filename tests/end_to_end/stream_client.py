@@ -105,14 +105,15 @@ class StreamClient:
     def was_true(self, symbol, depth=0, looks=5):
         """Was this book, its best `depth` levels (0: all of them), ever the venue's within the last seconds?
 
-        What is on its way is read first, and looked again then: between two frames of one change a book may be none that
-        was.
+        What is on its way is read first, and looked again then: between two frames of one change a book may be none
+        that was.
         """
         self.settle()
         bids, asks = self.levels(symbol)
         sides = sorted(bids.items(), reverse=True)[:depth or None], sorted(asks.items())[:depth or None]
         query = urlencode({"symbol": symbol, "depth": depth, "mark": mark(*sides)})
-        return self.rest(f"/simulator/was?{query}")[1]["true"] or looks > 1 and self.was_true(symbol, depth, looks - 1)
+        was = self.rest(f"/simulator/was?{query}")[1]["true"]
+        return was or (looks > 1 and self.was_true(symbol, depth, looks - 1))
 
     def close(self):
         self.opened.close()

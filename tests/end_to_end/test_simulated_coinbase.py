@@ -50,8 +50,9 @@ def test_advanced_trade_numbers_every_frame_and_its_books_are_true(client):
     one.subscribe("market_trades", *PRODUCTS)
     one.subscribe("ticker", *PRODUCTS)
     one.send(type="subscribe", channel="heartbeats")
+    channels = {"l2_data", "market_trades", "ticker", "heartbeats", "subscriptions"}
     one.until(lambda frame: frame["channel"] == "heartbeats" and len(counters(one)) > 1 and {
-        frame["channel"] for frame in one.frames} == {"l2_data", "market_trades", "ticker", "heartbeats", "subscriptions"})
+        frame["channel"] for frame in one.frames} == channels)
     one.until(lambda frame: frame["channel"] == "l2_data" and len(frame["events"]) > 1)
     for product in PRODUCTS:
         assert not one.crossed(product)
@@ -99,7 +100,8 @@ def test_exchange_books_are_true_and_both_sides_change_in_one_frame(client):
     one = client(Exchange)
     one.subscribe(["level2_batch", "heartbeat"], *PRODUCTS)
     one.until(lambda frame: frame["type"] == "heartbeat" and len(hearts()) > 1)
-    one.until(lambda frame: frame["type"] == "l2update" and {change[0] for change in frame["changes"]} == {"buy", "sell"})
+    one.until(lambda frame: frame["type"] == "l2update"
+              and {change[0] for change in frame["changes"]} == {"buy", "sell"})
     assert one.frames[0]["type"] == "subscriptions"
     assert {channel["name"] for channel in one.frames[0]["channels"]} == {"level2_batch", "heartbeat"}
     for product in PRODUCTS:

@@ -238,7 +238,7 @@ def test_a_recording_is_a_venue_at_any_speed(venue, speed):
     files, symbol, messages = RECORDINGS[venue]
     with Child("--venue", venue, "--speed", speed, "--recording", *(str(data(file)) for file in files)) as child:
         reader = CLIENTS[venue](child.endpoints[venue], symbol)
-        state = until(lambda: (told := reader.rest("/simulator/state"))["played"] == told["of"] and told, "it is played")
+        state = until(lambda: (told := reader.rest("/simulator/state"))["played"] == told["of"] and told, "is played")
         reader.socket.settimeout(1.0)
         with pytest.raises(websocket.WebSocketTimeoutException):
             reader.pump(10**6)

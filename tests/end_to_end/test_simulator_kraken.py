@@ -365,7 +365,7 @@ def test_a_recording_of_v1_is_a_venue_and_who_comes_later_gets_the_book_as_it_is
         for rounds in range(2):
             with reader(endpoint, "v1", 1000, "XMR/USD") as client:
                 if rounds == 0:
-                    until(lambda: (told := client.rest("/simulator/state"))["played"] == told["of"], "it is played")  # noqa: B023
+                    until(lambda: (told := client.rest("/simulator/state"))["played"] == told["of"], "it is played")
                     with pytest.raises(AssertionError, match=r"84[67] of"):
                         client.pump(10**6, timeout=2)
                 else:
