@@ -237,6 +237,13 @@ mantra_feed_update(mantra_feed *feed, const mantra_feed_book *book, uint8_t kind
     mantra_produce_end(feed->updates, slot);
 }
 
+/* mantra_update.flags of what tells of trust anew. */
+static inline uint8_t
+mantra_feed_why(const mantra_feed_book *book)
+{
+    return (uint8_t)(book->reason << MANTRA_REASON_SHIFT);
+}
+
 /* The header fields that go with the levels; inside the book's write section. */
 static inline void
 mantra_feed_describe(mantra_feed *feed, mantra_feed_book *book, int64_t venue_time_ns, uint64_t updates_to_come)
@@ -275,7 +282,7 @@ mantra_feed_trust(mantra_feed *feed, mantra_feed_book *book, uint8_t trust, uint
     mantra_book_begin(&book->book);
     mantra_feed_describe(feed, book, venue_time_ns, 1);
     mantra_book_end(&book->book);
-    mantra_feed_update(feed, book, MANTRA_TRUST, 0, 0, 0, venue_time_ns, origin,
+    mantra_feed_update(feed, book, MANTRA_TRUST, mantra_feed_why(book), 0, 0, venue_time_ns, origin,
                        mantra_pack_published(now - origin, feed->publisher));
     MANTRA_COUNT_BOOK(feed, book, updates, 1);
     mantra_feed_publish_top(feed, book, venue_time_ns, origin, now);

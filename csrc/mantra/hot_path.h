@@ -74,8 +74,9 @@ mantra_feed_changed(mantra_feed *feed, mantra_feed_book *book, uint32_t changed,
             mantra_histogram_record(feed->socket_to_top, mantra_clock_ns(feed->clock, now - origin));
     }
     const uint64_t published = mantra_pack_published(now - origin, feed->publisher);
+    const uint8_t told = retrusted ? mantra_feed_why(book) : 0;
     for (uint32_t i = 0; i < changed; i++)
-        mantra_feed_update(feed, book, changes[i].kind, i + 1 < changed ? MANTRA_MORE : 0, changes[i].price,
+        mantra_feed_update(feed, book, changes[i].kind, i + 1 < changed ? MANTRA_MORE : told, changes[i].price,
                            changes[i].size, decoder->venue_time_ns, origin, published);
     MANTRA_COUNT_BOOK(feed, book, updates, changed);
     if (MANTRA_UNLIKELY(absent))
@@ -254,7 +255,7 @@ mantra_feed_load(mantra_feed *feed, mantra_feed_book *book, bool reset, uint64_t
     mantra_feed_publish_top(feed, book, decoder->venue_time_ns, origin, now);
     if (reset) {
         const int64_t generation = (int64_t)MANTRA_BOOK_GET(&book->book, generation);
-        mantra_feed_update(feed, book, MANTRA_RESET, 0, generation, 0, decoder->venue_time_ns, origin,
+        mantra_feed_update(feed, book, MANTRA_RESET, mantra_feed_why(book), generation, 0, decoder->venue_time_ns, origin,
                            mantra_pack_published(now - origin, feed->publisher));
         MANTRA_COUNT_BOOK(feed, book, updates, 1);
         feed->resets++;

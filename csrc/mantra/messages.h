@@ -49,8 +49,9 @@ enum {
     MANTRA_TRUST = 3,       /* no level changed, trust did */
 };
 
-/* mantra_update.flags */
-enum { MANTRA_MORE = 1 };   /* more updates of the same venue message follow */
+/* mantra_update.flags. Where trust is told anew (RESET, TRUST, the last update of a message that changed it) the upper
+ * four bits say why it is no higher: MANTRA_REASON_*. */
+enum { MANTRA_MORE = 1, MANTRA_REASON_SHIFT = 4 }; /* MORE: updates of the same venue message follow */
 
 /* mantra_top.flags */
 enum { MANTRA_FROM_SNAPSHOT = 2 }; /* a snapshot led to it: its time was spent on loading, and is no message's latency */

@@ -184,6 +184,8 @@ cdef class Update(Message):
 
     @property
     def more(self) -> bool: return bool(self.message.flags & MANTRA_MORE)
+    @property
+    def reason(self) -> int: return self.message.flags >> MANTRA_REASON_SHIFT
 
 
 cdef class Trade(Message):

@@ -197,7 +197,9 @@ def test_a_crossed_book_is_suspect_only_while_it_is_crossed():
     bench.diff(11, 11, [("1.2", "1")])
     assert bench.trust == Trust.SUSPECT
     assert bench.reason == Reason.CROSSED
-    assert bench.drain()[2][-1].trust == Trust.SUSPECT
+    updates, _, tops = bench.drain()
+    assert tops[-1].trust == Trust.SUSPECT
+    assert (updates[-1].trust, updates[-1].reason) == (Trust.SUSPECT, Reason.CROSSED), "readers of updates are told why"
     bench.diff(12, 12, [("1.2", "0")])
     assert bench.trust == Trust.VERIFIED
     assert bench.row["crosses"] == 1
