@@ -74,6 +74,7 @@ typedef struct mantra_producer {
 typedef struct mantra_consumer {
     mantra_queue queue;
     uint64_t position, lost, holes;
+    _Atomic uint64_t *taken; /* where it says how far it is (audience.h); NULL: nobody waits for it */
     uint32_t stuck;  /* times in a row that the slot was found being written */
     uint8_t joining; /* amid a batch whose beginning was missed, or behind a broken one: see mantra_consume */
 } mantra_consumer;
@@ -424,6 +425,14 @@ mantra_queue_oldest(const mantra_queue *queue, uint64_t produced)
     return produced > capacity ? produced - safe : 0;
 }
 
+/* All before its position is taken: who waits for this consumer may overwrite it. */
+static inline void
+mantra_consumer_tell(const mantra_consumer *consumer)
+{
+    if (MANTRA_UNLIKELY(consumer->taken != NULL))
+        atomic_store_explicit(consumer->taken, consumer->position, memory_order_release);
+}
+
 /* Next message into `message`: 1; 0 nothing waiting; -1 lapped: `lost` says how many in all, `position` moved to the
  * oldest safe one, what was kept of an unfinished batch must be dropped, and the next call goes on. (-1 with `lost` as
  * before: a producer was killed, what was kept of its unfinished batch must be dropped.) The rest of a batch whose
@@ -432,6 +441,7 @@ mantra_queue_oldest(const mantra_queue *queue, uint64_t produced)
 static inline int
 mantra_consume(mantra_consumer *consumer, void *message)
 {
+    mantra_consumer_tell(consumer);
     for (;;) {
         int got = mantra_consumer_peek(consumer, message);
         if (MANTRA_LIKELY(got == MANTRA_MESSAGE)) {
@@ -473,6 +483,7 @@ mantra_consume_run(mantra_consumer *consumer, void *messages, size_t room)
     const mantra_queue queue = consumer->queue;
     const uint64_t from = consumer->position;
     uint64_t position = from;
+    mantra_consumer_tell(consumer);
     if (MANTRA_UNLIKELY(queue.words != 7 || consumer->joining))
         return 0;
     for (; position < from + room; position++) {

@@ -1,6 +1,7 @@
 """queue: broadcast ring of seqlocked slots (csrc/mantra/queue.h)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from mantra.core.audience cimport mantra_seat
 from mantra.core.doorbell cimport Doorbell, Waiter
 from mantra.core.messages cimport Format
 from mantra.core.region cimport Shared
@@ -29,6 +30,7 @@ cdef extern from "mantra/queue.h" nogil:
     ctypedef struct mantra_consumer:
         mantra_queue queue
         uint64_t position, lost, holes
+        uint64_t *taken
 
     size_t mantra_queue_bytes(uint64_t capacity, uint32_t slot_bytes)
     mantra_queue mantra_queue_attach(uint8_t *memory, uint64_t capacity, uint32_t slot_bytes, uint32_t flags_offset)
@@ -47,6 +49,7 @@ cdef extern from "mantra/queue.h" nogil:
 cdef class Queue(Shared):
     cdef mantra_queue queue
     cdef readonly Format format
+    cdef public object audience         # an Audience; None: readers of this queue are not waited for
 
 cdef class Producer:
     cdef mantra_producer producer
@@ -59,6 +62,7 @@ cdef class Consumer(Waiter):
     cdef mantra_consumer consumer
     cdef readonly Queue queue
     cdef Tracker tracker
+    cdef mantra_seat *seat
     cdef bint raises, lapped
     cdef uint64_t told
     cdef int take(self, void *raw) except -2

@@ -6,6 +6,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memset
 
+from mantra.core.audience cimport Audience, mantra_audience_leave
 from mantra.core.doorbell cimport Doorbell, Waiter, mantra_doorbell_ring, mantra_ready
 from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
 from mantra.core.region cimport Region
@@ -68,7 +69,7 @@ cdef class Queue(Shared):
                  tracker: Tracker | None = None) -> Consumer:
         """Read from "newest" (only what comes), "oldest" (what is still there) or a position on.
 
-        `on_lap`: "raise" Lapped once per lap, or "count" in `lost` only. `doorbell`: what `wait` sleeps on. `tracker`: of
+        `on_lap`: "raise" Lapped once per lap (a player waits for such a reader), or "count" in `lost` only. `doorbell`: what `wait` sleeps on. `tracker`: of
         the actor that reads, which is timed: each message, or batch.
         """
         return Consumer(self, start, on_lap, doorbell, tracker)
@@ -173,9 +174,18 @@ cdef class Consumer:
             raise ValueError(f"start is 'newest', 'oldest' or a position, not {start!r}")
         position = MANTRA_NEWEST if start == "newest" else MANTRA_OLDEST if start == "oldest" else start
         self.queue, self.bell, self.tracker, self.raises = queue, doorbell, tracker, on_lap == "raise"
+        if self.raises and queue.audience is not None:
+            self.seat = (<Audience>queue.audience).join(queue.queue.number)
         self.consumer = mantra_consumer_at(&queue.queue, position, scratch)
+        if self.seat is not NULL:
+            self.consumer.taken = &self.seat.position
+            self.seat.position = self.consumer.position
         self.waiting.ready = <mantra_ready>mantra_consumer_ready
         self.waiting.what = &self.consumer
+
+    def __dealloc__(self):
+        if self.seat is not NULL:
+            mantra_audience_leave(self.seat)
 
     cdef int take(self, void *raw) except -2:
         """One message to `raw`: 1, or 0 when nothing waits; raises Lapped as asked."""

@@ -16,6 +16,7 @@ process of the same user attaches by name, reads, and leaves without the run not
     <run>.actors                                who is at work: slot = number = publisher id
     <run>.timings.A                             ring of what actor A consumed, and how long that took
     <run>.timer.A.N  .counter.A.N  .gauge.A.N   meters of A's own
+    <run>.audience                              of a playback: who reads, and how far each has come
 """
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from mantra.core.audience import Audience
 from mantra.core.book import Book
 from mantra.core.clock import Clock
 from mantra.core.doorbell import Doorbell
@@ -91,9 +93,10 @@ def running() -> list[str]:
 class Spine:
     """Make or find the regions of a run. Use `Spine.create`, `Spine.private` or `Spine.attach`."""
 
-    def __init__(self, run: str | None, owner: bool, clock: Clock | None) -> None:
+    def __init__(self, run: str | None, owner: bool, clock: Clock | None, *, played: bool = False) -> None:
         self.run = run
         self.owner = owner
+        self.audience: Audience | None = None
         self._regions: dict[str, Any] = {}
         self._instruments: list[RunInstrument] = []
         self._slots = itertools.count()
@@ -107,6 +110,7 @@ class Spine:
         try:
             if owner:
                 self.clock = clock or Clock()
+                self.audience = self._make("audience", Audience.create) if played else None
                 if run is not None:
                     self._regions["clock"] = self.clock.publish(f"{run}.clock")
                 self.doorbell = self._make("doorbell", Doorbell.create)
@@ -117,6 +121,8 @@ class Spine:
                 self.actor_rows = self.vector("actors", "actor", MOST_ACTORS)
             else:
                 self.clock = Clock.open(f"{run}.clock")
+                if self.names("audience"):
+                    self.audience = self._make("audience", Audience.open)
                 self.doorbell = self._make("doorbell", Doorbell.open)
                 self.ledger = self._make("ledger", Ledger.open)
                 self.book_ledger = self._make("books", Ledger.open)
@@ -128,26 +134,27 @@ class Spine:
             raise
 
     @classmethod
-    def create(cls, run: str | None = None, *, clock: Clock | None = None) -> Spine:
-        """Own a run. A name that is given must be free; without one "mantra" is taken, or "mantra-2", ..."""
+    def create(cls, run: str | None = None, *, clock: Clock | None = None, played: bool = False) -> Spine:
+        """Own a run. A name that is given must be free; without one "mantra" is taken, or "mantra-2", ... `played`: by
+        who waits for its readers."""
         Region.remove_stale("")         # whatever runs left that were killed
         if run is not None:
             if run in running():
                 raise ConfigurationError(f"the run {run!r} is already there: choose another --run, or attach to it")
-            return cls(run, True, clock)
+            return cls(run, True, clock, played=played)
         for name in ["mantra", *(f"mantra-{n}" for n in range(2, 10_000))]:
             if name not in running():
                 try:
-                    return cls(name, True, clock)
+                    return cls(name, True, clock, played=played)
                 except RegionError:
                     if name not in running():       # not because another was faster by a moment
                         raise
         raise ConfigurationError("there are ten thousand runs: name this one with --run")
 
     @classmethod
-    def private(cls, *, clock: Clock | None = None) -> Spine:
+    def private(cls, *, clock: Clock | None = None, played: bool = False) -> Spine:
         """The same in memory of this process alone: for replays and tests."""
-        return cls(None, True, clock)
+        return cls(None, True, clock, played=played)
 
     @classmethod
     def attach(cls, run: str | None = None) -> Spine:
@@ -174,6 +181,7 @@ class Spine:
             full, made, capacity or self._capacity(made), "mpmc" if many else "spmc", number=next(self._queue_numbers)))
         if message not in (None, queue.format.name):
             raise ConfigurationError(f"{name} is a queue of {queue.format.name!r}, not of {message!r}")
+        queue.audience = None if queue.format.name == "timing" else self.audience
         return queue
 
     def _capacity(self, message: str) -> int:
