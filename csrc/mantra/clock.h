@@ -309,14 +309,34 @@ mantra_clock_start_virtual(mantra_clock *clock, int64_t utc_ns)
     mantra_clock_base(clock, (mantra_moment){(uint64_t)utc_ns, 0, utc_ns});
 }
 
-/* Move virtual time to `utc_ns`, from any thread; never back. */
+/* Move virtual time on to `cycles`, from any thread; it never goes back. */
+static inline void
+mantra_clock_advance(mantra_clock *clock, uint64_t cycles)
+{
+    uint64_t now = atomic_load_explicit(&clock->now, memory_order_relaxed);
+    while (now < cycles && !atomic_compare_exchange_weak_explicit(&clock->now, &now, cycles, memory_order_release,
+                                                                  memory_order_relaxed)) {}
+}
+
 static inline void
 mantra_clock_advance_to(mantra_clock *clock, int64_t utc_ns)
 {
-    uint64_t now = atomic_load_explicit(&clock->now, memory_order_relaxed);
-    while (now < (uint64_t)utc_ns
-           && !atomic_compare_exchange_weak_explicit(&clock->now, &now, (uint64_t)utc_ns, memory_order_release,
-                                                     memory_order_relaxed)) {}
+    const mantra_clock_state state = mantra_clock_look(clock);
+    mantra_clock_advance(clock, state.base_cycles + (uint64_t)(utc_ns - state.base_utc_ns));
+}
+
+/* UTC of virtual time is set, back or forth: a step, as somebody may set the OS's. Cycles do not notice. */
+static inline void
+mantra_clock_set(mantra_clock *clock, int64_t utc_ns)
+{
+    mantra_clock_state state = mantra_clock_look(clock);
+    const uint64_t now = atomic_load_explicit(&clock->now, memory_order_relaxed);
+    state.step_ns = utc_ns - mantra_clock_state_utc_ns(&state, now);
+    state.stepped_utc_ns = utc_ns;
+    state.steps++;
+    state.base_cycles = now;
+    state.base_utc_ns = utc_ns;
+    mantra_clock_tell(clock, &state);
 }
 
 #endif

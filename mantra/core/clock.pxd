@@ -25,6 +25,7 @@ cdef extern from "mantra/clock.h" nogil:
     void mantra_clock_start(mantra_clock *clock, uint64_t kind, int64_t settle_ns)
     void mantra_clock_start_virtual(mantra_clock *clock, int64_t utc_ns)
     void mantra_clock_advance_to(mantra_clock *clock, int64_t utc_ns)
+    void mantra_clock_set(mantra_clock *clock, int64_t utc_ns)
 
 
 cdef class Clock:

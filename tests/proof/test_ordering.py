@@ -63,6 +63,7 @@ UNSEEN = {
     "produce_settle: release store": "a hint, and batches, which could tell, are not kept in queues of many",
     "produce_again: release compare_exchange_weak": "keeps reading our words in front of letting go: load, then store",
     "consumer_stuck: acquire load": "writers_alive's acquire has ordered it; a message it finds is looked at again",
+    "consumer_tell: release store": "keeps reading our words in front of letting go: load, then store",
     "doorbell_ring: acq_rel exchange": "keeps disarming in front of the word's move: order within a thread",
     "doorbell_ring: release fetch_add": "keeps disarming in front of the word's move: order within a thread",
     "doorbell_seen: acquire load": "keeps arming behind reading the word: order within a thread",
