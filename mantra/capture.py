@@ -18,7 +18,8 @@ from rich.table import Table
 
 import mantra
 from mantra import venues
-from mantra.archive.capture import Capture
+from mantra.archive.capture import Capture, Stream
+from mantra.archive.tapes import Tapes
 from mantra.errors import ConfigurationError
 from mantra.listener.planner import progress
 from mantra.live import SIMULATED, interrupt, on_stop
@@ -32,7 +33,7 @@ from mantra.topologies.system import Simulated, System, of_endpoints
 from mantra.venues.instrument import InstrumentTable
 
 KEPT = ("updates", "trades", "orders")
-RULES = ("out", "rotate", "rotate_bytes", "keep_days", "keep_bytes", "limit", "flush", "sync", "level")
+RULES = ("raw", "out", "rotate", "rotate_bytes", "keep_days", "keep_bytes", "limit", "flush", "sync", "level")
 EVERY_S = 5.0           # between two lines where there is no terminal
 CLOSING_S = 30.0        # a slow disk may have much to do at the end
 
@@ -67,6 +68,8 @@ In a topology of your own: a node of kind = "capture" with reads = [any queues],
         "(default)")
     add("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")
     add("--simulated", action="store_true", help="feeds of its own, of simulated venues on loopback")
+    add("--raw", action="store_true", default=None, help="also everything that the feeds were told and said, byte for "
+        "byte; a run to attach to must have been started with raw = true")
     add("--mode", choices=("book", "top", "orders"), help="as in mantra live (default: book)")
     add("--reader", choices=("poller", "threads"), default="poller", help="one thread for all of a venue's connections "
         "(default), or one each")
@@ -140,7 +143,7 @@ def feeds(options: argparse.Namespace, reads: Sequence[str] | None, rules: dict[
           stack: contextlib.ExitStack) -> Started:
     """Of a system of its own, in this process."""
     given = {name: getattr(options, name) for name in (
-        "venues", "instruments", "endpoints", "mode", "reader", "per_connection", "run")}
+        "venues", "instruments", "endpoints", "mode", "reader", "per_connection", "run", "raw")}
     table = None
     if options.simulated:
         named = of_endpoints(read(venues=options.venues))
@@ -205,9 +208,12 @@ class Told:
 
     def end(self, seconds: float, *, as_json: bool) -> None:
         capture, counts = self._capture, self._capture.counts()
+        kept: dict[str, Stream | Tapes] = {**capture.streams}
+        if capture.tapes:
+            kept["raw"] = capture.tapes
         streams = {name: {"messages": stream.taken, "written": stream.written, "bytes": stream.bytes,
                           "bytes_per_message": round(stream.bytes / stream.written, 3) if stream.written else None}
-                   for name, stream in capture.streams.items()}
+                   for name, stream in kept.items()}
         if as_json:
             print(json.dumps({"run": self._name, "out": str(capture.files.folder), "seconds": round(seconds, 3),
                               "state": capture.files.why or "complete", **counts, "streams": streams}), flush=True)

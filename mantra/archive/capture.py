@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 import mantra
 from mantra import venues
 from mantra.archive.files import NANO, Files
+from mantra.archive.tapes import Tapes
 from mantra.core.gather import Gather, wait
 from mantra.core.ledger import COUNTERS, Ledger, Row
 from mantra.core.messages import LAYOUTS, Kind
@@ -42,6 +43,7 @@ from mantra.core.region import PREFIX
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import ALSO, MESSAGES, RunInstrument, Spine, within
+from mantra.tape.raw import RawPacker
 from mantra.tape.segment import clock_told, pack_json
 
 log = logging.getLogger("mantra.capture")
@@ -104,7 +106,7 @@ class Capture(Actor):
     def __init__(self, name: str, reads: Sequence[str], writes: Sequence[str] = (), *, out: str | Path,
                  rotate: str | float = "1h", rotate_bytes: str | float = "1GB", keep_days: str | float | None = None,
                  keep_bytes: str | float | None = None, limit: str | float | None = None, flush: str | float = 10.0,
-                 sync: str | float = 1.0, level: int = 3) -> None:
+                 sync: str | float = 1.0, level: int = 3, raw: bool = False) -> None:
         super().__init__(name, reads, writes)
         if self.writes or not self.reads:
             raise ConfigurationError(f"{name}: a capture reads queues and writes none")
@@ -113,7 +115,8 @@ class Capture(Actor):
         self._rotate_ns = int(quantity("rotate", rotate, SECONDS) * NANO)
         self._rotate_bytes = quantity("rotate-bytes", rotate_bytes, BYTES)
         self._flush_s = quantity("flush", flush, SECONDS)
-        self._out, self._level = Path(out), level
+        self._out, self._level, self._raw = Path(out), level, raw
+        self.tapes: Tapes | None = None
         self._rules: dict[str, Any] = {
             "sync_s": math.inf if sync == "never" else quantity("sync", sync, SECONDS),
             "limit": limit and quantity("limit", limit, BYTES),
@@ -146,6 +149,7 @@ class Capture(Actor):
         self._due: dict[BookKey, None] = {}             # images to take
         self._levels: dict[BookKey, int] = {}           # of the last image
         self._since: dict[BookKey, int] = {}            # updates written after it
+        self.tapes = Tapes(spine, self._ledger_row) if self._raw else None
         self._counters = {name: spine.counter(name) for name in ("messages", "images", "bytes", "lost", "unwritten")}
         self._look("newest")
         if not self.streams:
@@ -159,7 +163,7 @@ class Capture(Actor):
     def step(self, spine: Spine) -> int:
         if not self.stopping.is_set():
             wait([stream.gather for stream in self.streams.values()], ROUND_S)
-        taken = self._take()
+        taken = self._take() + (self.tapes.take(self._flush_tapes) if self.tapes else 0)
         now = self._clock.seconds()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
@@ -183,6 +187,9 @@ class Capture(Actor):
 
     def teardown(self, spine: Spine) -> None:
         self._take()
+        if self.tapes:
+            self._tell("feeds", self.tapes.look(self._numbers))
+            self.tapes.take(self._flush_tapes)
         self._submit(self._write_ledger)
         self._flush_all()
         self._submit(self.files.leave)
@@ -244,6 +251,9 @@ class Capture(Actor):
             self._stamp = stamp
             there = spine.queue_names()
             names = {name: family for family in self.reads for name in there if within(name, family)}
+            if self.tapes:
+                self._tell("feeds", self.tapes.look(self._numbers))
+                self._tell("streams", self.tapes.told())
             for name in self._reading.keys() - names.keys():
                 self._reading.pop(name).gather.remove(self._numbers[name])
             for name in sorted(names.keys() - self._reading.keys()):
@@ -319,7 +329,8 @@ class Capture(Actor):
                  "feeds": {number: name for name, number in self._numbers.items()},
                  "venues": dict(enumerate(venues.NAMES)), "instruments": [_told(one) for one in self._instruments],
                  "streams": {LEDGER: {"name": "ledger"}} | {stream.number: _layout(stream)
-                                                            for stream in self.streams.values()}}
+                                                            for stream in self.streams.values()}
+                 | (self.tapes.told() if self.tapes else {})}
         self._beginning = True
         self._submit(self._begin_file, table)
         self._news.clear()
@@ -338,6 +349,8 @@ class Capture(Actor):
         for stream in self.streams.values():
             if stream.packer.count or stream.images:
                 self._flush(stream)
+        if self.tapes and self.tapes.packer.count:
+            self._flush_tapes()
 
     def _flush(self, stream: Stream) -> None:
         """What was gathered becomes a block."""
@@ -351,6 +364,18 @@ class Capture(Actor):
         self._submit(self._write_table, self._news | {"clock": clock_told(self._clock)}, missing)
         self._news = {}
         self._submit(self._write, stream, packer, held)
+
+    def _flush_tapes(self) -> None:
+        assert self.tapes is not None
+        packer = self.tapes.cut()
+        count = packer.count
+        if self.files.why or self._waiting >= WAITING:
+            self.unwritten += count
+            return
+        self._waiting += count
+        self._submit(self._write_table, self._news | {"clock": clock_told(self._clock)}, {})
+        self._news = {}
+        self._submit(self._write_tapes, packer)
 
     def _refused(self, held: Held) -> None:
         self.unwritten += sum(count for _, count in held.values())
@@ -370,6 +395,15 @@ class Capture(Actor):
             if key in self._books and since > KEY_FRAME * max(self._levels.get(key, 0), 1):
                 self._due[key] = None
 
+    def _tapes_written(self, count: int, size: int | None) -> None:
+        assert self.tapes is not None
+        self._waiting -= count
+        if size is None:
+            self.unwritten += count     # the numbers of its records tell a reader
+            return
+        self.tapes.written += count
+        self.tapes.bytes += size
+
     # What follows is done by the second thread, and what it returns by the first.
 
     def _begin_file(self, table: Mapping[str, Any]) -> Callable[[], None]:
@@ -387,6 +421,13 @@ class Capture(Actor):
         of = sources("update", body) if done and stream.message == "update" else ()
         return partial(self._written, stream, held, len(body) if done else None, of)
 
+    def _write_tapes(self, packer: RawPacker) -> Callable[[], None]:
+        assert self.tapes is not None
+        count, first, last = packer.count, self._clock.to_utc(packer.first), self._clock.to_utc(packer.last)
+        body = packer.pack(self._level)
+        done = self.files.block(self.tapes.number, body, count, first, last)
+        return partial(self._tapes_written, count, len(body) if done else None)
+
     def _write_ledger(self) -> None:
         now, names = self._clock.utc_ns(), [name for name in COUNTERS if not name.endswith("utc_ns")]
         told = {}
@@ -403,7 +444,8 @@ class Capture(Actor):
         often the disk refused."""
         files = self.files
         return {"messages": sum(stream.taken for stream in self.streams.values()), "images": self.books,
-                "lost": sum(stream.gather.lost for stream in self.streams.values()),
+                "lost": sum(stream.gather.lost for stream in self.streams.values()) + (
+                    self.tapes.lost if self.tapes else 0),
                 "unwritten": self.unwritten, "bytes": files.total, "blocks": files.blocks, "files": files.files,
                 "stops": files.stops}
 

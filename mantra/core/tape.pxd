@@ -2,6 +2,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from mantra.core.ledger cimport Row
 from mantra.core.region cimport Shared
 
 cdef extern from "mantra/tape.h" nogil:
@@ -51,4 +52,5 @@ cdef class TapeWriter:
 cdef class TapeReader:
     cdef mantra_tape_reader reader
     cdef readonly Tape tape
+    cdef Row row
     cdef uint64_t told, told_bytes

@@ -4,6 +4,7 @@ import numpy
 
 from libc.string cimport memcpy, memmove
 
+from mantra.core.ledger cimport MANTRA_COUNT_overruns, Row, mantra_ledger_add_shared, mantra_ledger_row
 from mantra.core.region cimport Region
 
 from mantra.errors import RegionError
@@ -41,9 +42,10 @@ cdef class Tape(Shared):
         """Become its writer. RegionError: there is one already."""
         return TapeWriter(self)
 
-    def reader(self, start: Literal["newest", "oldest"] = "oldest") -> TapeReader:
-        """Read what is still there ("oldest"), or only what comes ("newest")."""
-        return TapeReader(self, start)
+    def reader(self, start: Literal["newest", "oldest"] = "oldest", Row row=None) -> TapeReader:
+        """Read what is still there ("oldest"), or only what comes ("newest"). `row`: where records that are overwritten
+        before they are read are counted (overruns)."""
+        return TapeReader(self, start, row)
 
     @property
     def capacity(self) -> int:
@@ -95,10 +97,12 @@ cdef class TapeWriter:
 cdef class TapeReader:
     """One reader's place on a tape. One thread at a time."""
 
-    def __init__(self, Tape tape not None, start: Literal["newest", "oldest"] = "oldest"):
+    def __init__(self, Tape tape not None, start: Literal["newest", "oldest"] = "oldest", Row row=None):
         if start not in ("newest", "oldest"):
             raise ValueError(f"start is 'newest' or 'oldest', not {start!r}")
-        self.tape = tape
+        if row is not None:
+            row.owner.writing()
+        self.tape, self.row = tape, row
         self.reader = mantra_tape_reader_at(&tape.tape, start == "newest")
 
     def batch(self, size_t most=1 << 20) -> tuple[NDArray[numpy.void], NDArray[numpy.uint8]]:
@@ -109,6 +113,7 @@ cdef class TapeReader:
         cdef uint64_t[2] lost
         cdef mantra_tape_record record
         cdef mantra_tape_record *records
+        cdef mantra_ledger_row *row = NULL if self.row is None else self.row.row
         cdef uint8_t[::1] heads, texts
         made = numpy.empty(room, RECORD)
         heads = made.view("u1")
@@ -126,6 +131,8 @@ cdef class TapeReader:
                     if self.reader.lost != self.told:
                         lost[0], lost[1] = self.reader.lost - self.told, self.reader.lost_bytes - self.told_bytes
                         self.told, self.told_bytes = self.reader.lost, self.reader.lost_bytes
+                        if row != NULL:
+                            mantra_ledger_add_shared(row, MANTRA_COUNT_overruns, lost[0])
                         memmove(&texts[used + 16], &texts[used], record.size)
                         memcpy(&texts[used], lost, 16)
                         records[count] = mantra_tape_record(record.origin, record.number - lost[0], 16, 0,
