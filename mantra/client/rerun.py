@@ -27,6 +27,7 @@ from mantra.venues.venue import Endpoints
 CHUNK, CHUNK_BYTES = 512, 1 << 17       # records, and bytes of them, between two looks at what was published
 ROOM = 1 << 17                          # updates that one step may lead to
 HEIR = "-next"                          # a successor's tape is called as its connection's, and this
+DAMAGED = MantraError, LookupError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, MemoryError
 
 
 class Part(NamedTuple):
@@ -47,18 +48,24 @@ class Part(NamedTuple):
         return Part(self.records[i:], self.ends[i:], self.texts)
 
 
+Published = Callable[["Told", str, int, NDArray[Any]], None]
+
+
 class Told:
     """One connection's feed. `published`: called with (it, family, position of the first, messages) behind whole
-    records, for what it published; positions are those that the run's own queues had."""
+    records, for what it published, then `settled`; positions are those that the run's own queues had."""
 
-    def __init__(self, name: str, published: Callable[[Told, str, int, NDArray[Any]], None] | None) -> None:
+    def __init__(self, name: str, published: Published | None, settled: Callable[[Told], None] = lambda told: None
+                 ) -> None:
         self.name = name
         self.feed: Feed | None = None       # None: what is not known of it comes with the next OPENED
         self.spine: Spine
         self.row: Row
         self.what: dict[str, Any] = {}
         self.records = self.opened = self.adopted = self.holes = 0
-        self._published = published
+        self.problems: list[str] = []
+        self._published, self._settled = published, settled
+        self._next = -1                     # number of the next record; below 0: any
         self._consumers: dict[str, Consumer] = {}
         self._ahead: dict[str, int] = {}    # of its queues' positions those of the run
 
@@ -71,48 +78,51 @@ class Told:
         and what is left of `part` is returned, to be done later."""
         records, kinds = part.records, part.records["kind"]
         lengths = np.cumsum(records["size"], dtype="u8")
+        expected = np.concatenate([[self._next], records["number"].astype("i8") + 1])
+        jumps = np.append(np.flatnonzero((expected[:-1] != expected[1:] - 1) & (expected[:-1] >= 0)), len(records))
         i = 0
         while i < len(records):
-            if kinds[i] == Kind.OPENED:
-                self._open(json.loads(part.text(i)))
-            elif kinds[i] == Kind.HOLE:
+            self._next = int(expected[i + 1])
+            if i in jumps or kinds[i] == Kind.HOLE:
                 self.holes += 1
                 self.feed = None            # until it is said again what it is
+            if kinds[i] == Kind.OPENED:
+                self._open(part.text(i))
             elif kinds[i] == Kind.ADOPTED and self.feed is not None:
                 said = json.loads(part.text(i))
                 successor = heir(said["heir"], said["number"])
                 if successor is None:
+                    self._next = int(expected[i])
                     return part.after(i)
                 self._adopt(successor, said, int(records["origin"][i]))
             if self.feed is None:
                 i += 1
                 continue
             begun = i
-            stop = min(i + CHUNK, max(i + 1, int(np.searchsorted(lengths, lengths[i] + CHUNK_BYTES))))
-            i = self._again(part, i, stop)
+            stop = min(i + CHUNK, max(i + 1, int(np.searchsorted(lengths, lengths[i] + CHUNK_BYTES))),
+                       int(jumps[np.searchsorted(jumps, i, "right")]))
+            i = self.feed.again(records, part.texts, part.ends, i, stop)
+            self._next = int(expected[i])
             self.records += i - begun
             self._drain()
         return None
 
-    def _again(self, part: Part, start: int, stop: int) -> int:
-        assert self.feed is not None
-        try:
-            return self.feed.again(part.records, part.texts, part.ends, start, stop)
-        except ValueError as error:
-            raise ArchiveError(f"the tape of {self.name} is damaged: {error}") from None
+    def lose(self, why: Exception) -> None:
+        """What it is told is damaged: go on with the next connection."""
+        self.problems.append(f"the tape of {self.name} is damaged: {why!r}")
+        self.holes += 1
+        self.feed = None
 
-    def _open(self, what: dict[str, Any]) -> None:
-        self.opened += 1
-        self.what = what
+    def _open(self, text: bytes) -> None:
+        self.what = what = json.loads(text)
         if self.feed is None:
-            try:
-                self._make(what)
-            except (LookupError, TypeError, ValueError) as error:
-                raise ArchiveError(f"the tape of {self.name} does not say what it is of: {error!r}") from None
+            self._make(what)
+        self.opened += 1
         for family, (position, _) in what["queues"].items():
-            if self.position(family) != position:
-                raise MantraError(f"{self.name}: {self.position(family) - position:+} {family} at its connection's "
-                                  f"beginning number {self.opened}, position {position}")
+            if (more := self.position(family) - position):      # the tape, or what told it, was changed
+                self._ahead[family] -= more
+                self.problems.append(f"{self.name}: {more:+} {family} when it connected for time {self.opened}, at "
+                                     f"position {position}")
 
     def _make(self, what: dict[str, Any]) -> None:
         venue = venues.get(what["venue"], Endpoints(what["url"], "", api=what["api"]))
@@ -149,14 +159,15 @@ class Told:
                     break
                 if self._published is not None:
                     self._published(self, family, position, batch)
+        self._settled(self)
 
 
 class Rerun:
-    """All feeds of a tape, whose blocks are told one after the other. `published`: as Told's."""
+    """All feeds of a tape, whose blocks are told one after the other. `published`, `settled`: as Told's."""
 
-    def __init__(self, published: Callable[[Told, str, int, NDArray[Any]], None] | None = None) -> None:
+    def __init__(self, published: Published | None = None, settled: Callable[[Told], None] = lambda told: None) -> None:
         self.feeds: dict[str, Told] = {}
-        self._published = published
+        self._published, self._settled = published, settled
         self._late: dict[str, list[Part]] = {}      # what waits for a successor's tape
         self._heirs: dict[str, list[Part]] = {}     # what successors were told, since they were connected
 
@@ -170,11 +181,15 @@ class Rerun:
                 self._heirs.setdefault(name, []).append(part)
                 continue
             if name not in self.feeds:
-                self.feeds[name] = Told(name, self._published)
+                self.feeds[name] = Told(name, self._published, self._settled)
             self._late.setdefault(name, []).append(part)
         for name in list(self._late):
             while self._late[name]:
-                rest = self.feeds[name].run(self._late[name][0], self._heir)
+                try:
+                    rest = self.feeds[name].run(self._late[name][0], self._heir)
+                except DAMAGED as error:
+                    self.feeds[name].lose(error)
+                    rest = None
                 if rest is not None:
                     self._late[name][0] = rest
                     break
