@@ -417,21 +417,25 @@ class _Past:
         state = state._replace(bids=bids, asks=asks, bid_count=len(bids), ask_count=len(asks))
         if self.at_ns > self.until_ns + SLACK_NS:
             state = state._replace(trust=min(state.trust, int(Trust.STALE)), reason=int(Reason.SILENT))
-        if self._damaged(first, offset) or any(
+        if self._damaged((first, offset)) or any(
                 gap.position + gap.lost > image.position and gap.position <= self._end(feed)
                 for gap in self._gaps(feed, first)):
             state = state._replace(trust=min(state.trust, int(Trust.SUSPECT)), reason=int(Reason.GAP))
         return state
 
-    def _damaged(self, first: int, offset: int) -> bool:
-        """Are bytes damaged, that may have been updates, between the image's block and the moment?"""
-        for n in range(first, self.last + 1):
+    def _damaged(self, image: tuple[int, int]) -> bool:
+        """Are bytes damaged, that may have been updates, between the image (file, offset) and the moment?"""
+        places = [image]
+        for reader in self._files(self.last, self.last):
+            blocks = reader.blocks("updates")
+            begun = [record.offset for record in blocks if record.first_ns <= self.at_ns]
+            ended = [record.offset - (record.first_ns > self.at_ns) for record in blocks if record.last_ns > self.at_ns]
+            places += [(self.last, max(begun, default=0)), (self.last, min(ended, default=ENDLESS))]
+        for n in range(min(places)[0], max(places)[0] + 1):
             for reader in self._files(n, n):
-                begun = reader.blocks("updates", until_ns=self.at_ns + 1)
-                start, end = offset if n == first else 0, begun[-1].offset if begun and n == self.last else ENDLESS
                 streams = dict(zip(reader.rows["offset"].tolist(), reader.rows["stream"].tolist(), strict=True))
-                if any(start < problem.offset <= end and streams.get(problem.offset) in (None, *_updates(reader))
-                       for problem in reader.problems):
+                if any(min(places) <= (n, problem.offset) <= max(places)
+                       and streams.get(problem.offset) in (None, *_updates(reader)) for problem in reader.problems):
                     return True
         return False
 

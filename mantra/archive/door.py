@@ -7,6 +7,10 @@ from importlib import import_module
 
 # verb: (module, function of it: argv -> exit code, what it does)
 VERBS: dict[str, tuple[str, str, str]] = {
+    "list": ("mantra.archive.look", "list_main", "which file holds what, and what is missing"),
+    "show": ("mantra.archive.look", "show_main", "messages, or a book as it was at an instant"),
+    "verify": ("mantra.archive.verify", "main", "is everything there, and as it was written?"),
+    "repair": ("mantra.archive.verify", "repair", "write damaged and unfinished files anew"),
     "stats": ("mantra.archive.stats", "main", "describe it: rates, bursts, levels, and draw it"),
     "export": ("mantra.archive.exports", "main", "bring it to other programs: Parquet, CSV, hftbacktest"),
     "import": ("mantra.archive.imports", "main", "bring other people's recordings in"),

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import mantra
+from mantra.archive import verify
+from mantra.archive.catalogue import files
 from mantra.core.book import BookImage
 from mantra.core.messages import DTYPES, LAYOUTS, Kind, Reason, Trust
-from mantra.core.pack import Packer
-from mantra.tape.segment import SegmentWriter
+from mantra.core.pack import Packer, unpack
+from mantra.tape.segment import HEAD, SegmentReader, SegmentWriter
 
 BASE = 1_700_000_000_000_000_000
 BOOKS = {0: [(0, 1), (0, 2)], 1: [(0, 3), (4, 1)], 2: [(4, 2)]}      # of each feed: (venue, instrument)
@@ -240,6 +242,51 @@ def test_books_are_what_they_were(seed, tmp_path):
         assert (found.trust, found.sequence, found.venue_time_ns, found.generation) == (trust, sequence, venue_time,
                                                                                         generation)
     assert outcomes["true"] > 30, outcomes
+
+
+def harmed(data: bytes, dice: random.Random) -> bytes:
+    at, length = dice.randrange(len(data)), dice.randrange(1, 40)
+    return dice.choice([data[:at] + bytes([data[at] ^ 1 << dice.randrange(8)]) + data[at + 1:], data[:at],
+                        data[:at] + dice.randbytes(length) + data[at:], data[:at] + data[at + length:],
+                        data[:at] + bytes(length) + data[at + length:]])        # the last: as a disk gives it back
+
+
+@pytest.mark.parametrize("seed", [*range(12), 207, 285, 644])
+def test_damage_costs_what_it_hit_and_is_told_to_the_message(seed, tmp_path):
+    world, dice = World(seed, tmp_path), random.Random(seed)
+    for _ in world.run(300):
+        pass
+    check = verify.Check(files([tmp_path]))
+    assert not check.damaged
+    assert sum(file.messages for file in check.files) == len(world.captured)
+    assert sum(gap.lost for queue in check.queues for gap in queue.told) == len(world.lost)
+    captured, hit, gone = {(event.feed, event.position) for event in world.captured}, set(), set()
+    for path in dice.sample(files([tmp_path]), 2):
+        data = path.read_bytes()
+        new = harmed(data, dice)
+        with SegmentReader(path) as reader:
+            for record in reader.blocks():
+                body = reader.body(record)
+                block = unpack("update", body)
+                held = set(zip(block.feeds.tolist(), block.positions.tolist(), strict=True))
+                hit |= held if data[record.offset:record.offset + HEAD + record.size] not in new else set()
+                gone |= held if body not in new else set()      # while a header may be known from the index
+        path.write_bytes(new)
+
+    def between(lost: set[tuple[int, int]]) -> int:
+        """How many of them are between others of their feed: whoever reads what is left can know of these."""
+        left = {feed: [position for of, position in captured - lost if of == feed] for feed in BOOKS}
+        return sum(min(left[feed], default=0) < position < max(left[feed], default=0) for feed, position in lost)
+
+    check = verify.Check(files([tmp_path]))
+    unreadable = any(file.state == "unreadable" for file in check.files)        # cut where it begins
+    # A table that was hit may have told of what the capture lost.
+    assert between(gone) <= sum(hole.gap.lost for hole in check.missing) <= between(hit) + len(world.lost)
+    before = mantra.archive.open(tmp_path).updates().array()
+    assert len(captured - hit) <= len(before) <= len(captured - gone)
+    assert verify.repair([str(tmp_path)]) == unreadable
+    assert unreadable or verify.main([str(tmp_path)]) == 0
+    assert mantra.archive.open(tmp_path).updates().array().tobytes() == before.tobytes()
 
 
 def test_moments_are_what_people_write():

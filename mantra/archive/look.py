@@ -1,0 +1,275 @@
+"""look: `mantra archive list` and `show`: which files hold what, their messages, and a book as it was at an instant."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mantra.archive.archive import Archive, moment, utc
+from mantra.archive.catalogue import Entry, catalogue
+from mantra.core import ticks
+from mantra.core.book import BookImage
+from mantra.core.messages import Kind, Reason, Side, Trust
+from mantra.errors import ConfigurationError
+from mantra.runtime.options import Parser, door
+from mantra.tape.segment import Instrument
+from mantra.venues import NAMES
+
+NAMED = {"kind": Kind, "side": Side, "trust": Trust, "reason": Reason}
+STATES = {"whole": "green", "growing": "cyan", "unfinished": "yellow", "damaged": "red", "unreadable": "red"}
+MOST = 20               # lines about what is missing
+
+
+def time_text(ns: int, digits: int = 9) -> str:
+    """UTC as ISO text, which `--from` and its like read again."""
+    seconds, fraction = divmod(ns, 10**9)
+    try:
+        told = datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]
+    except (ValueError, OverflowError):         # whatever somebody stamped
+        return str(ns)
+    return told + f".{fraction:09}"[:digits + 1] * bool(digits)
+
+
+def size_text(count: float) -> str:
+    """Bytes in five characters or so."""
+    unit = 0
+    while count >= 999.5 and unit < 4:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.{1 if unit and count < 99.95 else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+def screen() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def columns(*names: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=name != names[-1])
+    return table
+
+
+# list ------------------------------------------------------------------------------------------------------------
+
+@door("mantra archive list")
+def list_main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="mantra archive list", formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description="Which file holds which venue, instrument and time, how many messages, and what is "
+                    "known to be missing.", epilog="""\
+A file is whole (closed, its index is fine), growing (somebody writes it), unfinished (who wrote it was killed: all it
+has can be read), damaged or unreadable (`mantra archive verify` says how far, `repair` mends). Damage within a block
+is not looked for here. What whole files say is kept in catalogue.json beside them, and read from there.
+
+  mantra archive list recordings --instrument ETH-BTC --from 2026-01-31 --to 2026-02-01
+  mantra archive list recordings --instruments                   what there is, rather than where""")
+    _arguments(parser)
+    parser.add_argument("--instruments", action="store_true", help="a line for each venue's instrument, not each file")
+    options = parser.parse_args(argv)
+    since, until = _span(options)
+    entries = [entry for entry in catalogue(options.paths) if _held(entry, options)
+               and (since is None or entry.last_ns >= since or entry.state == "growing")
+               and (until is None or entry.first_ns < until)]
+    told: dict[str, Any] = {
+        "files": [entry.told() for entry in entries], "bytes": sum(entry.bytes for entry in entries),
+        "messages": sum(_messages(entry, options) for entry in entries), "lost": sum(entry.lost for entry in entries)}
+    if options.json:
+        print(json.dumps(told))
+        return 0
+    console = screen()
+    console.print((_instruments if options.instruments else _files)(entries, options))
+    news = [Text(f"{entry.path.name}: {text}", style) for entry in entries for style, texts in (
+        ("yellow", [f"{gap.lost:,} messages of {entry.feeds[gap.feed]} were missed, from position {gap.position:,} on; "
+                    f"noticed {time_text(gap.utc_ns, 3)}" for gap in entry.gaps]), ("red", entry.problems))
+        for text in texts]
+    for line in [*news[:MOST], *([f"and {len(news) - MOST} more: --json has all"] if len(news) > MOST else [])]:
+        console.print(line)
+    console.print(f"{len(entries)} files, {size_text(told['bytes'])}, {told['messages']:,} messages, "
+                  f"{told['lost']:,} missed", style="dim")
+    return 0
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("paths", nargs="*", default=["."], metavar="PATH", help="folders of *.mantra, or files (default: this folder)")
+    add("--venue", metavar="V", help="only of this one")
+    add("--instrument", metavar="NAME", help="only of this one: ETH-BTC")
+    add("--from", dest="since", metavar="TIME", help="2026-01-31T12:00:00.5 (UTC where it names no zone), or ns")
+    add("--to", dest="until", metavar="TIME", help="until before then")
+    add("--json", action="store_true", help="one JSON object on the last line of standard output")
+
+
+def _span(options: argparse.Namespace) -> tuple[int | None, int | None]:
+    since, until = (None if value is None else moment(value) for value in (options.since, options.until))
+    return since, until
+
+
+def _held(entry: Entry, options: argparse.Namespace) -> list[tuple[str, str, str, int]]:
+    """What of a file is asked for: venue, instrument, stream, messages. Without a filter all files are."""
+    held = [(venue, entry.named(number), stream, count) for venue, number, stream, count in entry.held
+            if options.venue in (None, venue) and options.instrument in (None, entry.named(number), str(number))]
+    return held if options.venue or options.instrument else held or [("", "", "", 0)]
+
+
+def _messages(entry: Entry, options: argparse.Namespace) -> int:
+    every = not (options.venue or options.instrument)
+    return entry.messages if every else sum(count for *_, count in _held(entry, options))
+
+
+def _files(entries: list[Entry], options: argparse.Namespace) -> Table:
+    table = columns("file", "state", "from (UTC)", "to", "messages", "bytes", "missed", "holds",
+                    right=("messages", "bytes", "missed"))
+    for entry in entries:
+        of = {venue: sorted({name for at, name, *_ in _held(entry, options) if at == venue}) for venue in entry.venues}
+        few = sum(map(len, of.values())) < 4
+        holds = ", ".join(f"{venue} {' '.join(names) if few else len(names)}" for venue, names in of.items() if names)
+        times = [time_text(ns, 0).replace("T", " ") if ns else "" for ns in (entry.first_ns, entry.last_ns)]
+        table.add_row(Text(entry.path.name), Text(entry.state, STATES[entry.state]), times[0],
+                      times[1][11:] if times[1][:10] == times[0][:10] else times[1], f"{_messages(entry, options):,}",
+                      size_text(entry.bytes), f"{entry.lost:,}" if entry.lost else "", Text(holds))
+    return table
+
+
+def _instruments(entries: list[Entry], options: argparse.Namespace) -> Table:
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for entry in entries:
+        for venue, name, stream, count in _held(entry, options):
+            if venue:
+                counts.setdefault((venue, name), Counter())[stream] += count
+    streams = sorted({stream for of in counts.values() for stream in of}, reverse=True)
+    table = columns("venue", "instrument", *streams, right=streams)
+    for (venue, name), of in sorted(counts.items()):
+        table.add_row(Text(venue), Text(name), *(f"{of[stream]:,}" for stream in streams))
+    return table
+
+
+# show ------------------------------------------------------------------------------------------------------------
+
+@door("mantra archive show")
+def show_main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="mantra archive show", formatter_class=argparse.RawDescriptionHelpFormatter,
+                    description="Messages as they were published, in the order of time; or a book as it was.",
+                    epilog="""\
+  mantra archive show recordings --venue kraken --instrument ETH-BTC --from 2026-01-31T12:00 --limit 50
+  mantra archive show recordings --stream trades --json | jq .price      all of them, a JSON object a line
+  mantra archive show recordings --venue kraken --instrument ETH-BTC --at 2026-01-31T12:00:00.5
+
+utc is when a message was published, behind when its bytes came (origin). Prices and sizes are decimal text.""")
+    _arguments(parser)
+    parser.add_argument("--stream", metavar="NAME", help="updates (default), trades, orders, or what else was recorded")
+    parser.add_argument("--limit", type=int, metavar="N", help="messages at most (default: 20; with --json: all)")
+    parser.add_argument("--at", metavar="TIME", help="the book of --venue and --instrument with all updates until then")
+    parser.add_argument("--depth", type=int, default=10, metavar="N", help="levels of it (default: 10)")
+    options = parser.parse_args(argv)
+    if min(options.depth, 1 if options.limit is None else options.limit) < 1:
+        parser.error("--depth and --limit are 1 or more")
+    if options.at is not None and None in (options.venue, options.instrument):
+        parser.error("--at: whose book? --venue and --instrument")
+    archive = Archive(options.paths)
+    if options.at is not None:
+        return _book(archive, options)
+    since, until = _span(options)
+    messages = archive.messages(options.stream or "updates", options.venue, options.instrument, since, until)
+    rows = _rows(archive, messages)
+    if options.json:
+        for row in islice(rows, options.limit):
+            print(json.dumps(row))
+    else:
+        _print(list(islice(rows, (options.limit or 20) + 1)), options.limit or 20)
+    for problem in archive.problems:
+        print(f"mantra archive show: {problem}", file=sys.stderr)
+    return 1 if archive.problems else 0
+
+
+def _rows(archive: Archive, messages: Any) -> Iterator[dict[str, Any]]:
+    """Messages as people read them."""
+    known = {row.id: row for row in archive.instruments()}
+    for batch in messages:
+        fields = [name for name in batch.dtype.names if name not in ("origin", "published", "reserved")]
+        times = utc(batch).tolist()
+        for ns, origin, published, *values in zip(times, batch["origin"].tolist(), batch["published"].tolist(),
+                                                  *(batch[name].tolist() for name in fields), strict=True):
+            raw = dict(zip(fields, values, strict=True))
+            of = known.get(raw.get("instrument", -1))
+            told = {name: _value(name, raw[name], of) for name in sorted(fields, key=_place)}
+            if raw.get("kind") in (Kind.RESET, Kind.TRUST):
+                told |= {"price": raw["price"], "size": raw["size"]}        # no level: what they are, messages.h says
+            yield {"utc": time_text(ns), **told, "origin_ns": origin, "publisher": published & 0xFFFF}
+
+
+def _place(name: str) -> int:
+    first = ("venue", "instrument", "kind", "side", "price", "size")
+    return first.index(name) if name in first else len(first)
+
+
+def _value(name: str, value: Any, instrument: Instrument | None) -> Any:
+    if isinstance(value, list):
+        return [_value(name, each, instrument) for each in value]
+    if name == "venue" and value < len(NAMES):
+        return NAMES[value]
+    if name in NAMED and value in {each.value for each in NAMED[name]}:
+        return NAMED[name](value).name.lower()
+    if instrument is not None and name == "instrument":
+        return instrument.name
+    if instrument is not None and name.endswith(("price", "size")):
+        return ticks.text(value, instrument.price_decimals if name.endswith("price") else instrument.size_decimals)
+    return value
+
+
+def _print(rows: list[dict[str, Any]], limit: int) -> None:
+    console = screen()
+    if not rows:
+        console.print("no message is of that")
+        return
+    names = [name for name in rows[0] if name not in ("origin_ns", "publisher")]
+    table = columns(*names, right=("price", "size", "sequence"))
+    for row in rows[:limit]:
+        if "venue_time_ns" in row:
+            row["venue_time_ns"] = time_text(row["venue_time_ns"], 6)[11:] if row["venue_time_ns"] else ""
+        table.add_row(*(Text(str(row[name])) for name in names))
+    console.print(table)
+    if len(rows) > limit:
+        console.print("there are more: --limit, --from, --to", style="dim")
+
+
+def _book(archive: Archive, options: argparse.Namespace) -> int:
+    at = moment(options.at)
+    book = archive.book(options.venue, options.instrument, at)
+    if book is None:
+        raise ConfigurationError(f"no book of {options.instrument} at {options.venue} was recorded until "
+                                 f"{time_text(at)}")
+    scale = {row.id: row for row in archive.instruments()}[book.instrument]
+    sides = [[(ticks.text(price, scale.price_decimals), ticks.text(size, scale.size_decimals))
+              for price, size in side[:options.depth].tolist()] for side in (book.bids, book.asks)]
+    if options.json:
+        print(json.dumps({
+            "venue": options.venue, "instrument": scale.name, "at": time_text(at),
+            **{name: str(_value(name, getattr(book, name), None)) for name in ("trust", "reason")},
+            "trust_since": time_text(book.trust_since_ns),
+            "generation": book.generation, "sequence": book.sequence, "venue_time_ns": book.venue_time_ns,
+            "bid_count": book.bid_count, "ask_count": book.ask_count, "bids": sides[0], "asks": sides[1]}))
+        return 0
+    console = screen()
+    console.print(_title(options.venue, scale.name, at, book))
+    table = columns("size", "bid", "ask", "size", right=("size", "bid"))
+    table.columns[3].justify = "right"
+    for n in range(max(map(len, sides))):
+        (bid, bid_size), (ask, ask_size) = (side[n] if n < len(side) else ("", "") for side in sides)
+        table.add_row(bid_size, Text(bid, "green"), Text(ask, "red"), ask_size)
+    console.print(table)
+    console.print(f"{book.bid_count:,} bids, {book.ask_count:,} asks", style="dim")
+    return 0
+
+
+def _title(venue: str, name: str, at: int, book: BookImage) -> Text:
+    why = f" ({_value('reason', book.reason, None)})" if book.reason else ""
+    return Text(f"{venue} {name} at {time_text(at)} UTC: {_value('trust', book.trust, None)}{why}, "
+                f"sequence {book.sequence:,}")
