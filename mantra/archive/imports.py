@@ -107,7 +107,7 @@ class Import(RecordedFeed):
             "streams": {stream.number: {"name": stream.name, "message": stream.message,
                                         "layout": LAYOUTS[stream.message]} for stream in self.streams},
             "instruments": [vars(symbol) for symbol in survey.symbols],
-            "clock": {"kind": "virtual", "ns_per_cycle": 1.0, "points": [[start_ns, start_ns]]}})
+            "clock": {"kind": "virtual", "ns_per_cycle": 1.0, "points": [[0, 0]]}})
         self._last_ns = start_ns
         self.feed.begin()
         self._take()
@@ -119,7 +119,7 @@ class Import(RecordedFeed):
         for before, index, snapshot in [*self.snapshots(piece), (len(piece), -1, None)]:
             while at < before:
                 if times[at] >= self._due_ns:
-                    self.flush()
+                    self.flush(more=True)
                     self._due_ns = int(times[at]) + BLOCK_NS
                 full = int(np.searchsorted(offsets, offsets[at] + np.uint64(CHUNK_BYTES))) - 1
                 due = at + int(np.argmax(np.append(times[at:at + CHUNK], 1 << 62) >= self._due_ns))
@@ -164,11 +164,11 @@ class Import(RecordedFeed):
         updates.images += 1
         self._since[instrument] = 0
 
-    def flush(self) -> None:
-        """Write what was gathered. A book of which that was much begins the next block."""
+    def flush(self, more: bool = False) -> None:
+        """Write what was gathered. If more comes, a book of which that was much begins the next block."""
         for stream in self.streams:
             self._flush(stream)
-        for instrument, since in self._since.items():
+        for instrument, since in self._since.items() if more else ():
             image = self._book_of[instrument].image(0)
             if image.generation and since > KEY_FRAME * (image.bid_count + image.ask_count):
                 self._image(instrument)
