@@ -1,15 +1,16 @@
 """exports: an archive for other programs: Parquet, CSV, and hftbacktest's npz: `mantra archive export --help`.
 
 All read block by block and write as they go: a day is never in memory. Where a book begins, was replaced, or some of it
-was lost, its levels follow as updates of their own (SNAPSHOT), so whoever reads an export needs no images.
+was lost, its levels follow as updates of their own, so whoever reads an export needs no images.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from mantra.archive.archive import Archive, moment
-from mantra.archive.archive import utc as published
+from mantra.archive.archive import Archive, moment, utc
 from mantra.core import ticks
 from mantra.core.book import BookImage
-from mantra.core.messages import DTYPES, Flag, Kind, Side, Trust
+from mantra.core.messages import DTYPES, Flag, Kind, Reason, Side, Trust
+from mantra.core.pack import Block, Image
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.options import Parser, door
-from mantra.tape.segment import Instrument
+from mantra.tape.segment import Record, SegmentReader
 from mantra.venues import NAMES
 
-SNAPSHOT = 0x80         # of an update's flags, here only: a level of a book that stands whole behind the last of them
-STREAMS = ("updates", "trades")
+KEPT = ("update", "trade", "order")     # messages that are exported
 LATE_NS = 10_000_000_000    # hftbacktest: how long an event may come behind those that the venue dates later
 
 # hftbacktest.types: its events, their flags, and a row
@@ -39,183 +39,166 @@ EXCH_EVENT, LOCAL_EVENT, BUY_EVENT, SELL_EVENT = 1 << 31, 1 << 30, 1 << 29, 1 <<
 EVENT = np.dtype([("ev", "<u8"), ("exch_ts", "<i8"), ("local_ts", "<i8"), ("px", "<f8"), ("qty", "<f8"),
                   ("order_id", "<u8"), ("ival", "<i8"), ("fval", "<f8")], align=True)
 
-Messages = NDArray[np.void]
-Book = tuple[str, int, int, int]        # capture, feed, venue, instrument
+Rows = NDArray[np.void]
 
 
-def whole(archive: Archive, venue: str | None = None, instrument: str | int | None = None, since: int | None = None,
-          until: int | None = None) -> Iterator[Messages]:
-    """Updates, and the levels of books as said above: behind a RESET, which is one of them where none was published."""
-    seen: dict[Book, int] = {}          # position of the last image of a book that is whole since then
-    replaced: dict[Book, int] = {}      # of the RESET of one whose image is still to come
-    begun: set[tuple[int, int]] = set()
-    for at, number, name in sorted({(row[0], row[1], entry.named(row[1])) for entry in archive.entries
-                                    for row in entry.held}) if since is not None else ():
-        wanted = venue in (None, at) and instrument in (None, name, number)
-        if wanted and (image := archive.book(at, number, since)) is not None and image.generation:
-            begun.add((image.venue, image.instrument))
-            yield levels(image, True, since or 0, 0)
-    for _, reader, record in archive._blocks("updates", since, until):
-        block, _ = archive._block(reader, record, venue, instrument)
-        if block is None:
-            continue
+class Whole(Archive):
+    """An archive whose updates have whole books among them: behind a RESET, which is one of them where none was
+    published, all levels, FROM_SNAPSHOT. `names`: of the venues that were met."""
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        super().__init__(paths)
+        self.names = dict(enumerate(NAMES))
+        self.scales = {row.id: row for row in self.instruments()}
+        # By capture, feed, venue and instrument: where the last image or RESET stood, and whether it was an image.
+        self._last: dict[tuple[str, int, int, int], tuple[int, bool]] = {}
+        self._damaged = 0
+
+    def rows(self, stream: str, venue: str | None = None, instrument: str | None = None, since: int | None = None,
+             until: int | None = None) -> Iterator[Rows]:
+        """Messages of a stream, a block at a time; books that are there at `since` come first."""
+        self._last.clear()
+        if since is not None and self.streams[stream] == "update":
+            for at, number in sorted({(row[0], row[1]) for entry in self.entries for row in entry.held}):
+                if venue in (None, at) and instrument in (None, self.scales[number].name):
+                    image = self.book(at, number, since - 1)
+                    if image is not None and image.generation:
+                        yield levels(image, True, since, 0)
+        yield from self.messages(stream, venue, instrument, since, until)
+
+    def _block(self, reader: SegmentReader, record: Record, venue: str | None, instrument: str | int | None
+               ) -> tuple[Block | None, NDArray[np.int64]]:
+        block, times = super()._block(reader, record, venue, instrument)
+        self.names |= reader.table.venues
+        if block is None or reader.table.streams[record.stream].message != "update":
+            return block, times
+        if len(self.problems) > self._damaged:      # whatever was in a damaged block is lost
+            self._last, self._damaged = {}, len(self.problems)
         capture, messages = reader.table.capture or str(reader.path), block.messages
-        resets = np.flatnonzero(messages["kind"] == Kind.RESET)
-        moments: list[tuple[int, int, Any]] = [
-            *((int(row) + 1, 0, row) for row in resets), *((held.before, 1, held) for held in block.images)]
-        parts, done = [], 0
-        for before, is_image, what in sorted(moments, key=lambda each: each[:2]):
-            if not is_image:
-                book = capture, int(block.feeds[what]), int(messages["venue"][what]), int(messages["instrument"][what])
-                seen.pop(book, None)
-                begun.discard(book[2:])
-                replaced[book] = int(block.positions[what])
+        resets: list[tuple[int, Image | None]] = [(row + 1, None) for row in np.flatnonzero(
+            messages["kind"] == Kind.RESET).tolist()]
+        parts, feeds, done = [], [], 0
+        for before, held in sorted([*resets, *((held.before, held) for held in block.images)],
+                                   key=lambda each: (each[0], each[1] is not None)):
+            row: Any = messages[before - 1] if before else None
+            if held is None:
+                book = capture, int(block.feeds[before - 1]), int(row["venue"]), int(row["instrument"])
+                self._last[book] = int(block.positions[before - 1]), False
                 continue
-            book = capture, what.feed, what.image.venue, what.image.instrument
-            since_then = seen.get(book, replaced.pop(book, -1))
-            gaps = [gap.position for gap in reader.table.gaps if gap.feed == what.feed]
-            lost = since_then < 0 or any(since_then <= gap < what.image.position for gap in gaps)
-            if book[2:] in begun:
-                begun.discard(book[2:])
-            elif lost or book not in seen:
-                row = messages[max(before - 1, 0)] if len(messages) else np.zeros(1, DTYPES["update"])[0]
-                parts += [messages[done:before], levels(what.image, lost, *row[["origin", "published"]].item())]
+            image, book = held.image, (capture, held.feed, held.image.venue, held.image.instrument)
+            position, whole = self._last.get(book, (-1, False))
+            lost = position < 0 or any(gap.feed == held.feed and position <= gap.position < image.position
+                                       for gap in reader.table.gaps)
+            if lost or not whole:
+                stamps = row[["origin", "published"]].item() if before else (record.first_ns, 0)
+                told = levels(image, lost, *stamps)
+                parts += [messages[done:before], told]
+                feeds += [block.feeds[done:before], np.full(len(told), held.feed, np.uint16)]
                 done = before
-            seen[book] = what.image.position
-        parts.append(messages[done:])
-        rows = np.concatenate(parts)
-        times = published(rows)
-        fits = (times >= (since or 0)) & (times < (until or 1 << 62))
-        yield rows if fits.all() else rows[fits]
+            self._last[book] = image.position, True
+        if parts:
+            messages = np.concatenate([*parts, messages[done:]])
+            block = block._replace(messages=messages, feeds=np.concatenate([*feeds, block.feeds[done:]]))
+            times = utc(messages)
+        return block, times
 
 
-def levels(image: BookImage, begins: bool, origin: int, published: int) -> Messages:
+def levels(image: BookImage, begins: bool, origin: int, published: int) -> Rows:
     """A book as updates; `begins`: behind a RESET of their own."""
     rows = np.zeros(len(image.bids) + len(image.asks) + begins, DTYPES["update"])
     rows["origin"], rows["published"], rows["sequence"] = origin, published, image.sequence
     rows["venue_time_ns"], rows["venue"], rows["instrument"] = image.venue_time_ns, image.venue, image.instrument
-    rows["trust"], rows["flags"] = image.trust, SNAPSHOT | Flag.MORE
-    at = int(begins)
-    if begins:
-        rows["kind"][0], rows["price"][0] = Kind.RESET, image.generation
-    for kind, side in ((Kind.BID, image.bids), (Kind.ASK, image.asks)):
-        rows["kind"][at:at + len(side)] = kind
-        rows["price"][at:at + len(side)], rows["size"][at:at + len(side)] = side[:, 0], side[:, 1]
-        at += len(side)
-    if len(rows):
-        rows["flags"][-1] = SNAPSHOT
+    rows["trust"], rows["flags"], rows["kind"] = image.trust, Flag.FROM_SNAPSHOT | Flag.MORE, Kind.ASK
+    rows["kind"][:begins + len(image.bids)], rows["kind"][:begins] = Kind.BID, Kind.RESET
+    rows["price"][:begins] = image.generation
+    rows["price"][begins:], rows["size"][begins:] = np.concatenate([image.bids, image.asks]).T
+    rows["flags"][-1:] = Flag.FROM_SNAPSHOT | image.reason << 4
     return rows
 
 
-class Names:
-    """What ids stand for: venues, and instruments with their decimals; of a later scale its number is told, too."""
-
-    def __init__(self, archive: Archive) -> None:
-        self.venues = dict(enumerate(NAMES))
-        self.instruments: dict[int, Instrument] = {}
-        for entry in archive.entries:
-            if (reader := archive._file(entry)) is not None:
-                self.venues |= reader.table.venues
-                self.instruments |= reader.table.instruments
-        self.labels = {row.id: f"{row.name}.{row.generation}" if row.generation else row.name
-                       for row in self.instruments.values()}
-
-    def decimals(self, what: str) -> dict[str, int]:
-        return {self.labels[row.id]: getattr(row, f"{what}_decimals") for row in self.instruments.values()}
+def columns(rows: Rows) -> dict[str, NDArray[Any]]:
+    """What an export says of messages, as numbers; what the columns mean is in `--help`."""
+    kind = "kind" if "kind" in (rows.dtype.names or ()) else "side"
+    number = next(name for name in ("sequence", "trade_id", "order_id") if name in (rows.dtype.names or ()))
+    flags = rows["flags"]
+    told = {"received": rows["origin"].view(np.int64), "published": utc(rows), "venue_time": rows["venue_time_ns"],
+            **{name: rows[name] for name in ("venue", "instrument", kind, "price", "size", number, "trust")},
+            "more": (flags & Flag.MORE).astype(bool), "publisher": rows["published"].astype(np.uint16)}
+    if kind == "kind":
+        told |= {"snapshot": (flags & Flag.FROM_SNAPSHOT).astype(bool), "reason": flags >> 4}
+    return told
 
 
-def columns(stream: str) -> list[str]:
-    """Those of an export, in their order; what they mean is in `--help`."""
-    middle = ["kind", "price", "size", "sequence", "more", "snapshot"] if stream == "updates" else [
-        "side", "price", "size", "trade_id", "more"]
-    return ["received", "published", "venue_time", "venue", "instrument", *middle, "trust", "publisher"]
-
-
-def values(messages: Messages, column: str) -> NDArray[Any]:
-    """A column as numbers."""
-    if column == "published":
-        return published(messages)
-    if column == "publisher":
-        return messages["published"].astype(np.uint16)
-    if column in ("more", "snapshot"):
-        flags: NDArray[np.uint8] = messages["flags"]
-        return (flags & (Flag.MORE if column == "more" else SNAPSHOT)).astype(np.bool_)
-    numbers: NDArray[Any] = messages[{"received": "origin", "venue_time": "venue_time_ns"}.get(column, column)]
-    return numbers.view(np.int64) if column == "received" else numbers
-
-
-WORDS: dict[str, type[Kind] | type[Side] | type[Trust]] = {"kind": Kind, "side": Side, "trust": Trust}
+def words(archive: Whole) -> dict[str, dict[int, str]]:
+    """What numbers in columns stand for. An instrument's later scales are told by their number, too."""
+    kinds: dict[str, Any] = {"kind": Kind, "side": Side, "trust": Trust, "reason": Reason}
+    return {"venue": archive.names, "instrument": {
+        row.id: f"{row.name}.{row.generation}" if row.generation else row.name for row in archive.scales.values()}} | {
+        name: {int(each): each.name.lower() for each in kind} for name, kind in kinds.items()}
 
 
 class Parquet:
-    """One stream to a Parquet file."""
+    """Messages to a Parquet file."""
 
-    def __init__(self, path: Path, stream: str, names: Names) -> None:
+    def __init__(self, path: Path, archive: Whole, message: str) -> None:
         try:
             import pyarrow
             from pyarrow import parquet
         except ImportError:
             raise ConfigurationError("Parquet needs pyarrow: pip install 'mantra[parquet]'") from None
-        self._arrow = pyarrow
-        word = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
-        of_type = {"received": pyarrow.timestamp("ns", "UTC"), "price": pyarrow.int64(), "sequence": pyarrow.uint64(),
-                   "more": pyarrow.bool_(), "publisher": pyarrow.uint16()}
-        alike = {"published": "received", "venue_time": "received", "size": "price", "trade_id": "sequence",
-                 "snapshot": "more"}
-        told: dict[str, dict[str, str]] = {
-            name: {"unit": f"10^-decimals of the {currency} currency", "decimals": json.dumps(names.decimals(name))}
-            for name, currency in (("price", "quote"), ("size", "base"))}
-        told |= {name: {"unit": "ns since 1970, UTC"} for name in ("received", "published", "venue_time")}
-        self._schema = pyarrow.schema(
-            [pyarrow.field(name, of_type.get(alike.get(name, name), word), False, told.get(name))
-             for name in columns(stream)], {"mantra": stream})
-        self._texts = {"venue": names.venues, "instrument": names.labels} | {
-            name: {int(each): each.name.lower() for each in kind} for name, kind in WORDS.items()}
+        self._arrow, self._words, fields = pyarrow, words(archive), []
+        for name, numbers in columns(np.empty(0, DTYPES[message])).items():
+            of_type, told = pyarrow.from_numpy_dtype(numbers.dtype), None
+            if name in self._words:
+                of_type = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+            elif name in ("received", "published", "venue_time"):
+                of_type, told = pyarrow.timestamp("ns", "UTC"), {"unit": "ns since 1970, UTC"}
+            elif name in ("price", "size"):
+                decimals = {self._words["instrument"][row.id]: getattr(row, f"{name}_decimals")
+                            for row in archive.scales.values()}
+                told = {"unit": f"10^-decimals of the {'quote' if name == 'price' else 'base'} currency",
+                        "decimals": json.dumps(decimals)}
+            fields.append(pyarrow.field(name, of_type, False, told))
+        self._schema = pyarrow.schema(fields, {"mantra": message})
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
 
-    def write(self, messages: Messages) -> None:
-        self._writer.write_table(self._arrow.table(
-            [self._column(field, values(messages, field.name)) for field in self._schema], self._schema))
-
-    def _column(self, field: Any, numbers: NDArray[Any]) -> Any:
-        if field.name not in self._texts:
-            return self._arrow.array(numbers, field.type)
-        found, index = np.unique(numbers, return_inverse=True)
-        texts = [self._texts[field.name].get(int(number), str(number)) for number in found]
-        return self._arrow.DictionaryArray.from_arrays(index.astype(np.int32), self._arrow.array(
-            texts, self._arrow.string()))
+    def write(self, rows: Rows) -> None:
+        arrays = []
+        for field, (name, numbers) in zip(self._schema, columns(rows).items(), strict=True):
+            if name in self._words:
+                found, index = np.unique(numbers, return_inverse=True)
+                texts = [self._words[name].get(number, str(number)) for number in found.tolist()]
+                arrays.append(self._arrow.DictionaryArray.from_arrays(
+                    index.astype(np.int32), self._arrow.array(texts, self._arrow.string())))
+            else:
+                arrays.append(self._arrow.array(numbers, field.type))
+        self._writer.write_table(self._arrow.table(arrays, self._schema))
 
     def close(self) -> None:
         self._writer.close()
 
 
 class Csv:
-    """One stream to a CSV file."""
+    """Messages to a CSV file."""
 
-    def __init__(self, path: Path, stream: str, names: Names) -> None:
+    def __init__(self, path: Path, archive: Whole, message: str) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")
-        self._columns, self._names = columns(stream), names
-        self._file.write(",".join(self._columns) + "\n")
+        self._archive, self._words = archive, words(archive)
+        self._file.write(",".join(columns(np.empty(0, DTYPES[message]))) + "\n")
 
-    def write(self, messages: Messages) -> None:
-        names, texts = self._names, []
-        reset = (messages["kind"] == Kind.RESET).tolist() if "kind" in (messages.dtype.names or ()) else None
-        for column in self._columns:
-            numbers = values(messages, column)
-            if column in ("price", "size"):
-                scale = {row.id: getattr(row, f"{column}_decimals") for row in names.instruments.values()}
-                of = [scale.get(number, 0) for number in messages["instrument"].tolist()]
-                if reset and column == "price":      # its generation: no price
-                    of = [0 if one else decimals for one, decimals in zip(reset, of, strict=True)]
-                texts.append(list(map(decimal, numbers.tolist(), of)))
-            elif column in ("venue", "instrument"):
-                known = names.venues if column == "venue" else names.labels
-                texts.append([known.get(number, str(number)) for number in numbers.tolist()])
-            elif column in WORDS:
-                word = {int(each): each.name.lower() for each in WORDS[column]}
-                texts.append([word.get(number, str(number)) for number in numbers.tolist()])
+    def write(self, rows: Rows) -> None:
+        texts: list[Iterable[str]] = []
+        for name, numbers in columns(rows).items():
+            if name in ("price", "size"):
+                scales = {number: getattr(row, f"{name}_decimals") for number, row in self._archive.scales.items()}
+                decimals = [scales.get(number, 0) for number in rows["instrument"].tolist()]
+                if name == "price" and "kind" in (rows.dtype.names or ()):      # of RESET a generation
+                    decimals = (np.array(decimals) * (rows["kind"] != Kind.RESET)).tolist()
+                texts.append(map(decimal, numbers.tolist(), decimals))
+            elif known := self._words.get(name):
+                texts.append([known.get(number) or str(number) for number in numbers.tolist()])
             else:
-                texts.append(list(map(str, (numbers.view(np.uint8) if numbers.dtype == bool else numbers).tolist())))
+                texts.append(map(str, (numbers.view(np.uint8) if numbers.dtype == bool else numbers).tolist()))
         self._file.writelines(",".join(row) + "\n" for row in zip(*texts, strict=True))
 
     def close(self) -> None:
@@ -227,28 +210,35 @@ def decimal(number: int, decimals: int) -> str:
     return ticks.text(number, decimals, True)
 
 
-def tables(archive: Archive, out: Path, make: type[Parquet] | type[Csv], chosen: tuple[Any, ...],
+@contextlib.contextmanager
+def in_the_making(path: Path) -> Iterator[Path]:
+    """Where to write what becomes `path` if all goes well. ConfigurationError: it is there already."""
+    if path.exists():
+        raise ConfigurationError(f"{path} exists already")
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def tables(archive: Whole, out: Path, make: type[Parquet] | type[Csv], chosen: tuple[Any, ...],
            tell: Callable[[int], None]) -> dict[str, Any]:
     """A file for each stream in folder `out`."""
-    names, told = Names(archive), {}
+    told = {}
     out.mkdir(parents=True, exist_ok=True)
-    for stream in STREAMS:
-        if stream not in archive.streams:
+    for stream, message in archive.streams.items():
+        if message not in KEPT:
             continue
-        path = out / f"{stream}.{make.__name__.lower()}"
-        if path.exists():
-            raise ConfigurationError(f"{path} exists already")
-        writer, rows = make(path, stream, names), 0
-        try:
-            for messages in whole(archive, *chosen) if stream == "updates" else archive.trades(*chosen):
-                writer.write(messages)
-                rows += len(messages)
-                tell(len(messages))
-            writer.close()
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        told[stream] = {"file": str(path), "rows": rows, "bytes": path.stat().st_size}
+        path, count = out / f"{stream}.{make.__name__.lower()}", 0
+        with in_the_making(path) as part:
+            with contextlib.closing(make(part, archive, message)) as writer:
+                for rows in archive.rows(stream, *chosen):
+                    writer.write(rows)
+                    count += len(rows)
+                    tell(len(rows))
+        told[stream] = {"file": str(path), "rows": count, "bytes": path.stat().st_size}
     return told
 
 
@@ -263,14 +253,15 @@ class Backtest:
     `least_ns` is the shortest latency met, below zero where the recorder's clock was behind. `clamped`: came too late
     for its place among the venue's."""
 
-    def __init__(self, archive: Archive, chosen: tuple[Any, ...], offset_ns: int = 0) -> None:
-        self._archive, self._chosen, self._names, self._offset_ns = archive, chosen, Names(archive), offset_ns
+    def __init__(self, archive: Whole, chosen: tuple[Any, ...], offset_ns: int = 0) -> None:
+        self._archive, self._chosen, self._offset_ns = archive, chosen, offset_ns
         self.least_ns, self.rows, self.twice, self.clamped = 1 << 62, 0, 0, 0
 
     def __iter__(self) -> Iterator[NDArray[np.void]]:
         held, floor, last = np.empty(0, EVENT), 0, 0
-        trades = self._archive.trades(*self._chosen) if "trades" in self._archive.streams else ()
-        sources = [map(self._events, messages) for messages in (trades, whole(self._archive, *self._chosen))]
+        # Of what has the same time trades come first: hftbacktest would take their size from the queue twice.
+        sources = [map(self._events, self._archive.rows(stream, *self._chosen)) for stream in ("trades", "updates")
+                   if stream in self._archive.streams]
         for events in merged(sources):
             np.maximum.accumulate(np.maximum(events["local_ts"], last), out=events["local_ts"])
             last = int(events["local_ts"][-1])
@@ -282,7 +273,7 @@ class Backtest:
             held, floor = held[cut:], int(newest[cut - 1]) if cut else floor
         yield self._ordered(held, np.maximum.accumulate(np.maximum(held["exch_ts"], floor)), len(held), floor)
 
-    def _ordered(self, held: NDArray[np.void], newest: NDArray[np.int64], cut: int, floor: int) -> NDArray[np.void]:
+    def _ordered(self, held: Rows, newest: NDArray[np.int64], cut: int, floor: int) -> Rows:
         """The first `cut` events, and what the venue did before the last of them, in both orders; `newest` is the
         latest venue time up to each, `floor` that of what went before."""
         before, times = np.append(floor, newest[:-1])[:len(held)], held["exch_ts"]
@@ -304,12 +295,12 @@ class Backtest:
         ordered["local_ts"] += self._offset_ns
         return ordered
 
-    def _events(self, messages: Messages) -> NDArray[np.void]:
+    def _events(self, messages: Rows) -> Rows:
         of_books = "kind" in (messages.dtype.names or ())
         if of_books:
             messages = messages[messages["kind"] != Kind.TRUST]
         events = np.zeros(len(messages), EVENT)
-        price, size = (np.float_power(10.0, [getattr(self._names.instruments[number], f"{what}_decimals") for number in
+        price, size = (np.float_power(10.0, [getattr(self._archive.scales[number], f"{what}_decimals") for number in
                                              messages["instrument"].tolist()]) for what in ("price", "size"))
         events["local_ts"] = messages["origin"].view(np.int64)
         events["exch_ts"] = np.where(messages["venue_time_ns"] > 0, messages["venue_time_ns"], events["local_ts"])
@@ -321,16 +312,16 @@ class Backtest:
             return events
         reset = messages["kind"] == Kind.RESET
         events["px"][reset] = 0
-        events["ev"] |= np.select([reset, messages["flags"] & SNAPSHOT != 0], [DEPTH_CLEAR_EVENT, DEPTH_SNAPSHOT_EVENT],
-                                  DEPTH_EVENT).astype(np.uint64)
+        events["ev"] |= np.select([reset, messages["flags"] & Flag.FROM_SNAPSHOT != 0],
+                                  [DEPTH_CLEAR_EVENT, DEPTH_SNAPSHOT_EVENT], DEPTH_EVENT).astype(np.uint64)
         events["ev"] |= np.select([messages["kind"] == Kind.BID, messages["kind"] == Kind.ASK],
                                   [BUY_EVENT, SELL_EVENT], 0).astype(np.uint64)
         return events
 
 
-def merged(sources: Sequence[Iterator[NDArray[np.void]]]) -> Iterator[NDArray[np.void]]:
+def merged(sources: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
     """Events of several sources, each in the order of its local times, as one; at equal times those of the first."""
-    held: list[NDArray[np.void] | None] = [np.empty(0, EVENT) for _ in sources]
+    held: list[Rows | None] = [np.empty(0, EVENT) for _ in sources]
     while True:
         for n, source in enumerate(sources):
             while (mine := held[n]) is not None and not len(mine):
@@ -349,23 +340,21 @@ def merged(sources: Sequence[Iterator[NDArray[np.void]]]) -> Iterator[NDArray[np
         yield events[np.argsort(events["local_ts"], kind="stable")]
 
 
-def backtest(archive: Archive, out: Path, chosen: tuple[Any, ...], tell: Callable[[int], None]) -> dict[str, Any]:
+def backtest(archive: Whole, out: Path, chosen: tuple[Any, ...], tell: Callable[[int], None]) -> dict[str, Any]:
     """One instrument of one venue to the file `out`, read twice: numpy's header says first how many rows there are, and
     a latency below zero, which hftbacktest refuses, has to be known first."""
-    held = {(row[0], entry.named(row[1])) for entry in archive.entries for row in entry.held if row[2] in STREAMS}
+    held = {(row[0], archive.scales[row[1]].name) for entry in archive.entries for row in entry.held
+            if row[2] in ("trades", "updates")}
     fits = sorted((venue, name) for venue, name in held if chosen[0] in (None, venue) and chosen[1] in (None, name))
     if len(fits) != 1:
         raise ConfigurationError("hftbacktest's files hold one instrument: name --venue and --instrument of "
                                  + ", ".join(f"{venue} {name}" for venue, name in fits[:20]))
-    if out.exists():
-        raise ConfigurationError(f"{out} exists already")
     chosen = (*fits[0], *chosen[2:])
-    first = Backtest(archive, chosen)
-    for events in first:
-        tell(len(events))
-    second = Backtest(archive, chosen, max(0, -first.least_ns))
-    part = out.with_name(out.name + ".part")
-    try:
+    with in_the_making(out) as part:
+        first = Backtest(archive, chosen)
+        for events in first:
+            tell(len(events))
+        second = Backtest(archive, chosen, max(0, -first.least_ns))
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file, file.open(
                 "data.npy", "w", force_zip64=True) as data:
             np.lib.format.write_array_header_1_0(data, {     # it reads no other
@@ -375,10 +364,6 @@ def backtest(archive: Archive, out: Path, chosen: tuple[Any, ...], tell: Callabl
                 tell(len(events))
         if second.rows != first.rows:
             raise MantraError(f"{second.rows:,} events where {first.rows:,} were counted: is the archive written to?")
-        part.rename(out)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
     return {"file": str(out), "rows": first.rows, "bytes": out.stat().st_size, "told_twice": first.twice,
             "clamped": first.clamped, "local_offset_ns": max(0, -first.least_ns)}
 
@@ -389,7 +374,8 @@ parquet   DIR/updates.parquet and trades.parquet. received, published, venue_tim
 csv       DIR/updates.csv and trades.csv, the same columns: times in ns since 1970, prices and sizes as exact decimals.
           kind: bid, ask (size 0: the level is gone), trust (only that changed), reset (the book was replaced, for the
           price-th time: forget its levels). snapshot: a level of a book that stands whole behind the last of these.
-          more: more of the same message follow. An instrument's second scale is called NAME.1.
+          more: more of the same message follow. reason: why trust is no higher, where it is told anew.
+          An instrument's second scale is called NAME.1.
 hftbacktest   FILE.npz for its version 2: one instrument; depth, snapshots, clears and trades, in the exchange's order
           and in the local one (an event that has another place in each is told twice). Its prices are floats. Where
           the recorder's clock was behind, all local times are put off until no latency is below zero.
@@ -415,11 +401,12 @@ def parser() -> argparse.ArgumentParser:
 @door("mantra archive export", interrupted=1)
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    archive = Archive(options.paths)
+    archive = Whole(options.paths)
     archive._known(options.venue, options.instrument)
     chosen = (options.venue, options.instrument, *(None if text is None else moment(text) for text in (
         options.since, options.until)))
-    total = sum(entry.streams.get(stream, [0])[0] for entry in archive.entries for stream in STREAMS)
+    total = sum(entry.streams[stream][0] for entry in archive.entries for stream in entry.streams
+                if archive.streams[stream] in KEPT)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("exporting", total=total * (2 if options.format == "hftbacktest" else 1))
 

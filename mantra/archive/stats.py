@@ -8,23 +8,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.bar import Bar
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from mantra import venues
-from mantra.archive.archive import Archive, moment
-from mantra.archive.exports import SNAPSHOT, whole
+from mantra.archive.archive import moment
+from mantra.archive.exports import Whole
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core.messages import Flag, Kind
 from mantra.core.plugin import Kind as Part
@@ -40,20 +39,15 @@ SPARKS = "▁▂▃▄▅▆▇█"
 Change = tuple[int, int, int]       # side, price, size
 
 
-@dataclass
 class Shape:
     """What is known of one book's messages, from the moment on when it was whole. Sides are cut to `keep` levels, if it
     is not 0. A level's rank is how many better ones there were on its side when its message came to it."""
 
-    venue: str
-    instrument: str
-    keep: int = 0
-    times: list[int] = field(default_factory=list)      # ns; 0: not told
-    levels: list[int] = field(default_factory=list)     # in each
-    bytes: list[int] = field(default_factory=list)      # of frames, where there are any
-    removals: int = 0
-    ranks: Counter[int] = field(default_factory=Counter)
-    sides: dict[int, list[int]] = field(default_factory=dict)      # prices, the better the less; none: not whole yet
+    def __init__(self, venue: str, instrument: str, keep: int = 0) -> None:
+        self.venue, self.instrument, self.keep, self.removals = venue, instrument, keep, 0
+        self.times, self.levels, self.bytes = array("q"), array("l"), array("l")    # of each message: ns (0: not told)
+        self.ranks = Counter[int]()
+        self.sides: dict[int, list[int]] = {}       # prices, the better the less; none: it is not whole yet
 
     def replace(self, changes: Sequence[Change]) -> None:
         """The whole book."""
@@ -87,19 +81,21 @@ class Shape:
         self.removals += sum(not size for _, _, size in changes)
         self.ranks.update(self.change(changes))
 
+    def when(self) -> NDArray[np.int64]:
+        """The times in order; none where they were not told."""
+        times = np.sort(np.array(self.times))
+        return times if len(times) > 1 and times[0] > 0 else times[:0]
+
     def told(self) -> dict[str, Any]:
         """As `--json` has it."""
-        levels, times = np.array(self.levels), np.sort(np.array(self.times))
-        total = max(1, int(levels.sum()))
+        levels, times, total = np.array(self.levels), self.when(), max(1, sum(self.levels))
         told = {"venue": self.venue, "instrument": self.instrument, "messages": len(levels),
-                "updates": int(levels.sum()), "levels": spread(levels, (50, 90, 99)),
+                "updates": sum(self.levels), "levels": spread(levels, (50, 90, 99)),
                 "removals": round(self.removals / total, 3),
                 "best": {str(n): round(sum(self.ranks[rank] for rank in range(n)) / total, 3) for n in BEST}}
         if self.bytes:
             told["bytes"] = spread(np.array(self.bytes), (50, 90, 99))
-        if len(times) > 1 and times[0] > 0:
-            told |= rates(times)
-        return told
+        return told | (rates(times) if len(times) else {})
 
 
 def spread(numbers: NDArray[Any], percents: Sequence[int], digits: int = 0) -> dict[str, float]:
@@ -120,22 +116,16 @@ def rates(times: NDArray[np.int64]) -> dict[str, Any]:
             "between_ms": spread(np.diff(times) / 1e6, (10, 50, 90, 99), 2)}
 
 
-def of_archive(archive: Archive, chosen: tuple[Any, ...], progress: Progress) -> list[Shape]:
+def of_archive(archive: Whole, chosen: tuple[Any, ...], progress: Progress) -> list[Shape]:
     """The books of an archive."""
     task = progress.add_task("reading", total=sum(entry.streams.get("updates", [0])[0] for entry in archive.entries))
     shapes: dict[tuple[int, int], Shape] = {}
-    names = {row[1]: entry.named(row[1]) for entry in archive.entries for row in entry.held}
-    held = {reader_venue: name for entry in archive.entries for reader_venue, name in archive._reader(
-        entry.path).table.venues.items()}
-    for rows in whole(archive, *chosen):
+    for rows in archive.rows("updates", *chosen):
+        for venue, number in np.unique(rows[["venue", "instrument"]]).tolist():
+            if (venue, number) not in shapes:
+                shapes[venue, number] = Shape(archive.names.get(venue, str(venue)), archive.scales[number].name)
+            take(shapes[venue, number], rows[(rows["venue"] == venue) & (rows["instrument"] == number)])
         progress.advance(task, len(rows))
-        pairs = np.unique(rows[["venue", "instrument"]])
-        for venue, instrument in pairs.tolist():
-            key = venue, instrument
-            if key not in shapes:
-                shapes[key] = Shape(held.get(venue, str(venue)), names.get(instrument, str(instrument)))
-            mine = rows[(rows["venue"] == venue) & (rows["instrument"] == instrument)] if len(pairs) > 1 else rows
-            take(shapes[key], mine)
     return [shape for shape in shapes.values() if shape.levels]
 
 
@@ -149,7 +139,7 @@ def take(shape: Shape, rows: NDArray[np.void]) -> None:
             shape.replace([])
             start += 1
         levels = [change for change in changes[start:stop] if change[0] in (Kind.BID, Kind.ASK)]
-        if start < stop and flags[start] & SNAPSHOT:
+        if start < stop and flags[start] & Flag.FROM_SNAPSHOT:
             shape.change(levels)
         elif levels:
             shape.message(times[start], levels)
@@ -184,7 +174,7 @@ def of_recording(venue: Venue, paths: Sequence[Path], progress: Progress) -> lis
     return [shape for shape in shapes if shape.levels]
 
 
-def result(shapes: Sequence[Shape], archive: Archive | None) -> dict[str, Any]:
+def result(shapes: Sequence[Shape], archive: Whole | None) -> dict[str, Any]:
     """What `--json` says: every book, the liveliest first, and of an archive what it costs and lacks."""
     told: dict[str, Any] = {"books": sorted((shape.told() for shape in shapes), key=lambda book: -book["messages"])}
     if archive is not None:
@@ -198,61 +188,58 @@ def result(shapes: Sequence[Shape], archive: Archive | None) -> dict[str, Any]:
     return told
 
 
-COLUMNS = (("book", ""), ("messages", ""), ("a second, mean (peak)", ""), ("bytes", "p50 90 99 max"),
-           ("levels", "p50 90 99 max"), ("removals", ""), ("best 1 10 100", ""), ("ms between", "p10 50 90 99 max"),
-           ("in 1 10 100 ms", "most"))
+# Two tables, so that they fit on a screen.
+COLUMNS: list[dict[str, Callable[[dict[str, Any]], str]]] = [{
+    "messages\n": lambda book: f"{book['messages']:,}",
+    "a second\nmean (peak)": lambda book: f"{book['per_second']} ({book['peak_second']})" if "seconds" in book else "",
+    "removals\n": lambda book: f"{book['removals']:.0%}",
+    "% in the best\n1/10/100": lambda book: "/".join(f"{100 * share:.0f}" for share in book["best"].values()),
+    "at most in\n1/10/100 ms": lambda book: joined(book, "bursts_ms")}, {
+    "levels\np50/90/99/max": lambda book: joined(book, "levels"),
+    "bytes of a frame\np50/90/99/max": lambda book: joined(book, "bytes"),
+    "ms between\np10/50/90/99/max": lambda book: joined(book, "between_ms")}]
 
 
-def table(books: Sequence[dict[str, Any]]) -> Table:
-    shown = Table(box=None, pad_edge=False)
-    framed = any("bytes" in book for book in books)
-    for name, below in COLUMNS:
-        if framed or name != "bytes":
-            shown.add_column(f"{name}\n{below}".strip(), justify="left" if name == "book" else "right")
-    for book in books:
-        cells = {
-            "book": f"{book['venue']} {book['instrument']}", "messages": f"{book['messages']:,}",
-            "a second, mean (peak)": f"{book['per_second']} ({book['peak_second']})" if "seconds" in book else "",
-            "bytes": joined(book.get("bytes")), "levels": joined(book["levels"]), "removals": f"{book['removals']:.0%}",
-            "best 1 10 100": "/".join(f"{100 * share:.0f}" for share in book["best"].values()) + " %",
-            "ms between": joined(book.get("between_ms")), "in 1 10 100 ms": joined(book.get("bursts_ms"))}
-        shown.add_row(*(cells[name] for name, _ in COLUMNS if framed or name != "bytes"))
-    return shown
+def joined(book: dict[str, Any], what: str) -> str:
+    return "/".join(f"{number:.3g}" if number < 100 else f"{number:.0f}" for number in book.get(what, {}).values())
 
 
-def joined(numbers: dict[str, Any] | None) -> str:
-    return "/".join(map(str, (numbers or {}).values()))
+def tables(books: Sequence[dict[str, Any]]) -> Iterator[Table]:
+    for columns in COLUMNS:
+        shown = Table(box=None, pad_edge=False)
+        shown.add_column("book\n")
+        cells = {name: [cell(book) for book in books] for name, cell in columns.items()}
+        told = {name: texts for name, texts in cells.items() if any(texts)}
+        for name in told:
+            shown.add_column(name, justify="right", overflow="fold")
+        for book, *texts in zip(books, *told.values(), strict=True):
+            shown.add_row(f"{book['venue']} {book['instrument']}", *texts)
+        yield shown
 
 
-def draw(shape: Shape, console: Console) -> None:
+def draw(shape: Shape, width: int) -> None:
     """One book's messages over time, and how many levels they have, how near the best, how long after the last."""
-    width = max(20, min(console.width, 120) - 14)
-    times = np.sort(np.array(shape.times))
-    if len(times) > 1 and times[0] > 0:
+    times = shape.when()
+    if len(times):
         counts, edges = np.histogram(times, width)
-        console.print(f"\n{shape.venue} {shape.instrument}: messages in {duration((edges[1] - edges[0]) / 1e9)} each, "
-                      f"{counts.min()} to {counts.max()}")
-        console.print("".join(SPARKS[7 * (count - counts.min()) // max(1, np.ptp(counts))] for count in counts))
-        bars(console, "ms after the one before", np.diff(times) / 1e6, width)
-    bars(console, "levels in a message", np.array(shape.levels), width)
-    bars(console, "rank of a level, 1 the best", np.repeat([rank + 1 for rank in shape.ranks], [*shape.ranks.values()]),
-         width)
+        print(f"\n{shape.venue} {shape.instrument}: messages in {(edges[1] - edges[0]) / 1e9:.3g} s each, "
+              f"{counts.min()} to {counts.max()}")
+        print("".join(SPARKS[7 * (count - counts.min()) // max(1, np.ptp(counts))] for count in counts))
+    for title, numbers in measured(shape).items():      # how often they fall between powers of four
+        powers = np.floor(np.log(np.maximum(numbers, 2.0**-8)) / np.log(4.0)).astype(int)
+        counts = np.bincount(powers - powers.min())
+        print(f"\n{title}")
+        for count, power in zip(counts.tolist(), range(powers.min(), powers.max() + 1), strict=True):
+            bar = "█" * round((width - 20) * count / counts.max())
+            print(f"{4.0**power:>9,.{3 if power < 0 else 0}f}  {bar} {count / len(numbers):.1%}")
 
 
-def bars(console: Console, title: str, numbers: NDArray[Any], width: int) -> None:
-    """How often numbers fall between powers of four."""
-    console.print(f"\n{title}")
-    powers = np.floor(np.log(np.maximum(numbers, 2.0**-8)) / np.log(4.0)).astype(int)
-    counts = np.bincount(powers - powers.min())
-    for at, count in enumerate(counts.tolist(), powers.min()):
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row(f"{f'{4.0**at:.3g}' if at < 0 else f'{4**at:,}':>9}", Bar(counts.max(), 0, count, width=width - 8),
-                     f"{count / len(numbers):.1%}")
-        console.print(grid)
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+def measured(shape: Shape) -> dict[str, NDArray[Any]]:
+    """What is drawn of a book."""
+    times = shape.when()
+    return ({"ms after the message before": np.diff(times) / 1e6} if len(times) else {}) | {
+        "levels in a message": np.array(shape.levels),
+        "rank of a level, 1 the best": np.repeat([rank + 1 for rank in shape.ranks], [*shape.ranks.values()])}
 
 
 def plot(shapes: Sequence[Shape], path: Path) -> None:
@@ -262,27 +249,20 @@ def plot(shapes: Sequence[Shape], path: Path) -> None:
     except ImportError:
         raise ConfigurationError("--png needs matplotlib: pip install 'mantra[plot]'") from None
     figure = Figure(figsize=(12, 8), layout="constrained")
-    rate, levels, ranks, between = figure.subplots(2, 2).flat
-    for shape in shapes:
-        name, times = f"{shape.venue} {shape.instrument}", np.sort(np.array(shape.times))
-        if len(times) > 1 and times[0] > 0:
-            seconds = np.bincount(times // 10**9 - times[0] // 10**9)
-            rate.plot(seconds, label=name, linewidth=0.8)
-            curve(between, np.diff(times) / 1e6, name)
-        curve(levels, np.array(shape.levels), name)
-        curve(ranks, np.repeat([rank + 1 for rank in shape.ranks], [*shape.ranks.values()]), name)
+    rate, *others = figure.subplots(2, 2).flat
     rate.set(title="messages in each second", xlabel="s")
-    for axes, title in ((levels, "levels in a message"), (ranks, "rank of a level, 1 the best"),
-                        (between, "ms after the message before")):
-        axes.set(title=title, xscale="log", ylabel="share of all up to there", ylim=(0, 1))
-    levels.legend(fontsize="small")
+    titles = [*max(map(measured, shapes), key=len)]
+    for shape in shapes:
+        name, times = f"{shape.venue} {shape.instrument}", shape.when()
+        rate.plot(np.bincount((times - times[:1].sum()) // 10**9), label=name, linewidth=0.8)
+        for title, numbers in measured(shape).items():
+            ordered = np.sort(numbers)
+            at = np.unique(np.linspace(0, len(ordered) - 1, 2000).astype(int))
+            axes = others[titles.index(title)]
+            axes.plot(np.maximum(ordered[at], 1e-3), (at + 1) / len(ordered), label=name)
+            axes.set(title=title, xscale="log", ylabel="share of all up to there", ylim=(0, 1))
+    rate.legend(fontsize="small")
     figure.savefig(path, dpi=120)
-
-
-def curve(axes: Any, numbers: NDArray[Any], name: str) -> None:
-    ordered = np.sort(numbers)
-    at = np.unique(np.linspace(0, len(ordered) - 1, 2000).astype(int))
-    axes.plot(np.maximum(ordered[at], 1e-3), (at + 1) / len(ordered), label=name)
 
 
 EPILOG = """\
@@ -318,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.venue in venues.VENUES and not any(map(is_archive, map(Path, options.paths))):
             shapes = of_recording(venues.get(options.venue), lines.files(options.paths, options.venue), progress)
         else:
-            archive = Archive(options.paths)
+            archive = Whole(options.paths)
             archive._known(options.venue, options.instrument)
             since, until = (None if text is None else moment(text) for text in (options.since, options.until))
             shapes = of_archive(archive, (options.venue, options.instrument, since, until), progress)
@@ -332,9 +312,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(told))
         return 0
-    console = Console()
-    console.print(table(told["books"]))
-    draw(shapes[0], console)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for shown in tables(told["books"]):
+        console.print(shown)
+    draw(shapes[0], min(console.width, 120) - 2)
     for name, stream in told.get("streams", {}).items():
         console.print(f"{name}: {stream['messages']:,} in {stream['bytes']:,} bytes, "
                       f"{stream['bytes_per_message']} each")

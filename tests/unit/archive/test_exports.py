@@ -175,9 +175,9 @@ def test_what_was_lost_is_followed_by_the_book_as_it_is(tmp_path, recorded):
         packer.add(1, updates[260:], 260)
         first, last, count = packer.first, packer.last, packer.count
         writer.block(1, packer.pack(), count, first, last)
-    rows = np.concatenate(list(exports.whole(Archive([tmp_path]))))
+    rows = np.concatenate(list(exports.Whole([tmp_path]).rows("updates")))
     assert final(rows[["kind", "price", "size"]].tolist()) == image(opened, "XBTUSD")
-    assert ((rows["kind"] == Kind.RESET) & (rows["flags"] & exports.SNAPSHOT != 0)).sum() == 1
+    assert ((rows["kind"] == Kind.RESET) & (rows["flags"] & Flag.FROM_SNAPSHOT != 0)).sum() == 1
 
 
 def test_without_pyarrow_one_line_says_what_to_install(tmp_path, capsys, recorded, monkeypatch):
