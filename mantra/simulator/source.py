@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,7 +104,7 @@ class Listing:
     top: object = None          # the last best levels, or their sequence, as the dialect compares them
     top_ns: int = 0
     # (time of the book that was published, when that happened): until the next, a reader has this book
-    published: deque[tuple[int, int]] = field(default_factory=partial(deque, maxlen=100_000))
+    published: deque[tuple[int, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.trades = 1_000_000 + self.flow.orders
@@ -130,8 +130,6 @@ class Listing:
 
     def was(self, depth: int, mark: int, now_ns: int) -> tuple[bool, int]:
         """As `Source.was`. A book was true until the next one was published, which may be some steps later."""
-        while self.published and self.published[0][1] < now_ns - 2 * WAS_NS:
-            self.published.popleft()
         published, until = list(self.published), now_ns
         decimals = self.listed.price_decimals, self.listed.size_decimals
 
@@ -205,7 +203,10 @@ class MarketSource(Source):
 
     def _publish(self, venue: Venue, listing: Listing) -> None:
         venue.on_window(listing)
-        listing.published.append((listing.flow.book.time_ns, venue.clock()))
+        published, now_ns = listing.published, venue.clock()
+        while published and published[0][1] < now_ns - 2 * WAS_NS:
+            published.popleft()
+        published.append((listing.flow.book.time_ns, now_ns))
 
     def delay(self, duration: float) -> None:
         for listing in self.listings.values():
