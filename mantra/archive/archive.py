@@ -28,7 +28,7 @@ from mantra.core.book import BookImage
 from mantra.core.messages import DTYPES, LAYOUTS, Kind, Reason, Trust
 from mantra.core.pack import Block, unpack
 from mantra.errors import ArchiveError, ConfigurationError
-from mantra.tape.segment import Gap, Instrument, Record, SegmentReader, unpack_json
+from mantra.tape.segment import BLOCK, Gap, Instrument, Record, SegmentReader, unpack_json
 
 Moment = int | str | datetime
 SLACK_NS = 20_000_000       # what the writer's clock said of a time may differ from its calibration in hindsight
@@ -127,6 +127,7 @@ class Archive:
         self._paths = paths
         self.problems: list[str] = []
         self._reader = lru_cache(OPEN_FILES)(self._opened)
+        self._found = lru_cache(OPEN_FILES)(_found)
         self.refresh()
 
     def refresh(self) -> None:
@@ -260,26 +261,13 @@ class Archive:
         while waiting:
             yield from _popped(waiting)
 
-    def _wanted(self, reader: SegmentReader, venue: str | None, instrument: str | int | None
-                ) -> tuple[set[tuple[int, int]], NDArray[np.void]]:
-        """Of a file: who is meant, as (venue, instrument), and the sources that are of them."""
-        table, sources = reader.table, reader.sources()
-        fits = np.ones(len(sources), bool)
-        if venue is not None:
-            fits &= np.isin(sources["venue"], [n for n in range(256) if table.venues.get(n, str(n)) == venue])
-        if instrument is not None:
-            fits &= np.isin(sources["instrument"], [row.id for row in table.instruments.values()
-                                                    if instrument in (row.name, row.id)])
-        pairs = np.unique(sources[fits][["venue", "instrument"]])
-        return {(int(pair["venue"]), int(pair["instrument"])) for pair in pairs}, sources[fits]
-
     def _block(self, reader: SegmentReader, record: Record, venue: str | None, instrument: str | int | None
                ) -> tuple[Block | None, NDArray[np.int64]]:
         """A block's messages of these, times in UTC, and when each was published; None: it has none, or is damaged."""
         none = np.empty(0, np.int64)
         only: Collection[tuple[int, int]] | None = None
         if venue is not None or instrument is not None:
-            only, sources = self._wanted(reader, venue, instrument)
+            only, sources = self._found(reader, len(reader.rows), venue, instrument)
             if record.row not in sources["row"]:
                 return None, none
         return self._unpacked(reader, record, only) or (None, none)
@@ -322,6 +310,20 @@ class Archive:
         return None
 
 
+def _found(reader: SegmentReader, rows: int, venue: str | None, instrument: str | int | None
+           ) -> tuple[set[tuple[int, int]], NDArray[np.void]]:
+    """Of a file, as long as it has so many rows: who is meant, as (venue, instrument), and the sources of these."""
+    table, sources = reader.table, reader.sources()
+    fits = np.ones(len(sources), bool)
+    if venue is not None:
+        fits &= np.isin(sources["venue"], [n for n in range(256) if table.venues.get(n, str(n)) == venue])
+    if instrument is not None:
+        fits &= np.isin(sources["instrument"], [row.id for row in table.instruments.values()
+                                                if instrument in (row.name, row.id)])
+    pairs = np.unique(sources[fits][["venue", "instrument"]])
+    return {(int(pair["venue"]), int(pair["instrument"])) for pair in pairs}, sources[fits]
+
+
 def _popped(waiting: list[tuple[int, int, int, SegmentReader, Record]]) -> Iterator[tuple[int, SegmentReader, Record]]:
     begins, _, _, reader, record = heapq.heappop(waiting)
     yield begins, reader, record
@@ -341,13 +343,12 @@ class _Past:
     def book(self) -> BookImage | None:
         for n in reversed(range(len(self.entries))):
             for reader in self._files(n, n):
-                only, sources = self.archive._wanted(reader, self.venue, self.instrument)
-                at = self.at_ns + SLACK_NS
-                begun = [record for record in self._records(reader, sources) if record.first_ns <= at]
+                only, sources = self.archive._found(reader, len(reader.rows), self.venue, self.instrument)
+                rows, imaged = self._rows(reader, sources), self._rows(reader, sources[sources["images"] > 0])
+                at = reader.rows["first_ns"] <= max(self.at_ns + SLACK_NS, 0)
                 # What the capture was gathering at the moment may begin with an image, and messages only later.
-                imaged = self._records(reader, sources[sources["images"] > 0])
-                later = [record for record in imaged if record.first_ns > at]
-                for record in sorted({*begun, *later[:1]}, reverse=True):
+                for row in np.union1d(rows[at[rows]], imaged[~at[imaged]][:1])[::-1]:
+                    record = reader.record(row)
                     if (found := self.archive._unpacked(reader, record, only)) is None:
                         continue
                     self._read.append(found)
@@ -361,10 +362,10 @@ class _Past:
             if (reader := self.archive._file(entry)) is not None:
                 yield reader
 
-    def _records(self, reader: SegmentReader, sources: NDArray[np.void]) -> list[Record]:
-        """The blocks of updates that have something of these sources."""
-        rows = np.unique(sources["row"])
-        return [reader.record(int(row)) for row in rows[np.isin(reader.rows["stream"][rows], _updates(reader))]]
+    def _rows(self, reader: SegmentReader, sources: NDArray[np.void]) -> NDArray[np.uint32]:
+        """Of the blocks of updates that have something of these sources."""
+        rows: NDArray[np.uint32] = np.unique(sources["row"])
+        return rows[np.isin(reader.rows["stream"][rows], _updates(reader))]
 
     def _end(self, feed: int) -> int:
         """The first position of a feed that may have been published after the moment. The capture's images are of what
@@ -383,9 +384,9 @@ class _Past:
             if entry.state == "growing" or entry.last_ns > self.at_ns - SLACK_NS:
                 for reader in self._files(n, n):
                     sources = reader.sources()
-                    for record in self._records(reader, sources[sources["feed"] == feed]):
-                        if record.last_ns > self.at_ns - SLACK_NS and (
-                                found := self.archive._unpacked(reader, record, None)) is not None:
+                    rows = self._rows(reader, sources[sources["feed"] == feed])
+                    for row in rows[reader.rows["last_ns"][rows] > max(self.at_ns - SLACK_NS, 0)]:
+                        if (found := self.archive._unpacked(reader, reader.record(row), None)) is not None:
                             block, times = found
                             yield from block.positions[(block.feeds == feed) & (times > self.at_ns)][:1].tolist()
 
@@ -425,17 +426,17 @@ class _Past:
 
     def _damaged(self, image: tuple[int, int]) -> bool:
         """Are bytes damaged, that may have been updates, between the image (file, offset) and the moment?"""
-        places = [image]
+        at, places = max(self.at_ns, 0), [image]
         for reader in self._files(self.last, self.last):
-            blocks = reader.blocks("updates")
-            begun = [record.offset for record in blocks if record.first_ns <= self.at_ns]
-            ended = [record.offset - (record.first_ns > self.at_ns) for record in blocks if record.last_ns > self.at_ns]
-            places += [(self.last, max(begun, default=0)), (self.last, min(ended, default=ENDLESS))]
+            rows = reader.rows[np.isin(reader.rows["stream"], _updates(reader)) & (reader.rows["kind"] == BLOCK)]
+            begun, over = rows["first_ns"] <= at, rows["last_ns"] > at
+            places += [(self.last, int(rows["offset"][begun].max(initial=0))),
+                       (self.last, int((rows["offset"] - ~begun)[over].min(initial=ENDLESS)))]
         for n in range(min(places)[0], max(places)[0] + 1):
             for reader in self._files(n, n):
-                streams = dict(zip(reader.rows["offset"].tolist(), reader.rows["stream"].tolist(), strict=True))
-                if any(min(places) <= (n, problem.offset) <= max(places)
-                       and streams.get(problem.offset) in (None, *_updates(reader)) for problem in reader.problems):
+                others = reader.rows["offset"][~np.isin(reader.rows["stream"], _updates(reader))]
+                if any(min(places) <= (n, problem.offset) <= max(places) and problem.offset not in others
+                       for problem in reader.problems):
                     return True
         return False
 

@@ -66,8 +66,8 @@ class Entry:
     def of(folder: Path, told: Any) -> Entry:
         """What `told` gave, checked: it may have come with somebody else's files. ArchiveError."""
         table = Table()
-        table.add(told)
         try:
+            table.add({key: told[key] for key in ("capture", "feeds", "gaps", "instruments")})
             size, modified = int(told["bytes"]), int(told["modified_ns"])
             first, last = int(told["first_ns"]), int(told["last_ns"])
             streams = {str(name): [int(n) for n in counts] for name, counts in told["streams"].items()}
@@ -99,11 +99,13 @@ def _entry(reader: SegmentReader, status: os.stat_result) -> Entry:
         of = blocks[blocks["stream"] == number]
         streams[names.get(number, str(number))] = [int(of["messages"].sum(dtype=np.int64)), len(of),
                                                    int(of["size"].sum(dtype=np.int64))]
-    who = np.stack([sources["venue"], sources["instrument"], reader.rows["stream"][sources["row"]]], axis=1)
-    kinds, which = np.unique(who.astype(np.int64).reshape(-1, 3), axis=0, return_inverse=True)
-    counts = np.bincount(which.ravel(), weights=sources["messages"], minlength=len(kinds)).astype(np.int64)
-    held = [[table.venues.get(venue, str(venue)), instrument, names.get(stream, str(stream)), count]
-            for (venue, instrument, stream), count in zip(kinds.tolist(), counts.tolist(), strict=True)]
+    who = (sources["venue"].astype(np.int64) << 48 | sources["instrument"].astype(np.int64) << 16
+           | reader.rows["stream"][sources["row"]])
+    kinds, which = np.unique(who, return_inverse=True)
+    counts = np.bincount(which, weights=sources["messages"], minlength=len(kinds)).astype(np.int64)
+    held = [[table.venues.get(kind >> 48, str(kind >> 48)), kind >> 16 & 0xFFFF_FFFF,
+             names.get(kind & 0xFFFF, str(kind & 0xFFFF)), count]
+            for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True)]
     problems = [f"{one.what}: {one.size:,} bytes at {one.offset:,}" for one in reader.problems]
     state = "growing" if growing else "damaged" if problems else "whole" if reader.whole else "unfinished"
     gaps = sorted(table.gaps)

@@ -7,6 +7,7 @@ says was published tells what is missing behind the last of them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -113,8 +114,9 @@ class Check:
         self.wrong: list[str] = []
         self.files: list[File] = []
         for path in sorted(paths):      # so those of a capture are in their order
-            self.files.append(self._file(path))
-            seen(self.files[-1].bytes)
+            with contextlib.suppress(FileNotFoundError):        # retention took it
+                self.files.append(self._file(path if path.exists() else closed(path)))
+                seen(self.files[-1].bytes)
         for (capture, name), queue in self._queues.items():
             family, _, feed = name.partition(".")
             told = self._ledgers.get(capture, {}).get("feeds", {}).get(feed, {}).get(family, 0)
@@ -215,7 +217,7 @@ class Check:
 def checked(paths: Sequence[Path]) -> Check:
     """With progress on standard error."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("verifying", total=sum(path.stat().st_size for path in paths))
+        task = progress.add_task("verifying", total=sum(path.stat().st_size for path in paths if path.exists()))
         return Check(paths, lambda size: progress.advance(task, size))
 
 

@@ -142,6 +142,7 @@ class Table:
     clock: str = ""         # its kind
     ns_per_cycle: float = 1.0
     points: dict[int, int] = field(default_factory=dict)        # cycles: UTC ns
+    _line: tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]] | None = None      # through them
 
     def add(self, more: Mapping[str, Any]) -> None:
         """Add what a later table says (FORMAT.md has its keys). ArchiveError: it is none."""
@@ -156,7 +157,7 @@ class Table:
                 self.instruments[row.id] = row
             self.gaps.update(Gap(_number(told["feed"], 16), *(_number(told[key], 63) for key in Gap._fields[1:]))
                              for told in more.get("gaps", ()))
-            clock = more.get("clock", {})
+            clock, self._line = more.get("clock", {}), None
             self.points.update((_number(cycles, 64), _number(utc, 63)) for cycles, utc in clock.get("points", ()))
             self.clock = _text(clock.get("kind", self.clock))
             rate = float(clock.get("ns_per_cycle", self.ns_per_cycle))
@@ -177,10 +178,12 @@ class Table:
 
     def utc(self, cycles: NDArray[np.uint64]) -> NDArray[np.int64]:
         """UTC nanoseconds of stamps in cycles: on the line between the points around, past them at ns_per_cycle."""
-        points = sorted(self.points.items()) or [(0, 0)]
-        at, utc = np.array([c for c, _ in points], np.uint64), np.array([u for _, u in points], np.int64)
-        spans = np.diff(at).astype(np.float64)
-        rates = np.concatenate([[self.ns_per_cycle], np.diff(utc) / spans, [self.ns_per_cycle]])
+        if self._line is None:
+            points = sorted(self.points.items()) or [(0, 0)]
+            at, utc = np.array([c for c, _ in points], np.uint64), np.array([u for _, u in points], np.int64)
+            rates = np.diff(utc) / np.diff(at).astype(np.float64)
+            self._line = at, utc, np.concatenate([[self.ns_per_cycle], rates, [self.ns_per_cycle]])
+        at, utc, rates = self._line
         after = np.searchsorted(at, cycles, "right")
         base = np.maximum(after - 1, 0)
         span = (cycles - at[base]).view(np.int64)
@@ -405,7 +408,7 @@ class SegmentReader:
     def record(self, row: int) -> Record:
         """What a row of the index says."""
         offset, _, kind, _, *rest, _ = self.rows[row].item()
-        return Record(row, offset, kind, *rest)
+        return Record(int(row), offset, kind, *rest)
 
     def body(self, record: Record) -> bytes:
         """A record's body. ArchiveError: it is damaged."""
@@ -453,7 +456,9 @@ class SegmentReader:
                     found.append(_held(row, stream.message, self.body(record)))
                 except ArchiveError as error:
                     self._problem(record.offset, HEAD + record.size, str(error))
-        self._sources, self._sourced = np.concatenate(found), len(self.rows)
+        if len(found) > 1:
+            self._sources = np.concatenate(found)
+        self._sourced = len(self.rows)
         return self._sources
 
     def refresh(self) -> None:

@@ -7,7 +7,9 @@ import os
 import pytest
 
 from mantra.archive import capture as module
+from mantra.archive import catalogue
 from mantra.archive.door import main
+from mantra.tape.segment import HEAD, SegmentReader
 
 from .capturing import Capturing, Kept, private_run
 
@@ -19,10 +21,12 @@ def kept(tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, 0.001)
     spine, feeds = private_run(2)
     capturing = Capturing(spine, tmp_path, flush=0.001, rotate_bytes="15KB")
-    while len(list(tmp_path.iterdir())) < 3:
+    turns = 0
+    while turns < 5:
         for feed in feeds:
             feed.move(20)
         capturing.step()
+        turns += len(list(tmp_path.iterdir())) > 2
     capturing.end()
     monkeypatch.chdir(tmp_path)
     return Kept(tmp_path)
@@ -33,8 +37,10 @@ def told(capsys, *argv, code=0):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_list_says_which_file_holds_what(kept, capsys):
+def test_list_says_which_file_holds_what(kept, capsys, monkeypatch):
     everything = told(capsys, "list")
+    monkeypatch.setattr(catalogue, "look", lambda path: pytest.fail(f"{path} was looked at again"))
+    assert told(capsys, "list") == everything
     assert [one["path"] for one in everything["files"]] == [path.name for path in kept.files]
     assert everything["messages"] == sum(map(len, kept.messages.values()))
     one = told(capsys, "list", "--venue", "binance", "--instrument", "C1-USDT")
@@ -84,7 +90,9 @@ def test_damage_is_found_and_mended_and_the_original_kept(kept, capsys):
     assert "nothing to mend" in capsys.readouterr().out
     path = kept.files[1]
     data = path.read_bytes()
-    path.write_bytes(data[:len(data) // 2] + b"?" + data[len(data) // 2 + 1:])
+    with SegmentReader(path) as reader:
+        at = max(reader.blocks("updates"), key=lambda record: record.messages).offset + HEAD + 50
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
     found = told(capsys, "verify", code=1)
     assert [one["state"] for one in found["files"]].count("damaged") == 1
     assert sum(one["lost"] for one in found["missing"]) == found["damaged_messages"] > 0
@@ -126,7 +134,7 @@ def test_what_was_not_closed_is_closed_and_who_still_writes_is_left_alone(kept, 
     assert file["state"] == "growing"
     assert told(capsys, "repair", "other")["files"] == []
     capturing.end()
-    assert told(capsys, "verify", "other")["files"][0]["messages"] > file["messages"] > 0
+    assert told(capsys, "verify", "other")["files"][0]["messages"] >= file["messages"] > 0
     (kept.files[0].parent / "x.mantra").write_text("nothing of the kind")
     assert told(capsys, "repair", code=1)["unreadable"] == ["x.mantra"]
     assert told(capsys, "verify", code=1)["files"][-1]["state"] == "unreadable"
