@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mantra.archive.archive import Archive, moment, utc
+from mantra.archive.look import NAMED
 from mantra.core import ticks
 from mantra.core.book import BookImage
-from mantra.core.messages import DTYPES, Flag, Kind, Reason, Side, Trust
+from mantra.core.messages import DTYPES, Flag, Kind, Side
 from mantra.core.pack import Block, Image
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.options import Parser, door
@@ -131,10 +132,9 @@ def columns(rows: Rows) -> dict[str, NDArray[Any]]:
 
 def words(archive: Whole) -> dict[str, dict[int, str]]:
     """What numbers in columns stand for. An instrument's later scales are told by their number, too."""
-    kinds: dict[str, Any] = {"kind": Kind, "side": Side, "trust": Trust, "reason": Reason}
     return {"venue": archive.names, "instrument": {
         row.id: f"{row.name}.{row.generation}" if row.generation else row.name for row in archive.scales.values()}} | {
-        name: {int(each): each.name.lower() for each in kind} for name, kind in kinds.items()}
+        name: {int(each): each.name.lower() for each in kind} for name, kind in NAMED.items()}
 
 
 class Parquet:

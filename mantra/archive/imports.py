@@ -68,6 +68,7 @@ answers, times and line ends):
 and of the recording
   frames            received in all            malformed         of them, of no use
   skipped_lines     that are none of the format                  images            of books, in the file
+  waiting           of `messages`, those that waited in vain for a book to apply them to: they are not in the archive
 """
 
 Frames = Callable[[], Iterator[Record]]
@@ -237,7 +238,9 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
         "ratio_raw": round(imported.raw_bytes / size, 2),
         **({"ratio_zstd19": round(zstd19 / size, 3)} if compare else {}),
         "seconds": round(time.monotonic() - began - comparing, 2), "frames": survey.messages,
-        "malformed": counts["malformed"], "images": imported.streams[0].images, "file": str(path)}
+        "malformed": counts["malformed"], "images": imported.streams[0].images,
+        "waiting": {symbol.name: held for index, symbol in enumerate(survey.symbols)
+                    if (held := imported.feed.state(index)[4])}, "file": str(path)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -284,6 +287,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     told["skipped_lines"] = skipped.total()
     for path, count in skipped.items():
         print(f"mantra archive import: {path}: {count:,} lines could not be read", file=sys.stderr)
+    for name, count in told["waiting"].items():
+        print(f"mantra archive import: {name}: {count:,} messages waited in vain for a book: is a snapshot or an "
+              "earlier file missing?", file=sys.stderr)
     if options.json:
         print(json.dumps(told))
     else:

@@ -24,6 +24,7 @@ from rich.table import Table
 from mantra import venues
 from mantra.archive.archive import moment
 from mantra.archive.exports import Whole
+from mantra.archive.look import screen
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core.messages import Flag, Kind
 from mantra.core.plugin import Kind as Part
@@ -309,10 +310,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = result(shapes, archive)
     if options.png:
         plot(shapes[:10], options.png)
+    problems = archive.problems if archive is not None else []
+    for problem in problems:
+        print(f"mantra archive stats: {problem}", file=sys.stderr)
     if options.json:
         print(json.dumps(told))
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else 120)
+        return int(bool(problems))
+    console = screen()
     for shown in tables(told["books"]):
         console.print(shown)
     draw(shapes[0], min(console.width, 120) - 2)
@@ -321,9 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                       f"{stream['bytes_per_message']} each")
     if archive is not None:
         console.print(f"lost: {told['gaps']['messages']:,} messages in {told['gaps']['places']} places")
-    for problem in archive.problems if archive is not None else ():
-        print(f"mantra archive stats: {problem}", file=sys.stderr)
-    return 0
+    return int(bool(problems))
 
 
 def is_archive(path: Path) -> bool:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,11 @@ def test_readers_of_a_feed_under_load_account_for_every_position() -> None:
     assert result["cases"].keys() == {"alone", "timekeeper", "metrics", "polled", "followed", "all"}
     assert all(reader["right"] and reader["read"] for reader in result["readers"].values())
     assert not Region.list("disturbance-")
+
+
+@pytest.mark.skipif("MANTRA_DATA" not in os.environ, reason="set MANTRA_DATA to the folder with the recordings")
+def test_a_recording_comes_back_from_an_archive_smaller_than_zstd_makes_its_frames() -> None:
+    (told,) = ran("archive", "--only", "Kraken", "--turns", "1").values()
+    assert told["updates"] > 4000
+    assert told["ratio_zstd19"] > 1.15
+    assert told["unpack_per_second"] > 0
