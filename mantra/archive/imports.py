@@ -239,8 +239,8 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
         **({"ratio_zstd19": round(zstd19 / size, 3)} if compare else {}),
         "seconds": round(time.monotonic() - began - comparing, 2), "frames": survey.messages,
         "malformed": counts["malformed"], "images": imported.streams[0].images,
-        "waiting": {symbol.name: held for index, symbol in enumerate(survey.symbols)
-                    if (held := imported.feed.state(index)[4])}, "file": str(path)}
+        "waiting": {symbol.name: waiting for index, symbol in enumerate(survey.symbols)
+                    if (waiting := imported.feed.state(index)[4])}, "file": str(path)}
 
 
 def parser() -> argparse.ArgumentParser:

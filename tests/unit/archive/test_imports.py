@@ -180,3 +180,11 @@ def test_a_venue_that_it_is_not_and_a_segment_that_is_there_are_told(tmp_path, c
     assert code == 1
     assert "exists already" in err
     assert len(list(tmp_path.glob("*.mantra*"))) == 1
+
+
+def test_changes_without_a_book_are_told_to_be_missing(tmp_path, capsys):
+    path = data("cryptofeed/BITSTAMP.ws.1.0.zst")
+    code, told, err = run(capsys, "--out", tmp_path, "--venue", "bitstamp", path, "--json")
+    assert code == 0
+    assert sum(told["waiting"].values()) == 717
+    assert "messages waited in vain for a book" in err
