@@ -18,8 +18,7 @@ from rich.table import Table
 
 import mantra
 from mantra import venues
-from mantra.archive.capture import Capture, Stream
-from mantra.archive.tapes import Tapes
+from mantra.archive.capture import Capture
 from mantra.errors import ConfigurationError
 from mantra.listener.planner import progress
 from mantra.live import SIMULATED, interrupt, on_stop
@@ -79,12 +78,13 @@ In a topology of your own: a node of kind = "capture" with reads = [any queues],
     add("--rotate", metavar="TIME", help="another file so often, at whole hours of UTC (default: 1h; 30s, 15m, 1d)")
     add("--rotate-bytes", metavar="BYTES", help="or when one is so large (default: 1GB)")
     add("--keep-days", metavar="DAYS", help="remove files that are older")
-    add("--keep-bytes", metavar="BYTES", help="remove the oldest files when all of DIR are larger")
+    add("--keep-bytes", metavar="BYTES", help="remove the oldest files when all of DIR are larger; "
+        "none becomes larger than a quarter of it")
     add("--limit", metavar="BYTES", help="DIR may not grow beyond: as a full disk")
     add("--flush", metavar="SECONDS", help="write what has come at least so often (default: 10)")
     add("--sync", metavar="SECONDS", help="sync to disk when something is written and the last time was so long ago "
         "(default: 1), or \"never\"")
-    add("--level", type=int, metavar="N", help="of zstd, 1 to 19 (default: 3)")
+    add("--level", type=int, metavar="N", help="of zstd, 1 to 19 (default: 1)")
     add = made.add_argument
     add("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long; default: Ctrl-C")
     add("--json", action="store_true", help="one JSON object on the last line of standard output")
@@ -208,15 +208,13 @@ class Told:
 
     def end(self, seconds: float, *, as_json: bool) -> None:
         capture, counts = self._capture, self._capture.counts()
-        kept: dict[str, Stream | Tapes] = {**capture.streams}
-        if capture.tapes:
-            kept["raw"] = capture.tapes
         streams = {name: {"messages": stream.taken, "written": stream.written, "bytes": stream.bytes,
                           "bytes_per_message": round(stream.bytes / stream.written, 3) if stream.written else None}
-                   for name, stream in kept.items()}
+                   for name, stream in capture.streams.items()}
         if as_json:
             print(json.dumps({"run": self._name, "out": str(capture.files.folder), "seconds": round(seconds, 3),
-                              "state": capture.files.why or "complete", **counts, "streams": streams}), flush=True)
+                              "state": capture.files.why or ("incomplete" if self._losses(counts) else "complete"),
+                              **counts, "streams": streams}), flush=True)
             return
         table = Table("stream", *("messages", "bytes", "bytes/message"), box=None, header_style="bold")
         for name, told in streams.items():

@@ -24,27 +24,23 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import mantra
 from mantra import venues
 from mantra.archive.files import NANO, Files
-from mantra.archive.tapes import Tapes
-from mantra.core.gather import Gather, wait
+from mantra.archive.streams import Held, Queues, Stream, Tapes
+from mantra.core.gather import wait
 from mantra.core.ledger import COUNTERS, Ledger, Row
-from mantra.core.messages import LAYOUTS, Kind
-from mantra.core.pack import Packer, Source, sources
+from mantra.core.pack import Source, sources
 from mantra.core.region import PREFIX
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import ALSO, MESSAGES, RunInstrument, Spine, within
-from mantra.tape.raw import RawPacker
-from mantra.tape.segment import clock_told, pack_json
+from mantra.tape.segment import Instrument, clock_told, pack_json
 
 log = logging.getLogger("mantra.capture")
 
@@ -52,10 +48,7 @@ ROUND_S = 0.1           # between two rounds, unless a ring fills up
 LOOK_S = 1.0            # for new queues, instruments, the end of the run
 LEDGER_S = 60.0
 RETRY_S = 2.0           # a disk that was full
-MOST = {"update": 131_072}
-FEWER = 16_384          # messages in a block of another kind
 WAITING = 2_000_000     # messages that wait for a slow disk, at most
-TAKES = 32              # from one stream in a round, at most; each up to 9,362 updates
 IMAGES = 64             # of books, in a round: meanwhile the queues wait
 KEY_FRAME = 11          # updates for every level of an image: they take about eight times its bytes
 LEDGER = 0              # number of its stream
@@ -63,7 +56,6 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
 
 BookKey = tuple[int, int]       # number of its feed, its instrument
-Held = dict[int, tuple[int, int]]     # by feed: position of the first message, how many
 
 
 def quantity(what: str, text: str | float, units: Mapping[str, float]) -> float:
@@ -75,29 +67,14 @@ def quantity(what: str, text: str | float, units: Mapping[str, float]) -> float:
     return float(found[1]) * units[found[2]]
 
 
-class Stream:
-    """A family of queues, and what was gathered of them since the last block."""
+@dataclass(slots=True)
+class Imaged:
+    """A book, and its last image."""
 
-    def __init__(self, number: int, name: str, gather: Gather) -> None:
-        self.number, self.name, self.message, self.gather = number, name, gather.format.name, gather
-        self.taken = self.written = self.bytes = 0
-        self.images = 0         # among what is gathered
-        self.held: Held = {}
-        self.packer = self._packer()
-
-    def _packer(self) -> Packer:
-        return Packer(self.message, MOST.get(self.message, FEWER))
-
-    def add(self, feed: int, messages: NDArray[np.void], position: int) -> None:
-        self.packer.add(feed, messages, position)
-        first, count = self.held.get(feed, (position, 0))
-        self.held[feed] = first, count + len(messages)
-
-    def cut(self) -> tuple[Packer, Held]:
-        """What is a block now; what comes next will be another."""
-        was = self.packer, self.held
-        self.packer, self.held, self.images = self._packer(), {}, 0
-        return was
+    venue: str
+    symbol: str
+    levels: int = 0
+    since: int = 0          # updates written after it
 
 
 class Capture(Actor):
@@ -106,22 +83,23 @@ class Capture(Actor):
     def __init__(self, name: str, reads: Sequence[str], writes: Sequence[str] = (), *, out: str | Path,
                  rotate: str | float = "1h", rotate_bytes: str | float = "1GB", keep_days: str | float | None = None,
                  keep_bytes: str | float | None = None, limit: str | float | None = None, flush: str | float = 10.0,
-                 sync: str | float = 1.0, level: int = 3, raw: bool = False) -> None:
+                 sync: str | float = 1.0, level: int = 1, raw: bool = False) -> None:
         super().__init__(name, reads, writes)
         if self.writes or not self.reads:
             raise ConfigurationError(f"{name}: a capture reads queues and writes none")
         if level not in range(1, 20):
             raise ConfigurationError(f"{name}: level must be 1 to 19, not {level!r}")
         self._rotate_ns = int(quantity("rotate", rotate, SECONDS) * NANO)
-        self._rotate_bytes = quantity("rotate-bytes", rotate_bytes, BYTES)
         self._flush_s = quantity("flush", flush, SECONDS)
         self._out, self._level, self._raw = Path(out), level, raw
-        self.tapes: Tapes | None = None
         self._rules: dict[str, Any] = {
             "sync_s": math.inf if sync == "never" else quantity("sync", sync, SECONDS),
             "limit": limit and quantity("limit", limit, BYTES),
             "keep_bytes": keep_bytes and quantity("keep-bytes", keep_bytes, BYTES),
             "keep_s": keep_days and quantity("keep-days", keep_days, {"": SECONDS["d"]})}
+        self._rotate_bytes = quantity("rotate-bytes", rotate_bytes, BYTES)
+        if kept := self._rules["keep_bytes"]:
+            self._rotate_bytes = min(self._rotate_bytes, kept / 4)      # files are removed whole
         self.ended = threading.Event()
         self.files: Files
         self.streams: dict[str, Stream] = {}
@@ -137,22 +115,23 @@ class Capture(Actor):
         self._writing = ThreadPoolExecutor(1, f"mantra-{self.name}-files", _name_thread)
         self._jobs: deque[Future[Callable[[], None] | None]] = deque()
         self._waiting = 0                               # messages, for the second thread
-        self._numbers: dict[str, int] = {}              # of queues, by name
-        self._reading: dict[str, Stream] = {}           # those there are now
+        self._numbers: dict[str, int] = {}              # of queues and tapes, by name
+        self._reading: dict[str, Queues] = {}           # queues that there are now
+        self._ledger = spine.ledger if spine.owner else Ledger.open(f"{spine.run}.ledger", write=True)
         self._instruments: list[RunInstrument] = []
         self._missing: Held = {}                        # lost since the file was told
         self._news: dict[str, Any] = {}                 # for the table of the file
         self._stamp = -1                                # of the folder of regions, when it was read
-        self._books: dict[BookKey, tuple[str, str]] = {}
+        self._books: dict[BookKey, Imaged] = {}
         self._rows = 0                                  # of the ledger of books, when it was read
         self._unknown = False                           # a book that was not in there
         self._due: dict[BookKey, None] = {}             # images to take
-        self._levels: dict[BookKey, int] = {}           # of the last image
-        self._since: dict[BookKey, int] = {}            # updates written after it
-        self.tapes = Tapes(spine, self._ledger_row) if self._raw else None
+        self._tapes = Tapes(spine) if self._raw else None
+        if self._tapes:
+            self.streams["raw"] = self._tapes
         self._counters = {name: spine.counter(name) for name in ("messages", "images", "bytes", "lost", "unwritten")}
         self._look("newest")
-        if not self.streams:
+        if not self._reading:
             raise ConfigurationError(f"run {spine.run!r} has no queue of {', '.join(self.reads)}")
         self._look_at = self._flush_at = self._ledger_at = self._retry_at = 0.0
         self._begin()
@@ -162,17 +141,19 @@ class Capture(Actor):
 
     def step(self, spine: Spine) -> int:
         if not self.stopping.is_set():
-            wait([stream.gather for stream in self.streams.values()], ROUND_S)
-        taken = self._take() + (self.tapes.take(self._flush_tapes) if self.tapes else 0)
+            wait([stream.gather for stream in self.streams.values() if isinstance(stream, Queues)], ROUND_S)
+        taken = self._take()
         now = self._clock.seconds()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._look("oldest")
         if not self.files.why:
-            self._take_images()
+            for key in list(self._due)[:IMAGES]:
+                del self._due[key]
+                self.image(key)
         if now >= self._ledger_at:
             self._ledger_at = now + LEDGER_S
-            self._submit(self._write_ledger)
+            self._keep_ledger()
         if now >= self._flush_at:
             self._flush_at = now + self._flush_s
             self._flush_all()
@@ -186,11 +167,10 @@ class Capture(Actor):
         return taken + (not self.stopping.is_set())
 
     def teardown(self, spine: Spine) -> None:
+        if self._tapes:
+            self._tell("feeds", self._tapes.look(self._numbers, self._row))
         self._take()
-        if self.tapes:
-            self._tell("feeds", self.tapes.look(self._numbers))
-            self.tapes.take(self._flush_tapes)
-        self._submit(self._write_ledger)
+        self._keep_ledger()
         self._flush_all()
         self._submit(self.files.leave)
         self._writing.shutdown()
@@ -210,32 +190,9 @@ class Capture(Actor):
 
     def _take(self) -> int:
         """What waits in all queues, to the packers."""
-        taken = 0
-        for stream in list(self.streams.values()):
-            for _ in range(TAKES):
-                messages, runs = stream.gather.take()
-                if not len(messages):
-                    break
-                at = 0
-                for feed, count, position, lost in runs:
-                    if lost:
-                        self._miss({feed: (position - lost, lost)})
-                    for start in range(at, at + count, FEWER):
-                        part = messages[start:min(at + count, start + FEWER)]
-                        if stream.packer.room < len(part):
-                            self._flush(stream)
-                        stream.add(feed, part, position + start - at)
-                    at += count
-                if stream.message == "update" and len(resets := np.flatnonzero(messages["kind"] == Kind.RESET)):
-                    feeds = np.repeat([run[0] for run in runs], [run[1] for run in runs])[resets]
-                    for key in set(zip(feeds.tolist(), messages["instrument"][resets].tolist(), strict=True)):
-                        self._image(key)
-                taken += len(messages)
-                stream.taken += len(messages)
-            stream.gather.rest()
-        return taken
+        return sum(stream.take(self) for stream in self.streams.values())
 
-    def _miss(self, held: Held) -> None:
+    def miss(self, held: Held) -> None:
         """These are not in the file."""
         for feed, (position, lost) in held.items():
             first, before = self._missing.get(feed, (position, 0))
@@ -251,16 +208,15 @@ class Capture(Actor):
             self._stamp = stamp
             there = spine.queue_names()
             names = {name: family for family in self.reads for name in there if within(name, family)}
-            if self.tapes:
-                self._tell("feeds", self.tapes.look(self._numbers))
-                self._tell("streams", self.tapes.told())
+            if self._tapes:
+                self._tell("feeds", self._tapes.look(self._numbers, self._row))
             for name in self._reading.keys() - names.keys():
                 self._reading.pop(name).gather.remove(self._numbers[name])
             for name in sorted(names.keys() - self._reading.keys()):
                 self._read(name, names[name], start)
         known, self._instruments = len(self._instruments), spine.instruments()
         if len(self._instruments) > known:
-            self._tell("instruments", [_told(one) for one in self._instruments[known:]])
+            self._tell("instruments", list(map(_told, self._instruments[known:])))
         if self._unknown or len(spine.book_ledger) != self._rows:
             self._find_books()
         self._count()
@@ -270,19 +226,18 @@ class Capture(Actor):
         queue, root = self._spine.queue(name), family.split(".")[0]
         called = root if root in MESSAGES | ALSO else family
         if called not in self.streams:
-            stream = self.streams[called] = Stream(len(self.streams) + 1, called,
-                                                   Gather(queue.format.name, self._spine.tracked()))
-            self._tell("streams", {stream.number: _layout(stream)})
-        stream = self._reading[name] = self.streams[called]
+            self.streams[called] = made = Queues(len(self.streams) + 1, called, queue.format.name, self._spine)
+            self._tell("streams", {made.number: made.told})
+        stream = self.streams[called]
+        assert isinstance(stream, Queues)
         number = self._numbers.setdefault(name, len(self._numbers))
         self._tell("feeds", {number: name})
-        stream.gather.add(queue, number, start, self._ledger_row(name.partition(".")[2]))
+        stream.gather.add(queue, number, start, self._row(name.partition(".")[2]))
+        self._reading[name] = stream
 
-    def _ledger_row(self, feed: str) -> Row | None:
+    def _row(self, feed: str) -> Row | None:
         """Where the laps of its queues are counted."""
-        spine = self._spine
-        ledger = spine.ledger if spine.owner else Ledger.open(f"{spine.run}.ledger", write=True)
-        return next((row for row in ledger.rows() if row.name == feed), None)
+        return next((row for row in self._ledger.rows() if row.name == feed), None)
 
     # Images of books -------------------------------------------------------------------------------------------
 
@@ -294,31 +249,26 @@ class Capture(Actor):
             feed, _, symbol = title.decode().partition(" ")
             mode = asked.get(feed.rpartition(".")[0], {}).get("mode", "book")
             if (number := self._numbers.get(f"updates.{feed}")) is not None and (number, instrument) not in self._books:
-                self._books[number, instrument] = venues.get(venues.NAMES[venue]).books(mode), symbol
+                self._books[number, instrument] = Imaged(venues.get(venues.NAMES[venue]).books(mode), symbol)
                 self._due[number, instrument] = None
         self._rows, self._unknown = len(rows), False
 
-    def _take_images(self) -> None:
-        for key in list(self._due)[:IMAGES]:
-            del self._due[key]
-            self._image(key)
-
-    def _image(self, key: BookKey) -> None:
-        """The book as it is now: whoever reads the file has it whole from this position of its feed on."""
-        if key not in self._books:
+    def image(self, key: BookKey) -> None:
+        """Keep the book as it is now: whoever reads the file has it whole from this position of its feed on."""
+        if (book := self._books.get(key)) is None:
             self._unknown = True        # of a new scale, say: it is looked for, and is due then
             return
         try:
-            image = self._spine.book(*self._books[key]).image()
+            image = self._spine.book(book.venue, book.symbol).image()
         except MantraError as error:
-            log.warning("no image of %s: %s", " ".join(self._books[key]), error)
+            log.warning("no image of %s %s: %s", book.venue, book.symbol, error)
             return
         if image.instrument == key[1]:
             stream = self.streams["updates"]
             stream.packer.image(key[0], image)
             stream.images += 1
             self.books += 1
-            self._levels[key], self._since[key] = image.bid_count + image.ask_count, 0
+            book.levels, book.since = image.bid_count + image.ask_count, 0
 
     # Writing ---------------------------------------------------------------------------------------------------
 
@@ -327,10 +277,8 @@ class Capture(Actor):
         self._flush_all()
         table = {"capture": self._capture, "writer": f"mantra {mantra.__version__}", "clock": clock_told(self._clock),
                  "feeds": {number: name for name, number in self._numbers.items()},
-                 "venues": dict(enumerate(venues.NAMES)), "instruments": [_told(one) for one in self._instruments],
-                 "streams": {LEDGER: {"name": "ledger"}} | {stream.number: _layout(stream)
-                                                            for stream in self.streams.values()}
-                 | (self.tapes.told() if self.tapes else {})}
+                 "venues": dict(enumerate(venues.NAMES)), "instruments": list(map(_told, self._instruments)),
+                 "streams": {LEDGER: {"name": "ledger"}, **{one.number: one.told for one in self.streams.values()}}}
         self._beginning = True
         self._submit(self._begin_file, table)
         self._news.clear()
@@ -348,61 +296,37 @@ class Capture(Actor):
     def _flush_all(self) -> None:
         for stream in self.streams.values():
             if stream.packer.count or stream.images:
-                self._flush(stream)
-        if self.tapes and self.tapes.packer.count:
-            self._flush_tapes()
+                self.flush(stream)
 
-    def _flush(self, stream: Stream) -> None:
+    def flush(self, stream: Stream) -> None:
         """What was gathered becomes a block."""
         packer, held = stream.cut()
         if self.files.why or self._waiting >= WAITING:
-            return self._refused(held)
+            return self._refused(packer.count, held)
         self._waiting += packer.count
         now, missing, self._missing = self._clock.utc_ns(), self._missing, {}
         self._tell("gaps", [{"feed": feed, "position": first, "lost": lost, "utc_ns": now}
                             for feed, (first, lost) in missing.items()])
-        self._submit(self._write_table, self._news | {"clock": clock_told(self._clock)}, missing)
+        self._submit(self._write, stream, packer, held, self._news | {"clock": clock_told(self._clock)}, missing)
         self._news = {}
-        self._submit(self._write, stream, packer, held)
 
-    def _flush_tapes(self) -> None:
-        assert self.tapes is not None
-        packer = self.tapes.cut()
-        count = packer.count
-        if self.files.why or self._waiting >= WAITING:
-            self.unwritten += count
-            return
-        self._waiting += count
-        self._submit(self._write_table, self._news | {"clock": clock_told(self._clock)}, {})
-        self._news = {}
-        self._submit(self._write_tapes, packer)
+    def _keep_ledger(self) -> None:
+        self._submit(self._write_ledger, self._clock.utc_ns(), {
+            "feeds": self._spine.ledger.table(), "books": self._spine.book_ledger.table()})
 
-    def _refused(self, held: Held) -> None:
-        self.unwritten += sum(count for _, count in held.values())
-        self._miss(held)
+    def _refused(self, count: int, held: Held) -> None:
+        self.unwritten += count
+        self.miss(held)
 
-    def _written(self, stream: Stream, held: Held, size: int | None, of: Sequence[Source]) -> None:
-        """A block is in the file, with so many bytes; None: it is not."""
-        count = sum(count for _, count in held.values())
-        self._waiting -= count
-        if size is None:
-            return self._refused(held)
+    def _written(self, stream: Stream, count: int, size: int, of: Sequence[Source]) -> None:
+        """A block is in the file, with so many bytes."""
         stream.written += count
         stream.bytes += size
         for one in of:
-            key = one.feed, one.instrument
-            self._since[key] = since = self._since.get(key, 0) + one.messages
-            if key in self._books and since > KEY_FRAME * max(self._levels.get(key, 0), 1):
-                self._due[key] = None
-
-    def _tapes_written(self, count: int, size: int | None) -> None:
-        assert self.tapes is not None
-        self._waiting -= count
-        if size is None:
-            self.unwritten += count     # the numbers of its records tell a reader
-            return
-        self.tapes.written += count
-        self.tapes.bytes += size
+            if (book := self._books.get((one.feed, one.instrument))) is not None:
+                book.since += one.messages
+                if book.since > KEY_FRAME * max(book.levels, 1):
+                    self._due[one.feed, one.instrument] = None
 
     # What follows is done by the second thread, and what it returns by the first.
 
@@ -410,31 +334,29 @@ class Capture(Actor):
         self.files.begin(table)
         return partial(setattr, self, "_beginning", False)
 
-    def _write_table(self, news: Mapping[str, Any], missing: Held) -> Callable[[], None] | None:
-        return None if self.files.table(news) else partial(self._miss, missing)
-
-    def _write(self, stream: Stream, packer: Packer, held: Held) -> Callable[[], None]:
+    def _write(self, stream: Stream, packer: Any, held: Held, news: Mapping[str, Any],
+               missing: Held) -> Callable[[], None]:
         count, now = packer.count, self._clock.utc_ns()
         first, last = (self._clock.to_utc(packer.first), self._clock.to_utc(packer.last)) if count else (now, now)
         body = packer.pack(self._level)
-        done = self.files.block(stream.number, body, count, first, last)
+        told = self.files.table(news)
+        done = told and self.files.block(stream.number, body, count, first, last)
         of = sources("update", body) if done and stream.message == "update" else ()
-        return partial(self._written, stream, held, len(body) if done else None, of)
 
-    def _write_tapes(self, packer: RawPacker) -> Callable[[], None]:
-        assert self.tapes is not None
-        count, first, last = packer.count, self._clock.to_utc(packer.first), self._clock.to_utc(packer.last)
-        body = packer.pack(self._level)
-        done = self.files.block(self.tapes.number, body, count, first, last)
-        return partial(self._tapes_written, count, len(body) if done else None)
+        def then() -> None:
+            self._waiting -= count
+            if not told:
+                self.miss(missing)
+            if done:
+                self._written(stream, count, len(body), of)
+            else:
+                self._refused(count, held)
+        return then
 
-    def _write_ledger(self) -> None:
-        now, names = self._clock.utc_ns(), [name for name in COUNTERS if not name.endswith("utc_ns")]
-        told = {}
-        for what, ledger in (("feeds", self._spine.ledger), ("books", self._spine.book_ledger)):
-            rows = ledger.table()[["name", *names]].tolist()
-            told[what] = {title.decode(): {name: n for name, n in zip(names, counts, strict=True) if n}
-                          for title, *counts in rows}
+    def _write_ledger(self, now: int, tables: Mapping[str, Any]) -> None:
+        names = [name for name in COUNTERS if not name.endswith("utc_ns")]
+        told = {what: {title.decode(): {name: n for name, n in zip(names, counts, strict=True) if n}
+                       for title, *counts in table[["name", *names]].tolist()} for what, table in tables.items()}
         self.files.block(LEDGER, pack_json(told), 0, now, now)
 
     # Telling ---------------------------------------------------------------------------------------------------
@@ -442,12 +364,10 @@ class Capture(Actor):
     def counts(self) -> dict[str, int]:
         """Messages taken, lost (overwritten before that), unwritten; bytes and blocks written, files, and `stops`: how
         often the disk refused."""
-        files = self.files
-        return {"messages": sum(stream.taken for stream in self.streams.values()), "images": self.books,
-                "lost": sum(stream.gather.lost for stream in self.streams.values()) + (
-                    self.tapes.lost if self.tapes else 0),
-                "unwritten": self.unwritten, "bytes": files.total, "blocks": files.blocks, "files": files.files,
-                "stops": files.stops}
+        files, streams = self.files, self.streams.values()
+        return {"messages": sum(stream.taken for stream in streams if stream is not self._tapes), "images": self.books,
+                "lost": sum(stream.lost for stream in streams), "unwritten": self.unwritten, "bytes": files.total,
+                "blocks": files.blocks, "files": files.files, "stops": files.stops}
 
     def _count(self) -> None:
         """For who looks at the run."""
@@ -461,9 +381,4 @@ def _name_thread() -> None:
 
 
 def _told(one: RunInstrument) -> dict[str, Any]:
-    return {"id": one.id, "name": one.name, "generation": one.generation, "price_decimals": one.price_decimals,
-            "size_decimals": one.size_decimals}
-
-
-def _layout(stream: Stream) -> dict[str, str]:
-    return {"name": stream.name, "message": stream.message, "layout": LAYOUTS[stream.message]}
+    return {name: getattr(one, name) for name in Instrument._fields}

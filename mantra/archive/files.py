@@ -4,12 +4,13 @@
     DIR/20261122T090000.000Z-mantra.mantra.part       in the making
 
 Whatever the disk refuses ends the file that is being written, which keeps what it has; `why` says so until the next one
-can be begun. """
+can be begun."""
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 from mantra.core.clock import Clock
 from mantra.errors import ArchiveError
 from mantra.tape.segment import SegmentWriter
+
+log = logging.getLogger("mantra.capture")
 
 NANO = 10**9
 FOR_BLOCKS = 0.95       # of the limit; the rest is for the index
@@ -107,9 +110,13 @@ class Files:
             write()
         except (OSError, ArchiveError) as error:
             self.end()
-            self.stops += not self.why
-            self.why = getattr(error, "strerror", None) or str(error)
+            self.why, was = getattr(error, "strerror", None) or str(error), self.why
+            if not was:
+                self.stops += 1
+                log.warning("nothing is written to %s: %s", self.folder, self.why)
             return False
+        if self.stops and self.why:
+            log.warning("writing to %s again", self.folder)
         self.why = ""
         if self._keep_bytes is not None and self._there + self.size > self._keep_bytes:
             self._tidy()
@@ -117,7 +124,11 @@ class Files:
 
     def _tidy(self) -> None:
         """Remove the oldest files of those that are not to be kept, and count what is there."""
-        files = {path: path.stat() for path in sorted(self.folder.glob("*.mantra*")) if not _written(path)}
+        files = {}
+        for path in sorted(self.folder.glob("*.mantra*")):
+            with contextlib.suppress(FileNotFoundError):    # of another capture, which closed or removed it meanwhile
+                if not _written(path):
+                    files[path] = path.stat()
         self._there = sum(each.st_size for each in files.values())
         for path, each in files.items():
             old = self._keep_s is not None and time.time() - each.st_mtime > self._keep_s

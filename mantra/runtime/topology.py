@@ -1,6 +1,8 @@
 """topology: which actors there are and which queues join them; checked before anything starts, and drawn.
 
     name = "bbo"
+    capture = "recordings"              # one node more: it keeps every queue in this folder; or, of its own choice,
+                                        # {out = "recordings", reads = ["world"], rotate = "15m", ...}
 
     [[node]]
     name = "binance"                    # a listener writes updates.<name>, trades.<name>, tops.<name>
@@ -115,6 +117,12 @@ class Topology:
                 raise ConfigurationError(f"{path}: {name}: reads and writes are lists of queue names")
             nodes.append(Node.listener(name, **own, **options) if kind == "listener" else
                          Node(name, kind, tuple(reads), tuple(writes), options, **own, folder=str(Path(path).parent)))
+        if (kept := text.get("capture")) is not None:
+            if not isinstance(kept, str | dict):
+                raise ConfigurationError(f"{path}: capture is a folder, or a table with its out and other options")
+            options = {"out": kept} if isinstance(kept, str) else dict(kept)
+            reads = options.pop("reads", dict.fromkeys(queue for node in nodes for queue in node.writes))
+            nodes.append(Node("capture", "capture", tuple(reads), (), options))
         return cls(str(text.get("name", Path(path).stem)), nodes, kinds)
 
     def _checked(self, nodes: Sequence[Node], kinds: set[str]) -> tuple[tuple[Node, ...], ...]:

@@ -14,7 +14,6 @@ import pytest
 from mantra.archive import capture as module
 from mantra.runtime.settings import read
 from mantra.runtime.spine import Spine
-from mantra.runtime.topology import Node
 from mantra.topologies.system import System
 from mantra.venues.instrument import InstrumentTable
 from tests.end_to_end.feeds import until
@@ -125,20 +124,22 @@ def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
         subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_books_that_follow_from_the_files_of_a_system_are_its_own(tmp_path):
-    names = ("binance", "kraken", "bitfinex")
+def test_one_line_keeps_every_queue_of_a_topology_and_the_books_that_follow_are_its_own(tmp_path):
+    names, topology = ("binance", "kraken", "bitfinex"), tmp_path / "mine.toml"
+    topology.write_text(f'capture = {{out = "{tmp_path}", flush = 0.3}}\n' + "".join(
+        f'[[node]]\nname = "{name}"\nkind = "listener"\n' for name in names) +
+        '[[node]]\nname = "best"\nkind = "bbo"\nreads = ["tops"]\nwrites = ["world"]\n')
     with Child("--venues", ",".join(names), "--instruments", "eth-btc,btc-usdt") as child:
-        settings = read(venues=names, instruments=("all",), endpoints=child.path)
-        system = System(settings, table=InstrumentTable(), nodes=[
-            *(Node.listener(name, venue=name) for name in names),
-            Node("keep", "capture", ("updates", "trades"), (), {"out": tmp_path, "flush": 0.3})])
-        with system:
+        settings = read(venues=names, instruments=("all",), endpoints=child.path, topology=str(topology))
+        with System(settings, table=InstrumentTable()) as system:
             spine = system.spine
             books = {name: spine.book(*name.split(".", 1)) for name in spine.book_names()}
             until(lambda: all(book.image(0).trust >= 3 for book in books.values()), "all are live")
             time.sleep(0.5)
     found = Kept(tmp_path)
     assert not found.gaps
+    assert {queue.split(".")[0] for queue, messages in found.messages.items() if messages} == {
+        "updates", "trades", "tops", "world"}
     mine = {(queue.split(".")[1], instrument): book[:2] for (queue, instrument), book in found.books.items()}
     assert len(mine) == len(books)
     for name, book in books.items():

@@ -9,8 +9,8 @@ from mantra.archive import capture as module
 from mantra.archive.capture import BYTES, SECONDS, Capture, quantity
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.spine import Spine
-from mantra.runtime.topology import Topology
 from mantra.tape.segment import SegmentReader, SegmentWriter
+from mantra.topologies.system import load_topology
 
 from .capturing import Capturing, Feed, Kept, private_run
 
@@ -244,10 +244,16 @@ def test_queues_that_are_not_there_are_told(tmp_path):
         Capturing(Spine.private(), tmp_path)
 
 
-def test_one_node_of_a_topology_is_a_capture(tmp_path):
+@pytest.mark.parametrize(("line", "reads", "options"), [
+    ('"somewhere"', ("updates.a", "trades.a", "tops.a", "world"), {"out": "somewhere"}),
+    ('{out = "somewhere", reads = ["world"], rotate = "15m"}', ("world",), {"out": "somewhere", "rotate": "15m"})])
+def test_one_line_of_a_topology_is_a_capture(tmp_path, line, reads, options):
     path = tmp_path / "topology.toml"
-    path.write_text('[[node]]\nname = "a"\nkind = "listener"\n[[node]]\nname = "keep"\nkind = "capture"\n'
-                    'reads = ["updates", "trades.a"]\nout = "somewhere"\nrotate = "15m"\n')
-    (node,) = (node for node in Topology.load(path, ("listener", "capture")).nodes if node.name == "keep")
-    assert (node.kind, node.reads, node.options) == ("capture", ("updates", "trades.a"),
-                                                     {"out": "somewhere", "rotate": "15m"})
+    path.write_text(f'capture = {line}\n[[node]]\nname = "a"\nkind = "listener"\n'
+                    '[[node]]\nname = "b"\nkind = "bbo"\nreads = ["tops"]\nwrites = ["world"]\n')
+    (node,) = (node for node in load_topology(str(path), ()).nodes if node.kind == "capture")
+    assert sorted(node.reads) == sorted(reads)
+    assert node.options == options
+    path.write_text("capture = 1\n")
+    with pytest.raises(ConfigurationError, match="capture is a folder"):
+        load_topology(str(path), ())
