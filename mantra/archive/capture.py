@@ -50,6 +50,7 @@ LEDGER_S = 60.0
 RETRY_S = 2.0           # a disk that was full
 WAITING = 2_000_000     # messages that wait for a slow disk, at most
 IMAGES = 64             # of books, in a round: meanwhile the queues wait
+IMAGED = 500_000        # images and their levels, after which a block is closed: each takes four bytes or so
 KEY_FRAME = 11          # updates for every level of an image: they take about eight times its bytes
 LEDGER = 0              # number of its stream
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -265,10 +266,12 @@ class Capture(Actor):
             return
         if image.instrument == key[1]:
             stream = self.streams["updates"]
-            stream.packer.image(key[0], image)
-            stream.images += 1
-            self.books += 1
             book.levels, book.since = image.bid_count + image.ask_count, 0
+            stream.packer.image(key[0], image)
+            stream.imaged += 1 + book.levels
+            self.books += 1
+            if stream.imaged > IMAGED:
+                self.flush(stream)
 
     # Writing ---------------------------------------------------------------------------------------------------
 
@@ -295,7 +298,7 @@ class Capture(Actor):
 
     def _flush_all(self) -> None:
         for stream in self.streams.values():
-            if stream.packer.count or stream.images:
+            if stream.packer.count or stream.imaged:
                 self.flush(stream)
 
     def flush(self, stream: Stream) -> None:

@@ -34,12 +34,13 @@ class Stream(ABC):
         self.number, self.message, self._make = number, message, make
         self.told = {"name": name, "message": message, "layout": layout}    # for the table of a file
         self.taken = self.written = self.bytes = 0
-        self.packer, self.images, self.held = make(), 0, Held()
+        self.packer, self.held = make(), Held()
+        self.imaged = 0         # images, and levels of them
 
     def cut(self) -> tuple[Any, Held]:
         """What is a block now; what comes next will be another."""
         was = self.packer, self.held
-        self.packer, self.images, self.held = self._make(), 0, {}
+        self.packer, self.held, self.imaged = self._make(), {}, 0
         return was
 
     @abstractmethod

@@ -74,3 +74,4 @@ cdef class Packer:
     cdef mantra_pack_image *images
     cdef uint32_t run_count, run_room, image_count, image_room
     cdef list levels
+    cdef uint32_t level_count

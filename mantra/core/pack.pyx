@@ -126,10 +126,11 @@ cdef class Packer:
         if self.image_count == self.image_room:
             self.images = <mantra_pack_image *>grown(self.images, &self.image_room, sizeof(mantra_pack_image))
         held = numpy.ascontiguousarray(numpy.concatenate([image.bids, image.asks]), numpy.int64)
-        if len(held) > MANTRA_PACK_MOST - sum(map(len, self.levels)) or len(held) and int(held[:, 1].min()) <= 0:
+        if len(held) > MANTRA_PACK_MOST - self.level_count or len(held) and int(held[:, 1].min()) <= 0:
             raise ValueError(f"an image of {len(held)} levels: sizes are lots from 1 on, and a block holds at most "
                              f"{MANTRA_PACK_MOST}")
         self.levels.append(held)
+        self.level_count += len(held)
         made = &self.images[self.image_count]
         memset(made, 0, sizeof(made[0]))
         made.feed, made.venue, made.instrument, made.position = feed, image.venue, image.instrument, image.position
@@ -166,7 +167,8 @@ cdef class Packer:
                               block.image_levels, block.first)
         finally:
             mantra_pack_free(&block)
-        self.count, self.run_count, self.image_count, self.first, self.last, self.levels = 0, 0, 0, 0, 0, []
+        self.count = self.run_count = self.image_count = self.level_count = self.first = self.last = 0
+        self.levels = []
         return b"".join([head, *entries, *columns])
 
 

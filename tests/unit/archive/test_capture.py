@@ -106,6 +106,16 @@ def test_a_book_has_another_image_after_so_many_updates(tmp_path):
     Kept(tmp_path).agree([feed])
 
 
+def test_images_are_more_blocks_where_they_are_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "IMAGED", 200)
+    spine, (feed,) = private_run(1, books=20)
+    kept = Capturing(spine, tmp_path)
+    kept.step()
+    kept.end()
+    Kept(tmp_path).agree([feed])
+    assert kept.capture.counts()["blocks"] > 5
+
+
 def test_what_begins_while_it_runs_is_kept_from_its_beginning(tmp_path):
     spine, feeds = private_run(1)
     kept = Capturing(spine, tmp_path)
