@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from mantra.errors import ArchiveError, ConfigurationError
-from mantra.tape.segment import BLOCK, Gap, Instrument, SegmentReader, Table
+from mantra.errors import ArchiveError
+from mantra.tape.segment import BLOCK, Gap, Instrument, SegmentReader, Table, files
 
 CACHE, VERSION = "catalogue.json", 1
-SUFFIXES = (".mantra", ".mantra.part")
 
 
 @dataclass(frozen=True)
@@ -113,23 +112,6 @@ def _entry(reader: SegmentReader, status: os.stat_result) -> Entry:
     return Entry(reader.path, status.st_size, status.st_mtime_ns, state, table.capture, first_ns, last_ns, streams,
                  held, {row[1]: table.instruments[row[1]] for row in held if row[1] in table.instruments},
                  {gap.feed: table.feeds.get(gap.feed, str(gap.feed)) for gap in gaps}, gaps, problems)
-
-
-def files(paths: Iterable[str | Path]) -> list[Path]:
-    """The segments that `paths` (files, or folders of them) stand for. ConfigurationError: there are none."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = {each.name for each in path.iterdir() if each.name.endswith(SUFFIXES)}
-            found += sorted(path / name for name in inside if name.endswith(".mantra")
-                            or name.removesuffix(".part") not in inside)
-            if not inside:
-                raise ConfigurationError(f"{path} holds no *.mantra: nothing was captured or imported to it")
-        elif path.exists():
-            found.append(path)
-        else:
-            raise ConfigurationError(f"{path} is not there")
-    return list(dict.fromkeys(found))
 
 
 def closed(path: Path) -> Path:

@@ -27,14 +27,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mantra.archive.catalogue import files
 from mantra.client.rerun import Rerun, Told
 from mantra.core.book import BookImage
 from mantra.core.messages import Kind
 from mantra.core.pack import unpack
 from mantra.errors import ArchiveError
 from mantra.tape import raw
-from mantra.tape.segment import Record, SegmentReader
+from mantra.tape.segment import Record, SegmentReader, files
 
 EVERY = 500             # updates of a feed between two looks at its books
 WAITING = 1 << 22       # messages of a queue that wait for their like, at most
@@ -154,9 +153,10 @@ class Pair:
 
     def _load(self, position: int) -> None:
         """Images that are of then, or of before."""
-        for image in [image for image in self._images if image.position <= position]:
-            self._images.remove(image)
-            self._levels[image.instrument] = levels_of(image)
+        for image in self._images:
+            if image.position <= position:
+                self._levels[image.instrument] = levels_of(image)
+        self._images = [image for image in self._images if image.position > position]
 
     def _compare_books(self, position: int, images: list[BookImage], *, whole: bool) -> None:
         self._load(position)

@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from mantra.archive.catalogue import closed, files
+from mantra.archive.catalogue import closed
 from mantra.archive.look import STATES, columns, screen, size_text, time_text
 from mantra.core.pack import unpack
 from mantra.errors import ArchiveError
 from mantra.runtime.options import Parser, door
 from mantra.tape import raw
-from mantra.tape.segment import HEAD, Gap, Problem, Record, SegmentReader, SegmentWriter, Stream, unpack_json
+from mantra.tape.segment import HEAD, Gap, Problem, Record, SegmentReader, SegmentWriter, Stream, files, unpack_json
 
 
 class Hole(NamedTuple):

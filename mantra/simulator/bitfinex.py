@@ -44,6 +44,7 @@ LENGTHS = ("1", "25", "100", "250")
 CHECKED_LEVELS = 25
 CHANNELS_PER_CONNECTION = 36
 HEARTBEAT_SECONDS = 15.0
+EARLY_MOST = 100        # messages of a recording before the acknowledgement of their channel
 IDLE_SECONDS = 60.0
 CHECKSUM_NS = 2_500_000_000
 TICKER_NS = 15_000_000_000
@@ -296,10 +297,14 @@ class Bitfinex(Venue):
             if event.get("event") == "subscribed" and event["symbol"].startswith("t"):
                 form = f"{event['prec']} " if event["channel"] == "book" else ""
                 known[event["chanId"]] = f"{event['channel']} {form}{event['symbol']}"
+                early = known.pop(("early", event["chanId"]), ())
+                return [found for each in early for found in cls.replay(each, known)]
             return []
         match = re.match(r"\[(\d+),", text)
         channel = known.get(int(match[1])) if match else None
         if match is None or channel is None:
+            if match and len(early := known.setdefault(("early", int(match[1])), [])) < EARLY_MOST:
+                early.append(text)      # the acknowledgement may come after the data
             return []
         decoder, end = json.JSONDecoder(), match.end()
         payload, end = decoder.raw_decode(text, end)

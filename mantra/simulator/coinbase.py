@@ -251,7 +251,9 @@ class Coinbase(Venue):
                 f'"time":"{_micros(time_ns)}"}}')
 
     def spell(self, connection: Connection, channel: str, message: Any) -> str:
-        return message if isinstance(message, str) else self._number(connection, message, channel)
+        if isinstance(message, str):
+            return message
+        return "" if set(message[2:]) & connection.channels.keys() else self._number(connection, message, channel)
 
     def _number(self, connection: Connection, frame: Frame, channel: str = "") -> str:
         connection.number += 2 if self.faults.hits("skip", channel) else 1
@@ -270,9 +272,10 @@ class Coinbase(Venue):
     def replay(cls, text: str, known: dict[Any, Any]) -> list[tuple[str, Any]]:
         if match := re.match(r'\{"channel":"(l2_data|market_trades|ticker|candles)",.*?"sequence_num":(?=\d)', text):
             channel = "level2" if match[1] == "l2_data" else match[1]
-            product = re.search(r'"product_id":"([^"]+)"', text)
             tail = text[match.end():].lstrip("0123456789")
-            return [(f"{channel}:{product[1]}", (match[0], tail))] if product else []
+            of = [f"{channel}:{product}" for product in dict.fromkeys(re.findall(r'"product_id":"([^"]+)"', text))]
+            # Of several products: verbatim to who has the first one, and to who has but another.
+            return [(one, (match[0], tail, *of[:place > 0])) for place, one in enumerate(of)]
         if match := re.match(r'\{"type":"(snapshot|l2update|match|last_match|ticker)",', text):
             channel = "matches" if "match" in match[1] else "ticker" if match[1] == "ticker" else "level2_batch"
             product = re.search(r'"product_id":"([^"]+)"', text)
@@ -288,10 +291,10 @@ class Coinbase(Venue):
     def recorded_book(cls, channel: str, message: Any) -> Image:
         book = json.loads(message if isinstance(message, str) else f"{message[0]}0{message[1]}")
         if "events" in book:
-            (event,) = book["events"]
-            bids, asks = ([(row["price_level"], row["new_quantity"]) for row in event["updates"] if row["side"] == side]
-                          for side in ("bid", "offer"))
-            return Image(event["product_id"], 0, bids, asks, whole=event["type"] == "snapshot")
+            events = [event for event in book["events"] if event["product_id"] == cls.symbol_of(channel)]
+            bids, asks = ([(row["price_level"], row["new_quantity"]) for event in events for row in event["updates"]
+                           if row["side"] == side] for side in ("bid", "offer"))
+            return Image("", 0, bids, asks, whole=any(event["type"] == "snapshot" for event in events))
         if book.get("type") == "l2update":
             bids, asks = ([(price, size) for of, price, size in book["changes"] if of == side]
                           for side in ("buy", "sell"))

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mantra.errors import ConfigurationError
@@ -26,9 +27,11 @@ from mantra.simulator.coinbase import Coinbase
 from mantra.simulator.faults import Faults, seconds
 from mantra.simulator.kraken import Kraken
 from mantra.simulator.market import Instrument, World
-from mantra.simulator.recording import RecordingSource
+from mantra.simulator.recording import RecordingSource, Timeline
 from mantra.simulator.server import Venue
 from mantra.simulator.source import MarketSource, Source, instrument, many
+from mantra.tape import lines, raw
+from mantra.tape.segment import SUFFIXES, files
 
 VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitfinex, Bitstamp, Coinbase, Kraken)}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
@@ -46,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seed", default="1", help="of the market and of the faults (default: %(default)s)")
     add("--rate", type=float, help="book messages a second and instrument (default: as the venue does)")
     add("--levels", type=int, help="levels of a book's side, 20 at least (default: as the venue has)")
-    add("--recording", nargs="+", type=Path, metavar="PATH", help="serve recordings of --venue instead")
-    add("--venue", choices=VENUES, help="whose recordings they are")
+    add("--recording", nargs="+", type=Path, metavar="PATH", help="serve a recording of --venue instead, or "
+        "an archive's tape (mantra capture --raw)")
+    add("--venue", choices=VENUES, help="whose recording it is (of a tape: all that it has)")
     add("--speed", type=float, default=1.0, help="of recordings (default: 1); 0: as fast as the reader")
     add("--endpoints", type=Path, metavar="FILE", help="write the addresses there (TOML) once listening")
     add("--tls", action="store_true", help="serve wss and https with a certificate made for this run")
@@ -78,9 +82,7 @@ def venues(options: argparse.Namespace) -> list[Venue]:
                             ban_scale=options.ban_scale, hasten=options.hasten)
 
     if options.recording or options.venue:
-        if not (options.recording and options.venue) or options.speed < 0:
-            raise ConfigurationError("recordings need --recording PATH... --venue VENUE and a --speed of 0 or more")
-        return [made(options.venue, RecordingSource(options.recording, VENUES[options.venue], options.speed))]
+        return [made(name, source) for name, source in recorded(options).items()]
     names = list(dict.fromkeys(name.strip() for name in options.venues.split(",") if name.strip()))
     if not names or not set(names) <= set(VENUES):
         raise ConfigurationError(f"--venues {options.venues}: choose from {', '.join(VENUES)}")
@@ -94,6 +96,24 @@ def venues(options: argparse.Namespace) -> list[Venue]:
     worlds = {one: World(one, options.seed) for of_venue in listed.values() for one in of_venue}
     return [made(name, MarketSource(VENUES[name].listing(worlds[one], options.seed, now, options.rate)
                                     for one in listed[name])) for name in names]
+
+
+def recorded(options: argparse.Namespace) -> dict[str, Source]:
+    """The venues of a recording: --venue, or all of an archive's tape."""
+    paths, timeline = options.recording, Timeline(options.speed)
+    if paths and any(path.name.endswith(SUFFIXES) for given in paths for path in (given, *given.glob("*"))):
+        segments = files(paths)
+        names = [options.venue] if options.venue else sorted(raw.venues(segments) & VENUES.keys())
+        if not names:
+            raise ConfigurationError(f"--recording: no tape in {', '.join(map(str, paths))}: capture with --raw")
+        read = {name: partial(raw.records, segments, name) for name in names}
+    elif paths and options.venue:
+        read = {options.venue: partial(lines.read, paths, options.venue)}
+    else:
+        raise ConfigurationError("recordings need --recording PATH... and, unless it is an archive, --venue VENUE")
+    if options.speed < 0:
+        raise ConfigurationError("--speed: write 0 or more")
+    return {name: RecordingSource(records, VENUES[name], timeline) for name, records in read.items()}
 
 
 def instruments(spec: str, names: Sequence[str], levels: int | None) -> dict[str, list[Instrument]]:

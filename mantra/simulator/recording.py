@@ -1,26 +1,38 @@
-"""recording: a venue that says again what it once said, at any speed.
+"""recording: venues that say again what they once said, at any speed: other people's recordings, or our own tape.
 
     records --speed--> the channels they were sent on (frames verbatim, to who subscribed to that channel)
-       +--> the book that REST shows: the recorded snapshot, and every later change once it has been played
+       +--> the book that REST shows: the last recorded snapshot, and every later change once it has been played
 
-The clock starts when the first client has subscribed and asked for nothing more for half a second: a recording has one
-timeline for all, like the venue it is of. What was not recorded stays silent.
+The clock starts when the first client has subscribed and nobody has asked for more for half a second: a recording has
+one timeline for all, like the venues it is of. What was not recorded stays silent; handshakes, acknowledgements and
+heartbeats are the simulated venue's own, so that a recording can be asked for in another way than it was made.
 """
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import heapq
+import itertools
+import json
 import sys
-from collections.abc import Iterable
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from mantra.errors import ConfigurationError
 from mantra.simulator.server import Venue
 from mantra.simulator.source import Image, Listed, Rows, Source
-from mantra.tape import lines
+from mantra.tape.lines import Record
 
 SETTLE_SECONDS = 0.5
+AGAIN_NS = 10_000_000_000   # after which a book is not asked for again because it was too old
+COARSE_SECONDS = 0.0015     # the event loop sleeps in whole milliseconds, and wakes late
+GARBAGE = ValueError, LookupError, TypeError, AttributeError, RecursionError
+REST = "rest "              # instead of a channel
+HEIR = "-next"              # so ends the name of a connection that is to take another's place
+RECENT = 1000           # changes of a book that are kept
 BURST = 32              # messages between looks at the clients' buffers, at speed 0
 QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "TRY", "RUB", "USD", "EUR", "GBP", "PAX", "BTC", "ETH", "BNB")
 
@@ -30,12 +42,19 @@ class RecordedBook:
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.recent: deque[Image] = deque(maxlen=RECENT)
         self.sides: tuple[dict[Decimal, tuple[str, str]], dict[Decimal, tuple[str, str]]] = ({}, {})
 
     def apply(self, change: Image) -> None:
-        """Change or replace what is there, unless the change has a sequence (not 0) that is not newer."""
-        if change.sequence and not change.whole and change.sequence <= self.sequence:
-            return
+        """Change or replace what is there, unless the change has a sequence (not 0) that is not newer. What is newer
+        than a book that came late goes into that, too; one that is older than all of that is too old."""
+        if change.sequence and change.whole:
+            if self.sequence and self.recent and change.sequence < self.recent[0].sequence:
+                return
+        elif change.sequence:
+            if change.sequence <= self.sequence:
+                return
+            self.recent.append(change)
         self.sequence = change.sequence
         for worst, side, rows in zip((min, max), self.sides, (change.bids, change.asks), strict=True):
             if change.whole:
@@ -47,43 +66,118 @@ class RecordedBook:
                     side.pop(Decimal(price), None)
             while change.keep and len(side) > change.keep:
                 del side[worst(side)]
+        if change.whole and change.sequence:
+            recent, self.recent = self.recent, deque(maxlen=RECENT)
+            for one in recent:
+                self.apply(one)
 
     def rows(self) -> tuple[Rows, Rows]:
         bids, asks = self.sides
         return [bids[price] for price in sorted(bids, reverse=True)], [asks[price] for price in sorted(asks)]
 
 
-class RecordingSource(Source):
-    """The messages of `paths` for a venue of `kind`, `speed` times as fast as they came; 0: as fast as the reader."""
+class Timeline:
+    """Plays the recordings of all venues by their common clock, `speed` times as fast as they came; 0: as fast as the
+    readers."""
 
-    def __init__(self, paths: Iterable[str | Path], kind: type[Venue], speed: float) -> None:
-        self.kind, self.speed = kind, speed
-        self.messages: list[tuple[int, str, Any]] = []          # (time_ns, channel, message)
+    def __init__(self, speed: float) -> None:
+        self.speed = speed
+        self.sources: list[RecordingSource] = []
+        self.venues: list[Venue] = []
+
+    async def play(self) -> None:
+        loop, last = asyncio.get_running_loop(), 0.0
+        while not last or loop.time() - last < SETTLE_SECONDS:
+            await asyncio.sleep(0.02)
+            last = max(venue.last_request for venue in self.venues)
+        by_time = heapq.merge(*(source.messages() for source in self.sources), key=lambda message: message[0])
+        first = next(by_time)           # of each: that takes a while
+        began, first_ns = loop.time(), first[0]
+        for played, (time_ns, source, channel, message) in enumerate(itertools.chain([first], by_time)):
+            if self.speed:
+                due = began + (time_ns - first_ns) / 1e9 / self.speed
+                while (wait := due - loop.time()) > COARSE_SECONDS:
+                    await asyncio.sleep(wait - COARSE_SECONDS)
+                time.sleep(max(0.0, wait))      # nothing else is due, and in a burst each frame has its moment
+            if played % BURST == 0:
+                await asyncio.sleep(0)
+                for venue in self.venues if not self.speed else ():
+                    await venue.breathe()
+            source.unread.append((channel, message))
+            if not channel.startswith(REST):
+                source.played += 1
+                source.venue.publish(channel, message)
+        for source in self.sources:
+            print(f"{source.venue.name}: the recording has ended ({source.played} messages)", file=sys.stderr)
+
+
+class RecordingSource(Source):
+    """What `records` gives, each time it is called, for a venue of `kind`."""
+
+    venue: Venue
+
+    def __init__(self, records: Callable[[], Iterable[Record]], kind: type[Venue], timeline: Timeline) -> None:
+        self.kind, self._records, self._timeline = kind, records, timeline
         self.books: dict[str, RecordedBook] = {}
         self.unread: list[tuple[str, Any]] = []                 # played, not yet in a book
-        ids: dict[Any, Any] = {}
-        self.played = 0
-        known: dict[str, Listed] = {}
-        snapshots: list[tuple[str | None, str]] = []
-        for record in lines.read(paths, kind.name):
-            text = record.text.decode()
-            if record.kind == "message":
-                self.messages += [(record.time_ns, *found) for found in kind.replay(text, ids)]
-            elif record.kind == "rest":
-                listed = kind.recorded_instruments(text)
-                known.update({one.symbol: one for one in listed})
-                if not listed:
-                    snapshots.append((record.url, text))
-        if not self.messages:
-            raise ConfigurationError(f"--recording: no message of {kind.name} in {', '.join(map(str, paths))}")
-        symbols = list(dict.fromkeys(filter(None, (kind.symbol_of(channel) for _, channel, _ in self.messages))))
-        for url, text in snapshots:
-            # A snapshot in the stream does not say its symbol: it is of the first one.
-            symbol = kind.symbol_of(url) if url else symbols[0]
-            if symbol not in self.books:
-                self.books[symbol] = RecordedBook()
-                self.books[symbol].apply(kind.recorded_book("", text))
-        self.listed = [known.get(symbol) or self._guess(symbol) for symbol in symbols]
+        self.played = self.of = 0
+        self._known: dict[str, Listed] = {}
+        self._opened: dict[str, int] = {}                       # symbols of the connections of a tape
+        symbols: dict[str, int] = {}                            # sequence of the first change
+        answers: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        for time_ns, _, channel, message in self.messages():
+            if channel.startswith(REST):
+                answers[channel.removeprefix(REST)].append((time_ns, message))
+                continue
+            self.of += 1
+            if not symbols.get(symbol := kind.symbol_of(channel)):
+                diff = kind.diff_channel in channel
+                symbols[symbol] = kind.recorded_book(channel, message).sequence if diff else 0
+        if not self.of:
+            raise ConfigurationError(f"--recording: no message of {kind.name} there")
+        symbols.pop("", None)
+        self._first = next(iter(symbols), "")
+        for symbol, told in answers.items():    # the first counts, unless it was too old and soon followed by another
+            for (time_ns, text), (next_ns, _) in itertools.pairwise([*told, (1 << 63, "")]):
+                self._apply(REST + symbol, text)
+                if next_ns - time_ns > AGAIN_NS or self.books[symbol or self._first].sequence >= symbols.get(symbol, 0):
+                    break
+        self.listed = [self._known.get(symbol) or self._guess(symbol) for symbol in symbols | self._opened]
+        timeline.sources.append(self)
+
+    def messages(self) -> Iterator[tuple[int, RecordingSource, str, Any]]:
+        """(time_ns, this, channel, message) of all that was said on channels, and of books that came over REST."""
+        ids: defaultdict[str | None, dict[Any, Any]] = defaultdict(dict)        # of each connection
+        heirs: dict[str, list[tuple[str, Any]]] = {}            # what they were told of books so far
+        for record in self._records():
+            text, url = record.text.decode(errors="replace"), record.url or ""
+            said: list[tuple[str, Any]] = []
+            with contextlib.suppress(*GARBAGE):
+                if record.kind == "message":
+                    said = self.kind.replay(text, ids[url])
+                    if url.endswith(HEIR):
+                        heirs.setdefault(url, []).extend(one for one in said if self.kind.diff_channel in one[0])
+                        continue
+                elif record.kind == "rest":
+                    listed = self.kind.recorded_instruments(text)
+                    self._known.update({one.symbol: one for one in listed})
+                    said = [] if listed else [(f"{REST}{self.kind.symbol_of(url) if url else ''}", text)]
+                elif record.kind == "open" and text:
+                    said = self._opening(url, json.loads(text), ids, heirs)
+            yield from ((record.time_ns, self, channel, message) for channel, message in said)
+
+    def _opening(self, name: str, what: Any, ids: dict[Any, dict[Any, Any]], heirs: dict[str, list[tuple[str, Any]]]
+                 ) -> list[tuple[str, Any]]:
+        """A connection of a tape began, or goes on over its heir's: then what that was told comes first."""
+        for row in what.get("books", ()):
+            base, _, quote = row["name"].partition("-")
+            self._opened[row["symbol"]] = 0
+            self._known[row["symbol"]] = Listed(row["symbol"], base, quote, *row["scale"])
+        if "heir" not in what:
+            heirs.pop(name, None)
+            return []
+        ids[name] = ids.pop(what["heir"], {})
+        return heirs.pop(what["heir"], [])
 
     def _guess(self, symbol: str) -> Listed:
         """Without an instrument list: the split by well-known quote currencies, the decimals that occur in the book."""
@@ -94,40 +188,34 @@ class RecordingSource(Source):
         return Listed(symbol, name[:-len(quote)].rstrip("/"), quote, price, size)
 
     def state(self) -> dict[str, int]:
-        return {"played": self.played, "of": len(self.messages)}
+        return {"played": self.played, "of": self.of}
 
     def image(self, symbol: str, *, sequence: int | None = None, age_ns: int = 0) -> Image | None:
         for channel, message in self.unread:
-            if self.kind.diff_channel in channel:
-                change, of = self.kind.recorded_book(channel, message), self.kind.symbol_of(channel)
-                if change.whole:
-                    self.books.setdefault(of, RecordedBook())
-                if of in self.books:
-                    self.books[of].apply(change)
+            self._apply(channel, message)
         self.unread.clear()
         book = self.books.get(symbol)
         if book is None or (sequence is not None and sequence != book.sequence):
             return None
         return Image(symbol, book.sequence, *book.rows(), whole=True)
 
+    def _apply(self, channel: str, message: Any) -> None:
+        if channel.startswith(REST):
+            of, change = channel.removeprefix(REST) or self._first, self.kind.recorded_book("", message)
+        elif self.kind.diff_channel in channel:
+            of, change = self.kind.symbol_of(channel), self.kind.recorded_book(channel, message)
+        else:
+            return
+        if change.whole:
+            self.books.setdefault(of, RecordedBook())
+        if of in self.books:
+            self.books[of].apply(change)
+
     async def run(self, venue: Venue) -> None:
-        loop = asyncio.get_running_loop()
-        await venue.subscribed.wait()
-        while (left := venue.last_request + SETTLE_SECONDS - loop.time()) > 0:
-            await asyncio.sleep(left)
-        began, first_ns = loop.time(), self.messages[0][0]
-        for time_ns, channel, message in self.messages:
-            if self.speed:
-                wait = began + (time_ns - first_ns) / 1e9 / self.speed - loop.time()
-                if wait > 0:
-                    await asyncio.sleep(wait)
-            elif self.played % BURST == 0:
-                await asyncio.sleep(0)
-                await venue.breathe()
-            self.played += 1
-            self.unread.append((channel, message))
-            venue.publish(channel, message)
-        print(f"{venue.name}: the recording has ended ({self.played} messages)", file=sys.stderr)
+        self.venue = venue
+        self._timeline.venues.append(venue)
+        if len(self._timeline.venues) == len(self._timeline.sources):
+            await self._timeline.play()
 
 
 def _decimals(text: str) -> int:

@@ -239,8 +239,7 @@ class Venue(ABC):
         self.maintained = False                 # the venue is in maintenance
         self.skew_ns = 0                        # how far the venue's clock is off
         self.banned_until = 0.0                 # of everybody: on loopback all have one address
-        self.subscribed = asyncio.Event()       # somebody listens: a recording may begin
-        self.last_request = 0.0
+        self.last_request = 0.0                 # when somebody subscribed last: a recording may begin
         self._connects, self._overruns = Window(*self.connects[:2]), Window(*self.overruns[:2])
         self._requests = [Window(*rule) for rule in self.requests]
         self._server: Server | None = None
@@ -337,7 +336,6 @@ class Venue(ABC):
         connection.channels[channel] = note
         self.subscribers.setdefault(channel, set()).add(connection)
         self.last_request = asyncio.get_running_loop().time()
-        self.subscribed.set()
 
     def unsubscribe(self, connection: Connection, channel: str) -> None:
         connection.channels.pop(channel, None)

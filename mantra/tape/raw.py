@@ -25,8 +25,13 @@ records) are told as the difference to that feed's last, `origins` as that to th
 """
 from __future__ import annotations
 
+import json
 import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +39,8 @@ import zstandard
 from numpy.typing import NDArray
 
 from mantra.errors import ArchiveError
+from mantra.tape.lines import Record
+from mantra.tape.segment import SegmentReader, Table
 
 LAYOUT = "raw1: feeds:2 kinds:1 arguments:1 books:2 sizes:4 numbers:8 origins:8 texts"
 RECORD = np.dtype([("origin", "<u8"), ("number", "<u8"), ("size", "<u4"), ("book", "<u2"), ("kind", "u1"),
@@ -43,6 +50,7 @@ COLUMNS = (("feed", "<u2"), ("kind", "u1"), ("argument", "u1"), ("book", "<u2"),
            ("origin", "<u8"))
 FULL = 4 << 20              # bytes of texts, after which a block is closed
 MOST = 1 << 28              # bytes of a block, unpacked: more is damage
+HELD_NS = 500_000_000       # so much later may stand what another feed was told earlier: a capture reads in rounds
 PADDING = 64                # readable bytes behind the texts, as the hot path wants them
 
 
@@ -156,3 +164,66 @@ def unpack(body: bytes | memoryview) -> RawBlock:
     if (int(ends[-1]) if count else 0) != size:
         raise ArchiveError("the records of a block are not as long as their texts")
     return RawBlock(records, columns["feed"], ends, np.frombuffer(unpacked + bytes(PADDING), "u1", offset=at))
+
+
+def blocks(paths: Iterable[Path]) -> Iterator[tuple[Table, RawBlock]]:
+    """Those of the tapes in these files, each unpacked while the one before is looked at; without damaged ones."""
+    def read(reader: SegmentReader, record: Any) -> tuple[Table, RawBlock] | None:
+        try:
+            return reader.table, unpack(reader.body(record))
+        except ArchiveError:
+            return None         # `mantra archive verify` tells of it
+
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = []
+        for reader in map(SegmentReader, paths):
+            for record in reader.blocks("raw"):
+                waiting.append(ahead.submit(read, reader, record))
+                if len(waiting) > 1 and (block := waiting.pop(0).result()):
+                    yield block
+        yield from filter(None, (last.result() for last in waiting))
+
+
+def records(paths: Iterable[Path], venue: str) -> Iterator[Record]:
+    """What connections to a venue were told, by time, as lines.read gives what other people recorded. `url` of a
+    message is the name of its connection, whose "open" has the JSON of its OPENED or ADOPTED as text."""
+    of: dict[str, str] = {}             # venues of connections
+    times: dict[str, int] = {}          # likewise, of the last record: in a connection the order is kept
+    held: list[Record] = []
+    for table, block in blocks(paths):
+        names = {number: name.removeprefix("raw.") for number, name in table.feeds.items()}
+        utc = table.utc(block.records["origin"])
+        kinds, arguments = (block.records[field].tolist() for field in ("kind", "argument"))
+        for i, (number, kind, argument, time_ns) in enumerate(zip(block.feeds.tolist(), kinds, arguments, utc.tolist(),
+                                                                  strict=True)):
+            name = names.get(number, "")
+            if kind == Kind.OPENED:
+                of[name] = _venue(block.text(i))
+            if of.get(name) != venue:
+                continue
+            time_ns = times[name] = max(time_ns, times.get(name, 0))
+            if kind == Kind.MESSAGE and argument <= 2:
+                held.append(Record(time_ns, "message", block.text(i), name))
+            elif kind == Kind.REST and argument:
+                url, _, body = block.text(i).partition(b"\n")
+                held.append(Record(time_ns, "rest", body, url.decode(errors="replace")))
+            elif kind in (Kind.OPENED, Kind.ADOPTED):
+                held.append(Record(time_ns, "open", block.text(i), name))
+        held.sort(key=lambda record: record.time_ns)
+        ready = bisect_right(held, int(utc.max(initial=0)) - HELD_NS, key=lambda record: record.time_ns)
+        yield from held[:ready]
+        del held[:ready]
+    yield from held
+
+
+def venues(paths: Iterable[Path]) -> set[str]:
+    """Those whose connections began on the tapes in these files."""
+    return {_venue(block.text(int(i))) for _, block in blocks(paths)
+            for i in np.flatnonzero(block.records["kind"] == Kind.OPENED)}
+
+
+def _venue(text: bytes) -> str:
+    try:
+        return str(json.loads(text)["venue"])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return ""

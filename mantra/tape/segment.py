@@ -20,7 +20,7 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -33,7 +33,7 @@ from typing_extensions import Self
 
 from mantra.core.clock import Clock
 from mantra.core.pack import sources
-from mantra.errors import ArchiveError
+from mantra.errors import ArchiveError, ConfigurationError
 
 MAGIC, VERSION = b"mantra archive\n\0", 1
 FILE = struct.Struct("<16sI")               # magic, version; their crc follows
@@ -41,6 +41,7 @@ FILE = struct.Struct("<16sI")               # magic, version; their crc follows
 RECORD = struct.Struct("<IBBHIIQQI")
 MARK = b"\x9dMR\xa7"
 TABLE, BLOCK, INDEX, SOURCES, END = 1, 2, 3, 4, 5
+SUFFIXES = (".mantra", ".mantra.part")
 HEAD, FILE_HEAD = RECORD.size + 4, FILE.size + 4
 ENDING = struct.Struct("<QQQ16s")           # offsets of the last table, index and sources; digest of the index
 MOST_BYTES = 1 << 28                        # in a body
@@ -209,6 +210,23 @@ def _text(value: Any) -> str:
 def _held(row: int, message: str, body: bytes) -> NDArray[np.void]:
     return np.array([(row, one.instrument, one.messages, one.feed, one.venue, min(one.images, 255))
                      for one in sources(message, body)] if message else [], SOURCE)
+
+
+def files(paths: Iterable[str | Path]) -> list[Path]:
+    """The segments that `paths` (files, or folders of them) stand for. ConfigurationError: there are none."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = {each.name for each in path.iterdir() if each.name.endswith(SUFFIXES)}
+            found += sorted(path / name for name in inside if name.endswith(".mantra")
+                            or name.removesuffix(".part") not in inside)
+            if not inside:
+                raise ConfigurationError(f"{path} holds no *.mantra: nothing was captured or imported to it")
+        elif path.exists():
+            found.append(path)
+        else:
+            raise ConfigurationError(f"{path} is not there")
+    return list(dict.fromkeys(found))
 
 
 class SegmentWriter:

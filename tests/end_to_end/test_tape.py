@@ -1,16 +1,22 @@
-"""The tape of a session, told to the feeds again, says whether what was kept of it is true: and names what is not."""
+"""The tape of a session, told to the feeds again, says whether what was kept of it is true, and names what is not;
+served over sockets, it leads other feeds to the same books."""
 import json
 import subprocess
 import sys
+import time
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 
+import mantra
 from mantra.archive import proof
-from mantra.core.messages import Kind
+from mantra.client.rerun import Rerun
+from mantra.core.messages import Kind, Trust
 from mantra.core.pack import Packer, unpack
 from mantra.tape import raw
-from mantra.tape.segment import SegmentReader, SegmentWriter
+from mantra.tape.segment import SegmentReader, SegmentWriter, files
+from tests.end_to_end.simulated import Child
 
 VENUES = ["binance", "bitfinex", "bitstamp", "coinbase", "kraken"]
 
@@ -154,3 +160,64 @@ def test_a_tape_is_wanted(session, tmp_path, capsys):
             writer.block(record.stream, reader.body(record), record.messages, record.first_ns, record.last_ns)
     with pytest.raises(proof.ArchiveError, match="capture with --raw"):
         proof.Proof([session], tmp_path)
+
+
+def books_of(session):
+    """{(venue, symbol): levels} when the session ended, as its tape has it; and UTC ns of its first and last frame."""
+    rerun, times = Rerun(), []
+    for table, block in raw.blocks(files([session])):
+        rerun.tell(block, table.feeds)
+        times += table.utc(block.records["origin"][block.records["kind"] == raw.Kind.MESSAGE]).tolist()
+    images = {(feed.what["venue"], row["symbol"]): book.image() for feed in rerun.feeds.values()
+              for row, book in zip(feed.what["books"], feed.feed.books, strict=True)}
+    return {key: (image.bids.tolist(), image.asks.tolist()) for key, image in images.items()}, min(times), max(times)
+
+
+@pytest.mark.parametrize("speed", [0, 2])
+def test_feeds_of_a_tape_over_real_sockets_come_to_the_same_books(session, tmp_path, speed):
+    books, first_ns, last_ns = books_of(session)
+    with Child("--recording", str(session), "--speed", str(speed)) as venues:
+        assert sorted(venues.endpoints) == VENUES
+        with mantra.start(VENUES, ("all",), endpoints=venues.path, home=tmp_path) as system:
+            began, ended = {}, {}
+            while len(ended) < len(VENUES):
+                assert system.failure() is None
+                for venue, told in venues.endpoints.items():
+                    with urlopen(f"{told['rest']}/simulator/state") as answer:
+                        state = json.load(answer)
+                    if state["played"]:
+                        began.setdefault(venue, time.monotonic())
+                    if state["played"] == state["of"]:
+                        ended.setdefault(venue, time.monotonic())
+                assert not began or time.monotonic() - min(began.values()) < 30
+                time.sleep(0.05)
+            if speed:
+                assert max(ended.values()) - min(began.values()) > 0.8 * (last_ns - first_ns) / 1e9 / speed
+            deadline = time.monotonic() + 15        # a second look at Bitstamp's books takes its time
+            while (wrong := [key for key, levels in books.items() if not held(system.book(*key).image(), levels)]) and (
+                    time.monotonic() < deadline):
+                time.sleep(0.05)
+            assert wrong == []
+
+
+def held(image, levels):
+    return image.trust >= Trust.UNVERIFIED and (image.bids.tolist(), image.asks.tolist()) == levels
+
+
+def test_records_of_a_tape_are_by_time_and_whole_whatever_is_damaged(session, tmp_path):
+    (path,) = session.glob("*.mantra")
+    found = {venue: list(raw.records([path], venue)) for venue in VENUES}
+    for records in found.values():
+        times = [record.time_ns for record in records]
+        assert times == sorted(times)
+        assert records[0].kind == "open"
+    text = bytearray(path.read_bytes())
+    with SegmentReader(path) as reader:
+        blocks = reader.blocks("raw")
+    text[blocks[-1].offset + 70] ^= 1
+    (tmp_path / path.name).write_bytes(text[:-100])         # its index is gone, too, as if its writer had been killed
+    for venue in VENUES:
+        less, whole = ([record for record in records if record.kind == "message"]
+                       for records in (raw.records([tmp_path / path.name], venue), found[venue]))
+        assert less == whole[:len(less)]
+        assert len(less) < len(whole)

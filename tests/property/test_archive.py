@@ -11,11 +11,10 @@ import pytest
 
 import mantra
 from mantra.archive import verify
-from mantra.archive.catalogue import files
 from mantra.core.book import BookImage
 from mantra.core.messages import DTYPES, LAYOUTS, Kind, Reason, Trust
 from mantra.core.pack import Packer, unpack
-from mantra.tape.segment import HEAD, SegmentReader, SegmentWriter
+from mantra.tape.segment import HEAD, SegmentReader, SegmentWriter, files
 
 BASE = 1_700_000_000_000_000_000
 BOOKS = {0: [(0, 1), (0, 2)], 1: [(0, 3), (4, 1)], 2: [(4, 2)]}      # of each feed: (venue, instrument)
