@@ -348,7 +348,7 @@ def backtest(archive: Whole, out: Path, chosen: tuple[Any, ...], tell: Callable[
     fits = sorted((venue, name) for venue, name in held if chosen[0] in (None, venue) and chosen[1] in (None, name))
     if len(fits) != 1:
         raise ConfigurationError("hftbacktest's files hold one instrument: name --venue and --instrument of "
-                                 + ", ".join(f"{venue} {name}" for venue, name in fits[:20]))
+                                 + (", ".join(f"{venue} {name}" for venue, name in fits[:20]) or "those there are"))
     chosen = (*fits[0], *chosen[2:])
     with in_the_making(out) as part:
         first = Backtest(archive, chosen)

@@ -180,6 +180,21 @@ def test_what_was_lost_is_followed_by_the_book_as_it_is(tmp_path, recorded):
     assert ((rows["kind"] == Kind.RESET) & (rows["flags"] & Flag.FROM_SNAPSHOT != 0)).sum() == 1
 
 
+def test_what_was_in_a_damaged_block_is_followed_by_the_book_as_it_is(tmp_path, capsys, recorded):
+    (path,) = recorded.glob("*.mantra")
+    opened, contents = Archive([recorded]), bytearray(path.read_bytes())
+    first, second, *_ = opened._reader(path).blocks("updates")
+    for block in (first, second):
+        contents[block.offset + 100] ^= 1
+        (tmp_path / "a.mantra").write_bytes(contents)
+        code, _, err = export(capsys, tmp_path / "a.mantra", "--format", "csv", "--out", tmp_path / str(block.offset))
+        assert (code, "is damaged" in err) == (1, True)
+        rows = np.concatenate(list(exports.Whole([tmp_path / "a.mantra"]).rows("updates", None, "XBTUSD")))
+        assert len(rows) < len(opened.updates(instrument="XBTUSD").array())
+        whole = image(opened, "XBTUSD")
+        assert (final(rows[["kind", "price", "size"]].tolist()) == whole) == (block == first), "none has come behind it"
+
+
 def test_without_pyarrow_one_line_says_what_to_install(tmp_path, capsys, recorded, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     code, _, err = export(capsys, recorded, "--format", "parquet", "--out", tmp_path / "out")
