@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import json
 import sys
 import zipfile
@@ -183,11 +184,11 @@ class Csv:
 
     def __init__(self, path: Path, archive: Whole, message: str) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")
-        self._archive, self._words = archive, words(archive)
-        self._file.write(",".join(columns(np.empty(0, DTYPES[message]))) + "\n")
+        self._archive, self._words, self._table = archive, words(archive), csv.writer(self._file, lineterminator="\n")
+        self._table.writerow(columns(np.empty(0, DTYPES[message])))
 
     def write(self, rows: Rows) -> None:
-        texts: list[Iterable[str]] = []
+        texts: list[Iterable[Any]] = []
         for name, numbers in columns(rows).items():
             if name in ("price", "size"):
                 scales = {number: getattr(row, f"{name}_decimals") for number, row in self._archive.scales.items()}
@@ -198,8 +199,8 @@ class Csv:
             elif known := self._words.get(name):
                 texts.append([known.get(number) or str(number) for number in numbers.tolist()])
             else:
-                texts.append(map(str, (numbers.view(np.uint8) if numbers.dtype == bool else numbers).tolist()))
-        self._file.writelines(",".join(row) + "\n" for row in zip(*texts, strict=True))
+                texts.append((numbers.view(np.uint8) if numbers.dtype == bool else numbers).tolist())
+        self._table.writerows(zip(*texts, strict=True))
 
     def close(self) -> None:
         self._file.close()
@@ -223,6 +224,18 @@ def in_the_making(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def gathered(pieces: Iterator[Rows], least: int = 1 << 17) -> Iterator[Rows]:
+    """As many together as make a row group that is quick to read: a capture's blocks are of a second or so."""
+    held: list[Rows] = []
+    for rows in pieces:
+        held.append(rows)
+        if sum(map(len, held)) >= least:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
+
+
 def tables(archive: Whole, out: Path, make: type[Parquet] | type[Csv], chosen: tuple[Any, ...],
            tell: Callable[[int], None]) -> dict[str, Any]:
     """A file for each stream in folder `out`."""
@@ -234,7 +247,7 @@ def tables(archive: Whole, out: Path, make: type[Parquet] | type[Csv], chosen: t
         path, count = out / f"{stream}.{make.__name__.lower()}", 0
         with in_the_making(path) as part:
             with contextlib.closing(make(part, archive, message)) as writer:
-                for rows in archive.rows(stream, *chosen):
+                for rows in gathered(archive.rows(stream, *chosen)):
                     writer.write(rows)
                     count += len(rows)
                     tell(len(rows))
