@@ -47,6 +47,7 @@ from mantra.venues.venue import Mode, Venue
 BLOCK_NS = 60_000_000_000       # of recorded time in a block, at most
 CHUNK = 1024                    # messages between two looks at the queues, and bytes of them: so little that
 CHUNK_BYTES = 1 << 18           # the queues are not overrun
+IMAGED = 500_000                # of these a block is full
 KEY_FRAME = 11                  # updates for every level of an image: they take eight times as many bytes
 MOST_ORDERS = 1 << 18           # in the queue: a snapshot of them is told in one go
 COMPARED = [1, 2, 3, 4, 6, 7, 9, 11, 12]    # kinds (decode.h) of frames of books and trades
@@ -80,14 +81,14 @@ class Stream:
     def __init__(self, number: int, name: str, queue: Queue) -> None:
         self.number, self.name, self.message, self.consumer = number, name, queue.format.name, queue.consumer()
         self.packer = Packer(self.message)
-        self.bytes = self.images = 0
+        self.bytes = self.images = self.imaged = 0      # imaged: images not in a block yet, and their levels
 
 
 class Import(RecordedFeed):
     """A recording on its way into a segment."""
 
     def __init__(self, venue: Venue, survey: Survey, writer: SegmentWriter, mode: Mode = "book", *,
-                 level: int = 3) -> None:
+                 level: int = 1) -> None:
         start_ns = max(1, survey.start_ns)      # 0 says that nothing was published yet
         spine = Spine.private(clock=Clock.virtual(start_ns))
         if mode == "orders":
@@ -160,10 +161,13 @@ class Import(RecordedFeed):
                         self._image(instrument)
 
     def _image(self, instrument: int) -> None:
-        updates = self.streams[0]
-        updates.packer.image(updates.number, self._book_of[instrument].image())
+        updates, image = self.streams[0], self._book_of[instrument].image()
+        updates.packer.image(updates.number, image)
         updates.images += 1
+        updates.imaged += 1 + image.bid_count + image.ask_count
         self._since[instrument] = 0
+        if updates.imaged > IMAGED:
+            self._flush(updates)
 
     def flush(self, more: bool = False) -> None:
         """Write what was gathered. If more comes, a book of which that was much begins the next block."""
@@ -175,11 +179,12 @@ class Import(RecordedFeed):
                 self._image(instrument)
 
     def _flush(self, stream: Stream) -> None:
-        if count := stream.packer.count:
-            first, last = stream.packer.first, stream.packer.last
+        count, now = stream.packer.count, self.spine.clock.utc_ns()
+        if count or stream.imaged:
+            first, last = (stream.packer.first, stream.packer.last) if count else (now, now)
             body = stream.packer.pack(self._level)
             self._writer.block(stream.number, body, count, first, last)
-            stream.bytes += len(body) + HEAD
+            stream.bytes, stream.imaged = stream.bytes + len(body) + HEAD, 0
 
 
 def numbered(symbols: Sequence[Instrument], known: Sequence[Instrument]) -> list[Instrument]:
@@ -196,7 +201,7 @@ def numbered(symbols: Sequence[Instrument], known: Sequence[Instrument]) -> list
     return [newest[symbol.name] for symbol in symbols]
 
 
-def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", level: int = 3, compare: bool = False,
+def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", level: int = 1, compare: bool = False,
            progress: Progress | None = None) -> dict[str, Any]:
     """Import what `frames` gives, each time it is called, into a new file in folder `out`; what `--json` says of it.
     ConfigurationError: there is no book or trade of `venue` in it. ArchiveError: the file is there already."""
@@ -254,8 +259,8 @@ def parser() -> argparse.ArgumentParser:
                       "themselves)")
     made.add_argument("--mode", choices=("book", "orders"), default="book", help="orders: order by order (default: "
                       "book)")
-    made.add_argument("--level", type=int, default=3, choices=range(1, 20), metavar="N", help="of zstd, 1 to 19 "
-                      "(default: 3)")
+    made.add_argument("--level", type=int, default=1, choices=range(1, 20), metavar="N", help="of zstd, 1 to 19 "
+                      "(default: 1)")
     made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
     return made
 

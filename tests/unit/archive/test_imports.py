@@ -188,3 +188,14 @@ def test_changes_without_a_book_are_told_to_be_missing(tmp_path, capsys):
     assert code == 0
     assert sum(told["waiting"].values()) == 717
     assert "messages waited in vain for a book" in err
+
+
+def test_a_block_that_images_fill_is_closed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(imports, "IMAGED", 3000)
+    path = data("cryptofeed/KRAKEN.ws.50.0.zst")
+    told = run(capsys, "--out", tmp_path / "many", "--venue", "kraken", path, "--json")[1]
+    monkeypatch.undo()
+    whole = run(capsys, "--out", tmp_path / "one", "--venue", "kraken", path, "--json")[1]
+    many, one = (blocks(each["file"], "updates")[1] for each in (told, whole))
+    assert len(many) > len(one)
+    assert applied(many) == applied(one)
