@@ -51,8 +51,8 @@ and images of all books. It never slows a feed: what it is too slow for is count
 in the files. A full disk stops it, and it goes on in a new file when there is room. Whatever kills it costs what was
 not yet written: --flush seconds at most. `mantra archive` looks at the files, `mantra replay` plays them.
 
-In a topology of your own: a node of kind = "capture" with reads = [any queues], out = "DIR" and the options of files
-(rotate = "1h", ...).""")
+In a topology of your own one line keeps all its queues, capture = "DIR", or some of them:
+  capture = {out = "DIR", reads = ["updates", "signals"], rotate = "15m", keep_bytes = "100GB"}""")
     add = made.add_argument
     add("--out", required=True, metavar="DIR", help="for the files, whose names begin with their first moment (UTC)")
     feeds = made.add_argument_group("what is kept")
@@ -172,7 +172,8 @@ class Told:
         """Until it is over; why, if it should not be."""
         capture, at = self._capture, self._at
         print(f"run {self._name} to {capture.files.folder}; Ctrl-C ends it", file=sys.stderr)
-        with self._console.status("") if self._console.is_terminal else contextlib.nullcontext() as status:
+        console = self._console
+        with console.status("", refresh_per_second=4) if console.is_terminal else contextlib.nullcontext() as status:
             told = time.monotonic()
             while not stopping.wait(0.1):
                 now = time.monotonic()

@@ -8,11 +8,8 @@ the ledger once a minute, and images of the books: of every one at its beginning
 after so many updates that reading them would take longer than another image. Whoever is slow here, this thread or the
 disk, loses messages here and nowhere else: they are counted, and the files say where they are missing.
 
-    [[node]]
-    name = "everything"
-    kind = "capture"
-    reads = ["updates", "trades", "signals"]        # any queues of the topology
-    out = "recordings"                              # and, as `mantra capture --help` explains them, rotate = "1h", ...
+    capture = "recordings"      # in a topology, keeps all its queues; or some, with options of `mantra capture --help`:
+    capture = {out = "recordings", reads = ["updates", "signals"], rotate = "15m", keep_bytes = "100GB"}
 """
 from __future__ import annotations
 
@@ -137,8 +134,8 @@ class Capture(Actor):
         self._look_at = self._flush_at = self._ledger_at = self._retry_at = 0.0
         self._begin()
         self._jobs[-1].result()
-        if self.files.why:
-            raise MantraError(f"cannot write to {self._out}: {self.files.why}")
+        if self.files.why and not self.files.full:
+            raise ConfigurationError(f"cannot write to {self._out}: {self.files.why}")
 
     def step(self, spine: Spine) -> int:
         if not self.stopping.is_set():

@@ -23,6 +23,7 @@ from mantra.tape.segment import SegmentWriter
 log = logging.getLogger("mantra.capture")
 
 NANO = 10**9
+FULL = (errno.ENOSPC, errno.EDQUOT)
 FOR_BLOCKS = 0.95       # of the limit; the rest is for the index
 
 
@@ -41,6 +42,7 @@ class Files:
         self._there = 0                 # bytes of the folder, without those of the file being written
         self.path: Path | None = None
         self.why = "not begun"          # "": all is well
+        self.full = False               # that is why: there may be room later
         self.files = self.blocks = self.stops = 0
         self._closed = 0                # bytes
 
@@ -111,6 +113,7 @@ class Files:
         except (OSError, ArchiveError) as error:
             self.end()
             self.why, was = getattr(error, "strerror", None) or str(error), self.why
+            self.full = isinstance(error, OSError) and error.errno in FULL
             if not was:
                 self.stops += 1
                 log.warning("nothing is written to %s: %s", self.folder, self.why)

@@ -7,7 +7,7 @@ import pytest
 
 from mantra.archive import capture as module
 from mantra.archive.capture import BYTES, SECONDS, Capture, quantity
-from mantra.errors import ConfigurationError, MantraError
+from mantra.errors import ConfigurationError
 from mantra.runtime.spine import Spine
 from mantra.tape.segment import SegmentReader, SegmentWriter
 from mantra.topologies.system import load_topology
@@ -198,6 +198,22 @@ def test_a_full_disk_stops_it_and_it_goes_on_in_a_new_file_when_there_is_room(tm
     assert counts["lost"] == 0
 
 
+def test_it_waits_for_room_from_the_start(tmp_path, monkeypatch):
+    disk, (spine, (feed,)) = Disk(monkeypatch), private_run(1)
+    disk.full = True
+    kept = Capturing(spine, tmp_path, flush=0.001)
+    feed.move(50)
+    kept.step(5)
+    assert kept.capture.files.why == "No space left on device"
+    assert list(tmp_path.iterdir()) == []
+    disk.full = False
+    kept.until(lambda: not kept.capture.files.why)
+    feed.move(50)
+    kept.end()
+    Kept(tmp_path).books_agree(feed)
+    assert kept.capture.unwritten > 0
+
+
 def test_a_limit_is_a_full_disk_and_nothing_there_is_removed(tmp_path):
     spine, (feed,) = private_run(1)
     kept = Capturing(spine, tmp_path, flush=0.001, limit="200KB")
@@ -226,7 +242,7 @@ def test_the_oldest_files_make_room_for_new_ones(tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     spine, _ = private_run(1)
-    with pytest.raises(MantraError, match="cannot write to"):
+    with pytest.raises(ConfigurationError, match="cannot write to"):
         Capturing(spine, tmp_path / "file")
 
 
