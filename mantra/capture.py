@@ -47,9 +47,9 @@ def parser() -> argparse.ArgumentParser:
   mantra capture --out DIR --simulated                          the same of simulated venues, to try it
 
 Updates (with trust and batch marks), trades and single orders are kept, with the instruments, the clock, the ledger
-and images of all books. It never slows a feed: what it is too slow for is counted here, in the ledger (overruns) and
-in the files. A full disk stops it, and it goes on in a new file when there is room. Whatever kills it costs what was
-not yet written: --flush seconds at most. `mantra archive` looks at the files, `mantra replay` plays them.
+and images of all books. It never slows a feed: what it is too slow for is counted here, in the ledger (overruns,
+unwritten) and in the files. A full disk stops it, and it goes on in a new file when there is room. Whatever kills it
+costs what was not yet written, --flush seconds at most. `mantra archive` shows the files, `mantra replay` plays them.
 
 In a topology of your own one line keeps all its queues, capture = "DIR", or some of them:
   capture = {out = "DIR", reads = ["updates", "signals"], rotate = "15m", keep_bytes = "100GB"}""")

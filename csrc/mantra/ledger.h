@@ -4,9 +4,9 @@
  *   | capacity | used | row | row | ...    row: | name[48] | venue | feed | instrument | - | counters ... |, whole lines
  *
  * A run has two: a row per feed (<run>.ledger), and a row per book (<run>.books), which says whose feed's row is at
- * work on it. A row has one writer, the feed's own thread: an addition is a plain load and store. Only what an audit
- * counts is not that thread's, and is added atomically. Readers see every counter whole; two counters read together may
- * be a message apart. */
+ * work on it. A row has one writer, the feed's own thread: an addition is a plain load and store. Only what audits and
+ * readers of its queues count is not that thread's, and is added atomically. Readers see every counter whole; two
+ * counters read together may be a message apart. */
 #ifndef MANTRA_LEDGER_H
 #define MANTRA_LEDGER_H
 
@@ -43,6 +43,7 @@
     COUNT(protocol_errors, "frames that break RFC 6455: the connection ends")                                          \
     COUNT(full, "levels that a book at its ceiling refused")                                                           \
     COUNT(overruns, "messages overwritten before an aggregator or a capture came")                                     \
+    COUNT(unwritten, "messages that a capture had no room for: its disk was full, or too slow")                        \
     COUNT(connects, "connections made")                                                                                \
     COUNT(refused, "connections or subscriptions that the venue refused")                                              \
     COUNT(down_ns, "time without a connection")                                                                        \

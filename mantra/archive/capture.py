@@ -116,6 +116,7 @@ class Capture(Actor):
         self._numbers: dict[str, int] = {}              # of queues and tapes, by name
         self._reading: dict[str, Queues] = {}           # queues that there are now
         self._ledger = spine.ledger if spine.owner else Ledger.open(f"{spine.run}.ledger", write=True)
+        self._ledger_rows: dict[int, Row | None] = {}   # by number
         self._instruments: list[RunInstrument] = []
         self._missing: Held = {}                        # lost since the file was told
         self._news: dict[str, Any] = {}                 # for the table of the file
@@ -230,11 +231,12 @@ class Capture(Actor):
         assert isinstance(stream, Queues)
         number = self._numbers.setdefault(name, len(self._numbers))
         self._tell("feeds", {number: name})
-        stream.gather.add(queue, number, start, self._row(name.partition(".")[2]))
+        row = self._ledger_rows[number] = self._row(name.partition(".")[2])
+        stream.gather.add(queue, number, start, row)
         self._reading[name] = stream
 
     def _row(self, feed: str) -> Row | None:
-        """Where the laps of its queues are counted."""
+        """Where it is counted what its queues held and the files do not."""
         return next((row for row in self._ledger.rows() if row.name == feed), None)
 
     # Images of books -------------------------------------------------------------------------------------------
@@ -317,6 +319,9 @@ class Capture(Actor):
     def _refused(self, count: int, held: Held) -> None:
         self.unwritten += count
         self.miss(held)
+        for feed, (_, lost) in held.items():
+            if (row := self._ledger_rows[feed]) is not None:
+                row.unwritten(lost)
 
     def _written(self, stream: Stream, count: int, size: int, of: Sequence[Source]) -> None:
         """A block is in the file, with so many bytes."""

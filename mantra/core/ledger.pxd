@@ -7,7 +7,7 @@ cdef extern from "mantra/ledger.h" nogil:
     enum: MANTRA_COUNT_state, MANTRA_COUNT_state_since_utc_ns, MANTRA_COUNTERS, MANTRA_FEED_OFF
     enum: MANTRA_FEED_CONNECTING, MANTRA_FEED_SUBSCRIBING, MANTRA_FEED_SYNCHRONISING, MANTRA_FEED_LIVE
     enum: MANTRA_FEED_WAITING, MANTRA_FEED_REFUSED, MANTRA_LEDGER_NAME
-    enum: MANTRA_COUNT_overruns, MANTRA_COUNT_audits, MANTRA_COUNT_audited, MANTRA_COUNT_agreed
+    enum: MANTRA_COUNT_overruns, MANTRA_COUNT_unwritten, MANTRA_COUNT_audits, MANTRA_COUNT_audited, MANTRA_COUNT_agreed
 
     ctypedef struct mantra_ledger_row:
         char *name

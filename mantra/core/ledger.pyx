@@ -65,6 +65,11 @@ cdef class Row:
         self.owner.writing()
         mantra_ledger_add(self.row, INDEX[counter], n)
 
+    def unwritten(self, uint64_t n) -> None:
+        """Count `n` messages that a capture could not write; any process and thread, as `audit`."""
+        self.owner.writing()
+        mantra_ledger_add_shared(self.row, MANTRA_COUNT_unwritten, n)
+
     def audit(self, compared: int, agreed: int) -> None:
         """Count one audit, of so many levels; any process that opened the ledger to write, any thread."""
         self.owner.writing()

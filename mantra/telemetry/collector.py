@@ -34,7 +34,7 @@ STEPS = 8                       # buckets an octave, of what is shown
 SLOWEST_S, FASTEST_S = 0.25, 0.005      # between two polls
 # What a feed or a book lost; beside them, what it had to repair, and traffic.
 LOSSES = ("gaps", "lost", "trade_gaps", "malformed", "checksums_failed", "contradicted", "overflowed", "overruns",
-          "protocol_errors", "full")
+          "unwritten", "protocol_errors", "full")
 GAUGES = ("last_receive_utc_ns", "state", "state_since_utc_ns")     # of the ledger; all others count
 PERCENTS = (50.0, 90.0, 99.0, 99.9)
 
