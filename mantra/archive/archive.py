@@ -408,7 +408,8 @@ class _Past:
             state = state._replace(sequence=int(messages["sequence"][-1]), trust=int(trusts[-1]),
                                    venue_time_ns=int(messages["venue_time_ns"][-1]))
         if len(changed):
-            state = state._replace(reason=int(Reason.NONE), trust_since_ns=int(times[changed[-1]]))
+            state = state._replace(reason=int(messages["flags"][changed[-1]]) >> 4,
+                                   trust_since_ns=int(times[changed[-1]]))
         if (messages["kind"] == Kind.RESET).any():
             nothing = np.empty((0, 2), np.int64)
             return state._replace(bids=nothing, asks=nothing, bid_count=0, ask_count=0, trust=int(Trust.SUSPECT),

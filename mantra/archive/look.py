@@ -200,6 +200,8 @@ def _rows(archive: Archive, messages: Any) -> Iterator[dict[str, Any]]:
             raw = dict(zip(fields, values, strict=True))
             of = known.get(raw.get("instrument", -1))
             told = {name: _value(name, raw[name], of) for name in sorted(fields, key=_place)}
+            if "kind" in raw:
+                told |= {"flags": raw["flags"] & 15, "reason": _value("reason", raw["flags"] >> 4, None)}
             if raw.get("kind") in (Kind.RESET, Kind.TRUST):
                 told |= {"price": raw["price"], "size": raw["size"]}        # no level: what they are, messages.h says
             yield {"utc": time_text(ns), **told, "origin_ns": origin, "publisher": published & 0xFFFF}

@@ -110,7 +110,7 @@ class Check:
 
     def __init__(self, paths: Sequence[Path], seen: Callable[[int], object] = lambda _: None) -> None:
         self._queues: dict[tuple[str, str], Queue] = {}
-        self._ledgers: dict[str, Mapping[str, Any]] = {}
+        self._ledgers: dict[str, dict[str, int]] = {}
         self.wrong: list[str] = []
         self.files: list[File] = []
         for path in sorted(paths):      # so those of a capture are in their order
@@ -118,9 +118,7 @@ class Check:
                 self.files.append(self._file(path if path.exists() else closed(path)))
                 seen(self.files[-1].bytes)
         for (capture, name), queue in self._queues.items():
-            family, _, feed = name.partition(".")
-            told = self._ledgers.get(capture, {}).get("feeds", {}).get(feed, {}).get(family, 0)
-            queue.published = told if isinstance(told, int) else 0
+            queue.published = self._ledgers.get(capture, {}).get(name, 0)
         self.queues = list(self._queues.values())
         self.missing = [hole for queue in self.queues for hole in queue.missing()]
         self.damaged = bool(self.wrong or self.missing) or any(file.problems or file.error for file in self.files)
@@ -147,7 +145,9 @@ class Check:
         for record in reader.blocks():
             file.blocks += 1
             try:
-                self._block(reader, record, table.streams.get(record.stream, Stream("", "", "")), capture)
+                if (stream := table.streams.get(record.stream)) is None:
+                    raise ArchiveError(f"a block of stream {record.stream}, which no table names")
+                self._block(reader, record, stream, capture)
                 file.messages += record.messages
             except ArchiveError as error:
                 file.bad.add(record.row)
@@ -166,7 +166,7 @@ class Check:
         elif stream.layout == raw.LAYOUT:
             count = len(raw.unpack(body).records)
         elif stream.name == "ledger":
-            self._ledgers[capture] = unpack_json(body)
+            self._ledgers[capture] = _published(unpack_json(body))
         if count != record.messages:
             raise ArchiveError(f"a block of {record.messages:,} messages has {count:,}")
 
@@ -207,11 +207,22 @@ class Check:
             if queue.messages and queue.published > queue.position:
                 console.print(Text(f"{queue.name}: the last {queue.published - queue.position:,} messages that were "
                                    "published, by the ledger, were not kept", "yellow"))
-        told = self.told()
+        told, missing = self.told(), sum(hole.gap.lost for hole in self.missing)
         damage = (f"DAMAGED: {told['damaged_blocks']} blocks of {told['damaged_messages']:,} messages cannot be read, "
-                  f"{sum(hole.gap.lost for hole in self.missing):,} messages are missing: mantra archive repair mends")
-        console.print(Text(f"{damage if self.damaged else 'all is well'}; {told['messages']:,} messages in "
-                           f"{told['blocks']:,} blocks, {size_text(told['bytes'])}, were read", "bold"))
+                  f"{missing:,} messages are missing" if told["damaged_blocks"] or missing else
+                  "DAMAGED, but no message is known to be lost")
+        console.print(Text(f"{damage + ' (see mantra archive repair)' if self.damaged else 'all is well'}; "
+                           f"{told['messages']:,} messages in {told['blocks']:,} blocks, {size_text(told['bytes'])}, "
+                           "were read", "bold"))
+
+
+def _published(ledger: Mapping[str, Any]) -> dict[str, int]:
+    """How many messages of each queue it counts."""
+    try:
+        return {f"{family}.{feed}": count for feed, counts in ledger.get("feeds", {}).items()
+                for family, count in counts.items() if isinstance(count, int)}
+    except AttributeError:
+        raise ArchiveError("no ledger") from None
 
 
 def checked(paths: Sequence[Path]) -> Check:

@@ -240,7 +240,7 @@ class SegmentWriter:
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
         self.size = 0           # bytes so far
-        self._file = -1
+        self._file, self._unnamed = -1, True
         self._rows, self._sources = bytearray(), [np.empty(0, SOURCE)]
         self._table = Table()
         self._table.add(table)
@@ -271,6 +271,8 @@ class SegmentWriter:
         """A block of a stream that a table has named; the UTC of its earliest and latest message."""
         if stream not in self._table.streams:
             raise ValueError(f"no table names the stream {stream}")
+        if len(self._sources) == 2:     # and once more elsewhere: a disk loses more than a byte at a time
+            self._record(TABLE, pack_json(self._table.told()))
         held = _held(len(self._rows) // ROW.itemsize, self._table.streams[stream].message, body)
         self._record(BLOCK, body, stream, messages, first_ns, last_ns)
         self._sources.append(held)
@@ -302,7 +304,17 @@ class SegmentWriter:
     def sync(self) -> None:
         """All that was written is on disk when this returns."""
         os.fdatasync(self._file)
+        if self._unnamed:
+            self._sync_folder()
         self._synced = time.monotonic()
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)        # else a power cut may still take the file's name
+        finally:
+            os.close(folder)
+        self._unnamed = False
 
     def close(self) -> None:
         """Write the index, and give the file its final name. OSError: it is as it was, to be closed again or left."""
@@ -325,11 +337,7 @@ class SegmentWriter:
             del self._rows[rows:]
             raise
         self.leave()
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)        # else a power cut may still take the name
-        finally:
-            os.close(folder)
+        self._sync_folder()
 
     def leave(self) -> None:
         """End without an index: NAME.part stays, and can be read."""
@@ -365,6 +373,8 @@ class SegmentReader:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise ArchiveError(f"{self.path} is no file")
             head = os.pread(self._file, FILE_HEAD, 0)
+            if len(head) < FILE_HEAD and self.path.suffix == ".part":
+                return          # nothing yet
             if len(head) < FILE_HEAD or zlib.crc32(head[:-4]).to_bytes(4, "little") != head[-4:]:
                 if self._find(0, min(self.size, 1 << 20)) is None:
                     raise ArchiveError(f"{self.path} is no mantra archive")
