@@ -6,6 +6,10 @@
         for top in system.read("tops", timeout=10):
             print(top.venue, top.bids[0], top.asks[0])
 
+    with mantra.play("recordings", speed=10) as played:                    # what was captured, through the same queues
+        for top in played.read("tops"):
+            print(played.time_ns, top.bids[0])
+
     with mantra.attach() as run:                                            # or read a run of another process
         print(run.book("binance", "ETHBTC").bids(10))
 
@@ -20,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mantra import archive as archive
     from mantra.runtime.spine import Spine
+    from mantra.topologies.playback import Playback
     from mantra.topologies.system import System
 
 __version__ = "0.1.0"
-__all__ = ["archive", "attach", "get_include", "start"]
+__all__ = ["archive", "attach", "get_include", "play", "start"]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,6 +42,13 @@ def start(*arguments: Any, **options: Any) -> System:
     from mantra.topologies.system import start
 
     return start(*arguments, **options)
+
+
+def play(*arguments: Any, **options: Any) -> Playback:
+    """Play what was captured; see mantra.topologies.playback.play."""
+    from mantra.topologies.playback import play
+
+    return play(*arguments, **options)
 
 
 def attach(run: str | None = None) -> Spine:

@@ -153,7 +153,7 @@ def feeds(options: argparse.Namespace, reads: Sequence[str] | None, rules: dict[
     settings = of_endpoints(read(**given | {"instruments": given["instruments"] or ("all",)}))
     kept = tuple(reads or KEPT[:3 if settings.mode == "orders" else 2])
     capturing = Node("capture", "capture", kept, (), rules, vital=True)
-    nodes = [*(Node.listener(venue, venue=venue) for venue in settings.venues), capturing]
+    nodes = [*(Node.listener(venue, venue=venue, mode=settings.mode) for venue in settings.venues), capturing]
     system = stack.enter_context(System(settings, nodes=nodes, table=table))
     tile = next(tile for tile in system.tiles if tile.name == "capture")
     assert isinstance(tile.actor, Capture)

@@ -1,17 +1,29 @@
-"""replay: recorded bytes through the production path, no sockets. `python -m mantra.replay --help`."""
+"""replay: what was recorded, again: bytes through the production path, or an archive through the production queues.
+
+A recording is one feed in memory of this process, as fast as can be. An archive (a folder of segments, or some of them)
+is a run like any other, for others to attach to; keys steer it where stdin is a terminal. `mantra replay --help`.
+"""
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
+import os
+import re
+import select
 import statistics
 import sys
+import termios
+import threading
+import time
+import tty
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from mantra import venues
@@ -20,9 +32,14 @@ from mantra.core import ticks
 from mantra.core.hot_path import Splice
 from mantra.core.messages import Kind, Trust
 from mantra.errors import ConfigurationError, MantraError
-from mantra.runtime.options import Parser, door
+from mantra.live import on_stop
+from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.spine import MESSAGES
 from mantra.tape import lines
+from mantra.tape.segment import is_archive
+from mantra.telemetry.drawing import wall
+from mantra.topologies import playback
+from mantra.topologies.playback import SECOND, Playback
 from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Mode, Venue
 
@@ -133,22 +150,48 @@ class Replay(RecordedFeed):
                 "bids": rows(book.bids()), "asks": rows(book.asks())}
 
 
+EPILOG = """\
+A recording is .zst too, or a folder of files named after the venue. Formats: cryptofeed's, hftbacktest's,
+depthcharge's, and plain frames, one a line, or one in a file NAME.json.
+
+Keys, while an archive is played: space holds it and lets it go on; . is one batch, m one message, s one second; left
+and right are 10 seconds back and forth; + and - double and halve the speed; q ends it.
+"""
+
+
 def parser() -> argparse.ArgumentParser:
     made = Parser(
-        prog="python -m mantra.replay", description="Run a recording through the production path, without sockets.",
-        epilog="PATH is a recording (.zst too), or a folder of files named after the venue. Formats: cryptofeed's, "
-               "hftbacktest's, depthcharge's, and plain frames, one a line, or one in a file NAME.json.")
-    made.add_argument("paths", nargs="+", metavar="PATH", help="stream and REST files of one venue, in any order")
-    made.add_argument("--venue", required=True, help=f"whose bytes they are: {', '.join(venues.VENUES)}")
-    made.add_argument("--mode", choices=("book", "top", "orders"), default="book", help="book: diffs and "
-                      "snapshots; top: the partial-depth streams; orders: order by order (default: %(default)s)")
-    made.add_argument("--depth", type=int, default=0, metavar="N", help="cut books to N levels a side, as many as "
-                      "were subscribed (default: what the recording says)")
-    made.add_argument("--no-checksums", action="store_true", help="do not look at the venue's checksums")
+        prog="mantra replay", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
+        description="Play what was recorded: an archive as a run that others can attach to (client, ui, shm, actors\n"
+                    "of yours), or a recording through the production path, without sockets.")
+    made.add_argument("paths", nargs="+", metavar="PATH", help="an archive: its folder, or *.mantra files; or stream "
+                      "and REST files of one venue, in any order")
     made.add_argument("--books", action="store_true", help="show every book at the end, all its levels in --json")
-    made.add_argument("--repeat", type=int, default=0, metavar="N", help="time N further passes, whose results must be "
-                      "equal, and give the median time per message")
     made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
+    of = made.add_argument_group("of an archive")
+    of.add_argument("--speed", default="max", metavar="N|max", help="recorded seconds a second; max (default): as fast "
+                    "as it is read")
+    of.add_argument("--from", dest="since", metavar="TIME", help="UTC: 2026-01-31T12:00:00.5, or ns since 1970")
+    of.add_argument("--to", dest="until", metavar="TIME", help="what was published before then")
+    of.add_argument("--venues", default="", metavar="NAME[,NAME...]", help="these alone")
+    of.add_argument("--instruments", default="", metavar="NAME[,NAME...]", help="these alone: btc-usdt, 'eth*'")
+    of.add_argument("--step", choices=("message", "batch", "second"), help="hold, and play so much for each line of "
+                    "standard input")
+    of.add_argument("--topology", metavar="NAME|FILE", help="what stands behind the player, as behind listeners: bbo "
+                    "(default), depth, or a TOML file")
+    of.add_argument("--grpc", metavar="HOST:PORT", help="serve it there")
+    of.add_argument("--ui", action="store_true", help="show it in the terminal")
+    of.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
+    of.add_argument("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long")
+    of = made.add_argument_group("of a recording")
+    of.add_argument("--venue", help=f"whose bytes they are: {', '.join(venues.VENUES)}")
+    of.add_argument("--mode", choices=("book", "top", "orders"), default="book", help="book: diffs and snapshots; top: "
+                    "the partial-depth streams; orders: order by order (default: %(default)s)")
+    of.add_argument("--depth", type=int, default=0, metavar="N", help="cut books to N levels a side, as many as were "
+                    "subscribed (default: what the recording says)")
+    of.add_argument("--no-checksums", action="store_true", help="do not look at the venue's checksums")
+    of.add_argument("--repeat", type=int, default=0, metavar="N", help="time N further passes, whose results must be "
+                    "equal, and give the median time per message")
     return made
 
 
@@ -159,6 +202,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error("--repeat: a number of passes, 1 or more")
     if options.depth < 0:
         parser().error("--depth: a number of levels, 1 or more")
+    archived = [path for path in map(Path, options.paths) if is_archive(path)]
+    if archived and options.venue:
+        parser().error("--venue says whose a recording is; --venues which of an archive to play")
+    if archived:
+        return played(options)
+    if not options.venue:
+        parser().error("--venue: whose bytes are these? (An archive, which says so itself, has files *.mantra)")
+    return replayed(options)
+
+
+STDIN = 0
+KEY = re.compile(rb"\x1b\[[A-D]|[\s\S]")
+STEPS: dict[bytes, Any] = {b".": "batch", b"m": "message", b"s": "second"}
+JUMPS = {b"\x1b[D": -10, b"\x1b[C": 10}
+
+
+# A recording ---------------------------------------------------------------------------------------------------------
+
+
+def replayed(options: argparse.Namespace) -> int:
     venue = venues.get(options.venue)
     replay = Replay(venue, Recorded(venue, lines.read(options.paths, venue.name)), options.mode,
                     depth=options.depth, checksums=not options.no_checksums)
@@ -166,10 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = replay.result(books=options.books)
     if options.repeat:
         result |= repeated(replay, options.repeat)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    tell(result, as_json=options.json)
     return 0
 
 
@@ -188,12 +248,114 @@ def repeated(replay: Replay, passes: int) -> dict[str, Any]:
     return {"ns_per_message": round(statistics.median(times), 1), "passes": passes, "digest": first}
 
 
-def show(result: dict[str, Any]) -> None:
-    """The same for people."""
+# An archive ----------------------------------------------------------------------------------------------------------
+
+
+def played(options: argparse.Namespace) -> int:
+    services: dict[str, list[str]] = {"terminal": []} if options.ui else {}
+    if options.grpc:
+        services["grpc"] = ["--listen", options.grpc]
+    try:
+        speed = options.speed if options.speed == "max" else float(options.speed)
+    except ValueError:
+        raise ConfigurationError(f"--speed: a number above 0, or max, not {options.speed!r}") from None
+    given = {name: getattr(options, name) for name in ("since", "until", "venues", "instruments", "topology", "run")}
+    stopping = threading.Event()
+    system = playback.made(options.paths, speed=speed, services=services, **{
+        name: value for name, value in given.items() if value})
+    began = time.monotonic()
+    with system, Keys(system, stopping, options.step, keyboard=not options.ui) as keys:
+        on_stop(lambda *_: stopping.set())
+        if not options.step:
+            system.resume()
+        failure = watch(system, keys, stopping, options.duration, quiet=options.ui)
+        result = system.result(books=options.books) | {
+            "seconds": round(time.monotonic() - began, 3), "complete": system.done, "run": system.spine.run}
+    if failure:
+        raise MantraError(failure)
+    tell(result, as_json=options.json)
+    return 0
+
+
+def watch(system: Playback, keys: Keys, stopping: threading.Event, duration: float | None, *,
+          quiet: bool) -> str | None:
+    """Until all is played, or somebody ends it; what failed, in one line."""
+    ends = None if duration is None else time.monotonic() + duration
+    player, console = system.player, Console(stderr=True)
+    where = "".join(f", {name} on {address}" for name, address in system.addresses.items())
+    if not quiet:
+        print(f"run {system.spine.run}{where}; Ctrl-C ends it", file=sys.stderr)
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+                  console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task("", total=max(1, player.end_ns - player.start_ns))
+        while not (stopping.is_set() or system.done):
+            keys.read(0.05)
+            pace = "held" if player.holds else "max" if not player.speed else f"x{player.speed:g}"
+            progress.update(task, completed=system.time_ns - player.start_ns,
+                            description=f"{wall(system.time_ns)} UTC  {pace}")
+            if failure := system.failure():
+                return failure
+            if system.left or (ends is not None and time.monotonic() >= ends):
+                break
+    return None
+
+
+class Keys:
+    """Steers a playback by the keyboard, where stdin is one and nobody else reads it; with `step` by lines of it."""
+
+    def __init__(self, system: Playback, stopping: threading.Event, step: str | None, *, keyboard: bool) -> None:
+        self.system, self.stopping, self.step = system, stopping, step
+        # Not of a job in the background: touching the terminal would stop it.
+        self._tty = keyboard and os.isatty(STDIN) and os.tcgetpgrp(STDIN) == os.getpgrp()
+        self._was: list[Any] | None = None
+
+    def __enter__(self) -> Keys:
+        if self._tty:
+            self._was = termios.tcgetattr(STDIN)
+            tty.setcbreak(STDIN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._was is not None:
+            termios.tcsetattr(STDIN, termios.TCSADRAIN, self._was)
+
+    def read(self, seconds: float) -> None:
+        """Do what is asked for within so long."""
+        if not (self._tty or self.step):
+            self.stopping.wait(seconds)
+            return
+        if not select.select([STDIN], [], [], seconds)[0]:
+            return
+        typed = os.read(STDIN, 64)
+        if not typed:                   # the end of a file of lines
+            self.stopping.set()
+        for key in KEY.findall(typed):
+            self.do(key)
+
+    def do(self, key: bytes) -> None:
+        system, player = self.system, self.system.player
+        if key in STEPS or (key == b"\n" and self.step):
+            system.step(by=STEPS.get(key, self.step or "batch"))
+        elif key == b" ":
+            (system.resume if player.holds else system.pause)()
+        elif key in JUMPS:
+            system.seek(system.time_ns + JUMPS[key] * SECOND)
+        elif key in b"+-":
+            system.speed((player.speed or 1.0) * (2.0 if key == b"+" else 0.5))
+        elif key == b"q":
+            self.stopping.set()
+
+
+def tell(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result), flush=True)
+        return
     console = Console()
     counts = Table("frames", "updates", "trades", "tops", "malformed", "gaps", title="replay")
     counts.add_row(*(f"{result[name]:,}" for name in ("frames", "updates", "trades", "tops", "malformed", "gaps")))
     console.print(counts)
+    if "digest" in result and "played" in result:
+        console.print(f"{result['played']:,} messages in {result['seconds']:g} s, digest {result['digest']}")
     if "ns_per_message" in result:
         console.print(f"{result['ns_per_message']:,} ns per message (median of {result['passes']} equal passes)")
     if result["books"]:

@@ -38,6 +38,7 @@ from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
 from mantra.runtime.spine import ALSO, MESSAGES, RunInstrument, Spine, within
 from mantra.tape.segment import Instrument, clock_told, pack_json
+from mantra.venues.venue import Mode
 
 log = logging.getLogger("mantra.capture")
 
@@ -243,11 +244,11 @@ class Capture(Actor):
 
     def _find_books(self) -> None:
         """Which feed keeps which book, as the run's ledger says."""
-        asked = self._spine.said("venues") or {}
+        single = {name.partition(".")[2] for name in self._spine.queue_names() if within(name, "orders")}
         rows = self._spine.book_ledger.table()
         for title, venue, instrument in rows[["name", "venue", "instrument"]].tolist():
             feed, _, symbol = title.decode().partition(" ")
-            mode = asked.get(feed.rpartition(".")[0], {}).get("mode", "book")
+            mode: Mode = "orders" if feed in single else "book"
             if (number := self._numbers.get(f"updates.{feed}")) is not None and (number, instrument) not in self._books:
                 self._books[number, instrument] = Imaged(venues.get(venues.NAMES[venue]).books(mode), symbol)
                 self._due[number, instrument] = None
@@ -359,7 +360,7 @@ class Capture(Actor):
         return then
 
     def _write_ledger(self, now: int, tables: Mapping[str, Any]) -> None:
-        names = [name for name in COUNTERS if not name.endswith("utc_ns")]
+        names = ["instrument", *(name for name in COUNTERS if not name.endswith("utc_ns"))]
         told = {what: {title.decode(): {name: n for name, n in zip(names, counts, strict=True) if n}
                        for title, *counts in table[["name", *names]].tolist()} for what, table in tables.items()}
         self.files.block(LEDGER, pack_json(told), 0, now, now)

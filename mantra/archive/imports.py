@@ -40,7 +40,7 @@ from mantra.runtime.options import Parser, door
 from mantra.runtime.spine import ALSO, MESSAGES, Spine
 from mantra.tape import lines
 from mantra.tape.lines import Record
-from mantra.tape.segment import HEAD, SegmentWriter
+from mantra.tape.segment import HEAD, SegmentWriter, pack_json
 from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Mode, Venue
 
@@ -106,8 +106,9 @@ class Import(RecordedFeed):
             "capture": writer.path.stem, "writer": f"mantra {mantra.__version__} import",
             "venues": {venue.id: venue.name},
             "feeds": {stream.number: f"{stream.name}.{venue.name}" for stream in self.streams},
-            "streams": {stream.number: {"name": stream.name, "message": stream.message,
-                                        "layout": LAYOUTS[stream.message]} for stream in self.streams},
+            "streams": {0: {"name": "ledger"}} | {stream.number: {
+                "name": stream.name, "message": stream.message, "layout": LAYOUTS[stream.message]}
+                for stream in self.streams},
             "instruments": [vars(symbol) for symbol in survey.symbols],
             "clock": {"kind": "virtual", "ns_per_cycle": 1.0, "points": [[0, 0]]}})
         self._last_ns = start_ns
@@ -178,6 +179,12 @@ class Import(RecordedFeed):
             if image.generation and since > KEY_FRAME * (image.bid_count + image.ask_count):
                 self._image(instrument)
 
+    def end(self) -> None:
+        """The rest, and what was counted."""
+        self.flush()
+        counted = {name: count for name, count in self.row.counts().items() if count}
+        self._writer.block(0, pack_json({"feeds": {self.row.name: counted}}), 0, self._last_ns, self._last_ns)
+
     def _flush(self, stream: Stream) -> None:
         count, now = stream.packer.count, self.spine.clock.utc_ns()
         if count or stream.imaged:
@@ -229,7 +236,7 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
                     pause = time.monotonic()
                     zstd19 += len(zstd.compress(b"\n".join(piece[at] for at in np.flatnonzero(of_books).tolist())))
                     comparing += time.monotonic() - pause
-            imported.flush()
+            imported.end()
     except BaseException:
         if writer is not None:
             writer.part.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from mantra.core.plugin import Kind as Part
 from mantra.errors import ConfigurationError
 from mantra.runtime.options import Parser, door
 from mantra.tape import lines
+from mantra.tape.segment import is_archive
 from mantra.venues.venue import Venue
 
 BEST = (1, 10, 100)
@@ -326,10 +327,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if archive is not None:
         console.print(f"lost: {told['gaps']['messages']:,} messages in {told['gaps']['places']} places")
     return int(bool(problems))
-
-
-def is_archive(path: Path) -> bool:
-    return path.name.endswith((".mantra", ".mantra.part")) or (path.is_dir() and any(path.glob("*.mantra*")))
 
 
 if __name__ == "__main__":

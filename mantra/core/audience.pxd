@@ -16,6 +16,13 @@ cdef extern from "mantra/audience.h" nogil:
     void mantra_audience_clear(mantra_audience *audience)
 
 
+cdef class Audience
+
+cdef class Seat:
+    cdef Audience audience
+    cdef mantra_seat *seat
+
+
 cdef class Audience(Shared):
     cdef mantra_audience *audience
-    cdef mantra_seat *join(self, uint16_t queue) except NULL
+    cdef Seat join(self, uint16_t queue)

@@ -23,9 +23,10 @@ cdef class Audience(Shared):
         """Open one to be waited for. RegionError, LayoutMismatch."""
         return Audience(Region.open(name, kind="audience", write=True))
 
-    cdef mantra_seat *join(self, uint16_t queue) except NULL:
-        cdef mantra_seat *seat = mantra_audience_join(self.audience, queue)
-        if seat is NULL:
+    cdef Seat join(self, uint16_t queue):
+        cdef Seat seat = Seat.__new__(Seat)
+        seat.audience, seat.seat = self, mantra_audience_join(self.audience, queue)
+        if seat.seat is NULL:
             raise RegionError(f"{self.region.name or 'this playback'} has too many readers: {self.audience.used} of its queues")
         return seat
 
@@ -34,3 +35,12 @@ cdef class Audience(Shared):
         cdef uint64_t i
         return [(self.audience.seats[i].identity >> 42, self.audience.seats[i].queue, self.audience.seats[i].position)
                 for i in range(self.audience.used) if self.audience.seats[i].identity]
+
+
+@cython.no_gc     # a reader's, let go with it while there is still an audience
+cdef class Seat:
+    """Where a reader says what it has taken."""
+
+    def __dealloc__(self):
+        if self.seat is not NULL:
+            mantra_audience_leave(self.seat)

@@ -1,7 +1,6 @@
 """merge: many queues of one message, read as one (csrc/mantra/merge.h)."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from mantra.core.audience cimport mantra_seat
 from mantra.core.doorbell cimport Doorbell, Waiter
 from mantra.core.messages cimport Format
 from mantra.core.queue cimport mantra_consumer
@@ -28,7 +27,7 @@ cdef struct Taken:      # in one batch, of one queue: which was the first
 cdef class Merge(Waiter):
     cdef mantra_merge merge
     cdef Taken *taken
-    cdef mantra_seat **seats            # of its sources; NULL: it is not waited for
+    cdef list seats                     # of its sources, where it is waited for
     cdef readonly Format format
     cdef readonly list queues
     cdef readonly Tracker tracker

@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
-from mantra.core.audience cimport Audience, mantra_audience_leave, mantra_seat
+from mantra.core.audience cimport Audience, Seat
 from mantra.core.doorbell cimport Waiter, mantra_ready
 from mantra.core.messages cimport SCRATCH
 from mantra.core.queue cimport MANTRA_NEWEST, MANTRA_OLDEST, Queue, mantra_consumer_at, mantra_queue_more
@@ -27,6 +27,7 @@ cdef class Merge:
                  Tracker tracker=None):
         cdef uint64_t[SCRATCH] scratch
         cdef Queue queue
+        cdef Seat seat
         cdef uint32_t i
         self.queues, self.bell, self.tracker, self.raises = list(queues), doorbell, tracker, on_lap == "raise"
         self.waiting.ready = <mantra_ready>mantra_merge_ready
@@ -44,26 +45,21 @@ cdef class Merge:
         self.merge = mantra_merge_of(
             <mantra_merge_source *>calloc(len(self.queues), sizeof(mantra_merge_source)), len(self.queues))
         self.taken = <Taken *>calloc(len(self.queues), sizeof(Taken))
-        self.seats = <mantra_seat **>calloc(len(self.queues), sizeof(void *))
-        if self.merge.sources == NULL or self.taken == NULL or self.seats == NULL:
+        self.seats = []
+        if self.merge.sources == NULL or self.taken == NULL:
             raise MemoryError
         self.waiting.looks = self.merge.count
         for i in range(self.merge.count):
             queue = self.queues[i]
             position = {"newest": MANTRA_NEWEST, "oldest": MANTRA_OLDEST}.get(starts[i], starts[i])
-            if self.raises and queue.audience is not None:
-                self.seats[i] = (<Audience>queue.audience).join(queue.queue.number)
+            seat = (<Audience>queue.audience).join(queue.queue.number) if self.raises and queue.audience is not None else None
             self.merge.sources[i].consumer = mantra_consumer_at(&queue.queue, position, scratch)
-            if self.seats[i] is not NULL:
-                self.merge.sources[i].consumer.taken = &self.seats[i].position
-                self.seats[i].position = self.merge.sources[i].consumer.position
+            if seat is not None:
+                self.seats.append(seat)
+                self.merge.sources[i].consumer.taken = &seat.seat.position
+                seat.seat.position = self.merge.sources[i].consumer.position
 
     def __dealloc__(self):
-        cdef uint32_t i
-        for i in range(self.merge.count):
-            if self.seats is not NULL and self.seats[i] is not NULL:
-                mantra_audience_leave(self.seats[i])
-        free(self.seats)
         free(self.merge.sources)
         free(self.taken)
 

@@ -1,7 +1,7 @@
 """queue: broadcast ring of seqlocked slots (csrc/mantra/queue.h)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from mantra.core.audience cimport mantra_seat
+from mantra.core.audience cimport Seat
 from mantra.core.doorbell cimport Doorbell, Waiter
 from mantra.core.messages cimport Format
 from mantra.core.region cimport Shared
@@ -62,7 +62,7 @@ cdef class Consumer(Waiter):
     cdef mantra_consumer consumer
     cdef readonly Queue queue
     cdef Tracker tracker
-    cdef mantra_seat *seat
+    cdef Seat seat
     cdef bint raises, lapped
     cdef uint64_t told
     cdef int take(self, void *raw) except -2

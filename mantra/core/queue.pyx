@@ -6,7 +6,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memset
 
-from mantra.core.audience cimport Audience, mantra_audience_leave
+from mantra.core.audience cimport Audience
 from mantra.core.doorbell cimport Doorbell, Waiter, mantra_doorbell_ring, mantra_ready
 from mantra.core.messages cimport SCRATCH, Message, format_of, slots_found, slots_made
 from mantra.core.region cimport Region
@@ -177,15 +177,11 @@ cdef class Consumer:
         if self.raises and queue.audience is not None:
             self.seat = (<Audience>queue.audience).join(queue.queue.number)
         self.consumer = mantra_consumer_at(&queue.queue, position, scratch)
-        if self.seat is not NULL:
-            self.consumer.taken = &self.seat.position
-            self.seat.position = self.consumer.position
+        if self.seat is not None:
+            self.consumer.taken = &self.seat.seat.position
+            self.seat.seat.position = self.consumer.position
         self.waiting.ready = <mantra_ready>mantra_consumer_ready
         self.waiting.what = &self.consumer
-
-    def __dealloc__(self):
-        if self.seat is not NULL:
-            mantra_audience_leave(self.seat)
 
     cdef int take(self, void *raw) except -2:
         """One message to `raw`: 1, or 0 when nothing waits; raises Lapped as asked."""

@@ -31,7 +31,7 @@ from mantra.simulator.recording import RecordingSource, Timeline
 from mantra.simulator.server import Venue
 from mantra.simulator.source import MarketSource, Source, instrument, many
 from mantra.tape import lines, raw
-from mantra.tape.segment import SUFFIXES, files
+from mantra.tape.segment import files, is_archive
 
 VENUES: dict[str, type[Venue]] = {kind.name: kind for kind in (Binance, Bitfinex, Bitstamp, Coinbase, Kraken)}
 DEFAULT_INSTRUMENTS = "eth-btc,btc-usdt,eth-usdt"
@@ -101,7 +101,7 @@ def venues(options: argparse.Namespace) -> list[Venue]:
 def recorded(options: argparse.Namespace) -> dict[str, Source]:
     """The venues of a recording: --venue, or all of an archive's tape."""
     paths, timeline = options.recording, Timeline(options.speed)
-    if paths and any(path.name.endswith(SUFFIXES) for given in paths for path in (given, *given.glob("*"))):
+    if paths and any(map(is_archive, paths)):
         segments = files(paths)
         names = [options.venue] if options.venue else sorted(raw.venues(segments) & VENUES.keys())
         if not names:

@@ -212,6 +212,11 @@ def _held(row: int, message: str, body: bytes) -> NDArray[np.void]:
                      for one in sources(message, body)] if message else [], SOURCE)
 
 
+def is_archive(path: Path) -> bool:
+    """Is this a segment, or a folder of some?"""
+    return path.name.endswith(SUFFIXES) or any(each.name.endswith(SUFFIXES) for each in path.glob("*"))
+
+
 def files(paths: Iterable[str | Path]) -> list[Path]:
     """The segments that `paths` (files, or folders of them) stand for. ConfigurationError: there are none."""
     found: list[Path] = []

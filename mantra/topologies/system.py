@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from mantra import venues as venue_room
 from mantra.aggregator.bbo import Bbo
@@ -96,6 +97,8 @@ class System:
     instead of those of the settings' topology.
     """
 
+    played = False      # from an archive, by a player that waits for who reads
+
     def __init__(self, settings: Settings, *, services: Mapping[str, Sequence[str]] | None = None,
                  clock: Clock | None = None, table: InstrumentTable | None = None,
                  venues: Sequence[Venue] = (), nodes: Sequence[Node] = ()) -> None:
@@ -128,11 +131,12 @@ class System:
 
     # Life ------------------------------------------------------------------------------------------------------
 
-    def start(self) -> System:
+    def start(self) -> Self:
         """Ask the venues for their lists, then start everything; readers before those they read from."""
         listeners = [node for node in self.topology.nodes if node.kind == "listener"]
         wanted = self._resolve(listeners)
-        self.spine = Spine.create(self.settings.run if "run" in self.settings.named else None, clock=self._clock)
+        self.spine = Spine.create(self.settings.run if "run" in self.settings.named else None, clock=self._clock,
+                                  played=self.played)
         self._running = True
         try:
             scales = Scales(self._instrument_table())
@@ -208,7 +212,7 @@ class System:
         except OSError as error:
             log.warning("the ledger of this run cannot be kept: %s", error)
 
-    def __enter__(self) -> System:
+    def __enter__(self) -> Self:
         return self if self._running else self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
