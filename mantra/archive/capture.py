@@ -4,9 +4,10 @@
                                          full, or every 10 s: --> a second thread packs, writes, syncs --> DIR/*.mantra
 
 A stream is a family of queues. Beside its messages a file has what is needed to read it alone: instruments, the clock,
-the ledger once a minute, and images of the books: of every one at its beginning, of one that was replaced, and again
-after so many updates that reading them would take longer than another image. Whoever is slow here, this thread or the
-disk, loses messages here and nowhere else: they are counted, and the files say where they are missing.
+the ledger once a minute, and images of the books: of every one at its beginning, of one that was replaced, of those
+whose updates are missing, and again after so many updates that reading them would take longer than another image.
+Whoever is slow here, this thread or the disk, loses messages here and nowhere else: they are counted, and the files say
+where they are missing.
 
     capture = "recordings"      # in a topology, keeps all its queues; or some, with options of `mantra capture --help`:
     capture = {out = "recordings", reads = ["updates", "signals"], rotate = "15m", keep_bytes = "100GB"}
@@ -210,7 +211,9 @@ class Capture(Actor):
             names = {name: family for family in self.reads for name in there if within(name, family)}
             if self._tapes:
                 self._tell("feeds", self._tapes.look(self._numbers, self._row))
-            for name in self._reading.keys() - names.keys():
+            if gone := self._reading.keys() - names.keys():
+                self._take()        # the last that they had
+            for name in gone:
                 self._reading.pop(name).gather.remove(self._numbers[name])
             for name in sorted(names.keys() - self._reading.keys()):
                 self._read(name, names[name], start)
@@ -310,6 +313,8 @@ class Capture(Actor):
         now, missing, self._missing = self._clock.utc_ns(), self._missing, {}
         self._tell("gaps", [{"feed": feed, "position": first, "lost": lost, "utc_ns": now}
                             for feed, (first, lost) in missing.items()])
+        if missing:         # what a reader knows of their books is not true any more
+            self._due.update(dict.fromkeys(key for key in self._books if key[0] in missing))
         self._submit(self._write, stream, packer, held, self._news | {"clock": clock_told(self._clock)}, missing)
         self._news = {}
 

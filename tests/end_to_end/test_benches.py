@@ -38,6 +38,13 @@ def test_readers_of_a_feed_under_load_account_for_every_position() -> None:
     assert not Region.list("disturbance-")
 
 
+def test_a_capture_under_load_holds_what_was_published() -> None:
+    options = ["--rates", "3000", "--connections", "5", "--instruments", "20", "--seconds", "0.5"]
+    (told,) = ran("capture", *options).values()
+    assert told["held"] == told["published"] == 4500
+    assert not Region.list("bench-capture-")
+
+
 @pytest.mark.skipif("MANTRA_DATA" not in os.environ, reason="set MANTRA_DATA to the folder with the recordings")
 def test_a_recording_comes_back_from_an_archive_smaller_than_zstd_makes_its_frames() -> None:
     (told,) = ran("archive", "--only", "Kraken", "--turns", "1").values()
