@@ -18,6 +18,10 @@ from mantra.core.transport cimport Transport, mantra_transport
 from mantra.core.vector cimport mantra_vector
 
 
+cdef extern from "mantra/pages.h" nogil:
+    void *mantra_pages_new(size_t size)
+    void mantra_pages_free(void *memory)
+
 cdef extern from "mantra/rerun.h" nogil:
     enum: MANTRA_BY_IDS, MANTRA_BY_TIME, MANTRA_BY_IMAGE, MANTRA_BY_STREAM, MANTRA_WANTS_SNAPSHOT
     enum: MANTRA_BOOK_LIVE

@@ -136,7 +136,7 @@ cdef class Feed:
         feed.tops = &tops.producer
         if orders is not None:
             feed.orders = &orders.producer
-            feed.decoder.orders = <mantra_order_change *>malloc(DEF_MOST_ORDERS * sizeof(mantra_order_change))
+            feed.decoder.orders = <mantra_order_change *>mantra_pages_new(DEF_MOST_ORDERS * sizeof(mantra_order_change))
             feed.decoder.order_capacity = DEF_MOST_ORDERS
         feed.latest_tops = &latest_tops.vector
         feed.doorbell = doorbell.doorbell
@@ -155,8 +155,8 @@ cdef class Feed:
         feed.snapshot_levels = snapshot_levels
         feed.held_capacity = held_bytes
         # Large and mostly untouched: pages become real only when a message needs them.
-        feed.held = <uint8_t *>malloc(held_bytes)
-        feed.decoder.changes = <mantra_change *>malloc(DEF_MOST_CHANGES * sizeof(mantra_change))
+        feed.held = <uint8_t *>mantra_pages_new(held_bytes)
+        feed.decoder.changes = <mantra_change *>mantra_pages_new(DEF_MOST_CHANGES * sizeof(mantra_change))
         feed.decoder.change_capacity = DEF_MOST_CHANGES
         feed.decoder.trades = <mantra_print *>malloc(DEF_MOST_TRADES * sizeof(mantra_print))
         feed.decoder.trade_capacity = DEF_MOST_TRADES
@@ -187,12 +187,12 @@ cdef class Feed:
 
     def __dealloc__(self):
         cdef uint32_t book
-        free(self.feed.held)
-        free(self.feed.decoder.changes)
-        free(self.feed.decoder.trades)
-        free(self.feed.decoder.orders)
+        mantra_pages_free(self.feed.held)
+        mantra_pages_free(self.feed.decoder.changes)
+        mantra_pages_free(self.feed.decoder.orders)
         for book in range(self.feed.book_count):
-            free(self.feed.books[book].orders.slots)
+            mantra_pages_free(self.feed.books[book].orders.slots)
+        free(self.feed.decoder.trades)
         free(self.feed.books)
         free(self.image_texts)
         free(self.scales)
@@ -233,7 +233,7 @@ cdef class Feed:
             ledger.owner.writing()
             self.kept.append(ledger)
         if self.feed.orders is not NULL:
-            memory = calloc(1, mantra_orders_bytes(2 * DEF_MOST_ORDERS))   # pages become real as a book comes to them
+            memory = mantra_pages_new(mantra_orders_bytes(2 * DEF_MOST_ORDERS))    # pages become real as a book comes to them
             if memory is NULL:
                 raise MemoryError(f"no memory for the orders of {self.name}")
             mantra_orders_init(&mine.orders, memory, 2 * DEF_MOST_ORDERS)

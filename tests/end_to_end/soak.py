@@ -313,8 +313,25 @@ class Soak:
             self.judge(run, venue, symbol, look + 1)
         else:
             self.fail(f"{run.name} {venue} {symbol} ({Trust(image.trust).name} since "
-                      f"{time.time() - image.trust_since_ns / 1e9:.2f} s) at {image.sequence} never was so; best "
-                      f"{mine[0][:2]} {mine[1][:2]}", venue)
+                      f"{time.time() - image.trust_since_ns / 1e9:.2f} s) at {image.sequence} never was so; "
+                      f"{self.differences(venue, symbol, image.sequence, mine)}", venue)
+
+    def differences(self, venue, symbol, sequence, mine):
+        """Rank, price, size here and there of the levels that are not as they were at the venue's `sequence`."""
+        try:
+            true = self.ask(venue, f"/simulator/book?symbol={symbol}&sequence={sequence}")
+        except OSError as error:
+            return f"best {mine[0][:2]} {mine[1][:2]} ({error})"
+        told = []
+        for side, name in zip(mine, ("bids", "asks"), strict=True):
+            theirs = {Decimal(price): Decimal(size) for price, size in true[name]}
+            prices = [price for price, _ in side]
+            here = dict(side)
+            told += [f"{name}[{sum(one < price if name == 'asks' else one > price for one in prices)}] {price} "
+                     f"{here.get(price, 0)} != {theirs.get(price, 0)}"
+                     for price in sorted(theirs.keys() | here.keys()) if here.get(price, 0) != theirs.get(price, 0)
+                     and (price in here or len(side) < len(theirs))]
+        return f"{len(told)} levels differ: {'; '.join(told[:8])}"
 
     # All of it -------------------------------------------------------------------------------------------------
 
