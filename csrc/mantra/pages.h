@@ -1,7 +1,8 @@
 /* pages.h - large memory, zeroed, that costs what was touched of it, and that the system has again when it is freed.
  *
  * calloc() promises neither: glibc, once it was given a large block back, keeps the next ones in an arena for each thread,
- * and clears them by hand. Connections come and go with their successors, each on a thread of its own. */
+ * and clears them by hand. Connections come and go with their successors, each on a thread of its own. POSIX and Linux
+ * calls: compile with -std=gnu11. */
 #ifndef MANTRA_PAGES_H
 #define MANTRA_PAGES_H
 
