@@ -165,22 +165,20 @@ class Told:
 
     def __init__(self, capture: Capture, run: Spine, console: Console) -> None:
         self._capture, self._run, self._console = capture, run, console
-        self._name = run.run
         self._at, self._before, self._rate = time.monotonic(), 0, 0.0
 
     def watch(self, stopping: threading.Event, duration: float | None, failure: Callable[[], str | None]) -> str | None:
         """Until it is over; why, if it should not be."""
-        capture, at = self._capture, self._at
-        print(f"run {self._name} to {capture.files.folder}; Ctrl-C ends it", file=sys.stderr)
+        capture, at, told = self._capture, self._at, self._at
+        print(f"run {self._run.run} to {capture.files.folder}; Ctrl-C ends it", file=sys.stderr)
         console = self._console
         with console.status("", refresh_per_second=4) if console.is_terminal else contextlib.nullcontext() as status:
-            told = time.monotonic()
             while not stopping.wait(0.1):
                 now = time.monotonic()
                 if why := failure():
                     return why
                 if capture.ended.is_set():
-                    print(f"the run {self._name} has ended", file=sys.stderr)
+                    print(f"the run {self._run.run} has ended", file=sys.stderr)
                     return None
                 if duration is not None and now - at >= duration:
                     return None
@@ -213,7 +211,7 @@ class Told:
                           "bytes_per_message": round(stream.bytes / stream.written, 3) if stream.written else None}
                    for name, stream in capture.streams.items()}
         if as_json:
-            print(json.dumps({"run": self._name, "out": str(capture.files.folder), "seconds": round(seconds, 3),
+            print(json.dumps({"run": self._run.run, "out": str(capture.files.folder), "seconds": round(seconds, 3),
                               "state": capture.files.why or ("incomplete" if self._losses(counts) else "complete"),
                               **counts, "streams": streams}), flush=True)
             return

@@ -33,7 +33,7 @@ from mantra.archive.files import NANO, Files
 from mantra.archive.streams import Held, Queues, Stream, Tapes
 from mantra.core.gather import wait
 from mantra.core.ledger import COUNTERS, Ledger, Row
-from mantra.core.pack import Source, sources
+from mantra.core.pack import sources
 from mantra.core.region import PREFIX
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
@@ -121,7 +121,7 @@ class Capture(Actor):
         self._ledger_rows: dict[int, Row | None] = {}   # by number
         self._instruments: list[RunInstrument] = []
         self._missing: Held = {}                        # lost since the file was told
-        self._news: dict[str, Any] = {}                 # for the table of the file
+        self._news: dict[str, Any] = _news()            # for the table of the file, before its next block
         self._stamp = -1                                # of the folder of regions, when it was read
         self._books: dict[BookKey, Imaged] = {}
         self._rows = 0                                  # of the ledger of books, when it was read
@@ -169,7 +169,7 @@ class Capture(Actor):
 
     def teardown(self, spine: Spine) -> None:
         if self._tapes:
-            self._tell("feeds", self._tapes.look(self._numbers, self._row))
+            self._news["feeds"].update(self._tapes.look(self._numbers, self._row))
         self._take()
         self._keep_ledger()
         self._flush_all()
@@ -210,7 +210,7 @@ class Capture(Actor):
             there = spine.queue_names()
             names = {name: family for family in self.reads for name in there if within(name, family)}
             if self._tapes:
-                self._tell("feeds", self._tapes.look(self._numbers, self._row))
+                self._news["feeds"].update(self._tapes.look(self._numbers, self._row))
             if gone := self._reading.keys() - names.keys():
                 self._take()        # the last that they had
             for name in gone:
@@ -218,8 +218,7 @@ class Capture(Actor):
             for name in sorted(names.keys() - self._reading.keys()):
                 self._read(name, names[name], start)
         known, self._instruments = len(self._instruments), spine.instruments()
-        if len(self._instruments) > known:
-            self._tell("instruments", list(map(_told, self._instruments[known:])))
+        self._news["instruments"] += map(_told, self._instruments[known:])
         if self._unknown or len(spine.book_ledger) != self._rows:
             self._find_books()
         self._count()
@@ -230,11 +229,11 @@ class Capture(Actor):
         called = root if root in MESSAGES | ALSO else family
         if called not in self.streams:
             self.streams[called] = made = Queues(len(self.streams) + 1, called, queue.format.name, self._spine)
-            self._tell("streams", {made.number: made.told})
+            self._news["streams"][made.number] = made.told
         stream = self.streams[called]
         assert isinstance(stream, Queues)
         number = self._numbers.setdefault(name, len(self._numbers))
-        self._tell("feeds", {number: name})
+        self._news["feeds"][number] = name
         row = self._ledger_rows[number] = self._row(name.partition(".")[2])
         stream.gather.add(queue, number, start, row)
         self._reading[name] = stream
@@ -287,17 +286,10 @@ class Capture(Actor):
                  "streams": {LEDGER: {"name": "ledger"}, **{one.number: one.told for one in self.streams.values()}}}
         self._beginning = True
         self._submit(self._begin_file, table)
-        self._news.clear()
+        self._news = _news()
         self._due.update(dict.fromkeys(self._books))
         now = self._clock.utc_ns()
         self._rotate_at = now - now % self._rotate_ns + self._rotate_ns
-
-    def _tell(self, key: str, what: Any) -> None:
-        """Something for the table of the file, before its next block."""
-        if isinstance(what, list):
-            self._news.setdefault(key, []).extend(what)
-        else:
-            self._news.setdefault(key, {}).update(what)
 
     def _flush_all(self) -> None:
         for stream in self.streams.values():
@@ -311,12 +303,12 @@ class Capture(Actor):
             return self._refused(packer.count, held)
         self._waiting += packer.count
         now, missing, self._missing = self._clock.utc_ns(), self._missing, {}
-        self._tell("gaps", [{"feed": feed, "position": first, "lost": lost, "utc_ns": now}
-                            for feed, (first, lost) in missing.items()])
+        gaps = [{"feed": feed, "position": first, "lost": lost, "utc_ns": now}
+                for feed, (first, lost) in missing.items()]
         if missing:         # what a reader knows of their books is not true any more
             self._due.update(dict.fromkeys(key for key in self._books if key[0] in missing))
-        self._submit(self._write, stream, packer, held, self._news | {"clock": clock_told(self._clock)}, missing)
-        self._news = {}
+        news, self._news = self._news | {"gaps": gaps, "clock": clock_told(self._clock)}, _news()
+        self._submit(self._write, stream, packer, held, news, missing)
 
     def _keep_ledger(self) -> None:
         self._submit(self._write_ledger, self._clock.utc_ns(), {
@@ -328,16 +320,6 @@ class Capture(Actor):
         for feed, (_, lost) in held.items():
             if (row := self._ledger_rows[feed]) is not None:
                 row.unwritten(lost)
-
-    def _written(self, stream: Stream, count: int, size: int, of: Sequence[Source]) -> None:
-        """A block is in the file, with so many bytes."""
-        stream.written += count
-        stream.bytes += size
-        for one in of:
-            if (book := self._books.get((one.feed, one.instrument))) is not None:
-                book.since += one.messages
-                if book.since > KEY_FRAME * max(book.levels, 1):
-                    self._due[one.feed, one.instrument] = None
 
     # What follows is done by the second thread, and what it returns by the first.
 
@@ -358,10 +340,15 @@ class Capture(Actor):
             self._waiting -= count
             if not told:
                 self.miss(missing)
-            if done:
-                self._written(stream, count, len(body), of)
-            else:
-                self._refused(count, held)
+            if not done:
+                return self._refused(count, held)
+            stream.written += count
+            stream.bytes += len(body)
+            for one in of:
+                if (book := self._books.get(key := (one.feed, one.instrument))) is not None:
+                    book.since += one.messages
+                    if book.since > KEY_FRAME * max(book.levels, 1):
+                        self._due[key] = None
         return then
 
     def _write_ledger(self, now: int, tables: Mapping[str, Any]) -> None:
@@ -382,9 +369,13 @@ class Capture(Actor):
 
     def _count(self) -> None:
         """For who looks at the run."""
-        for name, count in self.counts().items():
-            if (counter := self._counters.get(name)) is not None:
-                counter.add(count - counter.value)
+        counts = self.counts()
+        for name, counter in self._counters.items():
+            counter.add(counts[name] - counter.value)
+
+
+def _news() -> dict[str, Any]:
+    return {"feeds": {}, "streams": {}, "instruments": []}
 
 
 def _name_thread() -> None:

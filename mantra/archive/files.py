@@ -82,18 +82,15 @@ class Files:
         with contextlib.suppress(OSError):
             while self._ending:
                 self._ending[0].close()
-                self._close(self._ending.pop(0).size)
+                size = self._ending.pop(0).size
+                self._closed += size
+                self._there += size
 
     def leave(self) -> None:
         """For good: what cannot be closed stays as it is, without an index."""
         self.end()
-        while self._ending:
-            self._ending[0].leave()
-            self._close(self._ending.pop(0).size)
-
-    def _close(self, size: int) -> None:
-        self._closed += size
-        self._there += size
+        for writer in self._ending:
+            writer.leave()
 
     def _open(self, table: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
