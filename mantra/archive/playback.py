@@ -37,11 +37,11 @@ from mantra.core import pack, ticks
 from mantra.core.book import Book, BookImage
 from mantra.core.clock import Clock
 from mantra.core.ledger import COUNTERS, FeedState, Row
-from mantra.core.messages import Kind, Trust
+from mantra.core.messages import DEPTH, LAYOUTS, Kind, Trust
 from mantra.core.play import FAMILIES, Deck, Played, Reel
 from mantra.errors import ArchiveError, ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
-from mantra.runtime.spine import MESSAGES, MOST_BOOKS, MOST_FEEDS, Spine
+from mantra.runtime.spine import ALSO, MESSAGES, MOST_BOOKS, MOST_FEEDS, Spine
 from mantra.tape.segment import Gap, Instrument, Record, SegmentReader, files, unpack_json
 
 T = TypeVar("T")
@@ -84,16 +84,12 @@ class File:
     """A segment as the player sees it: its feeds and instruments by the player's numbers, and what it plays of it."""
 
     def __init__(self, reader: SegmentReader, number: int) -> None:
+        self.table = reader.table
         self.reader, self.number = reader, number
         self.capture = number       # that of the first file of its capture: positions go on from file to file
         self.gaps: set[Gap] = set()                         # of all its files
-        table = reader.table
-        points = sorted(table.points.items()) or [(0, 0)]
-        at, utc = np.array([c for c, _ in points], np.uint64), np.array([u for _, u in points], np.int64)
-        rates = np.concatenate([[table.ns_per_cycle], np.diff(utc) / np.diff(at), [table.ns_per_cycle]]) - 1.0
-        self.calibration = at, utc, rates
         self.feeds: dict[int, tuple[str, str]] = {}         # by number: family, name of the feed ("binance.0")
-        for feed, name in table.feeds.items():
+        for feed, name in self.table.feeds.items():
             family, _, base = name.partition(".")
             if family in FAMILIES and base:
                 self.feeds[feed] = family, base
@@ -132,13 +128,13 @@ class Player(Actor):
         self.started = False                # since it was set up, once
         self._since = None if since is None else moment(since)
         self._until = END if until is None else moment(until)
-        self._files = [File(reader, n) for n, reader in enumerate(map(SegmentReader, files(list(paths))))]
+        self._files = [File(reader, n) for n, reader in enumerate(_readers(files(paths)))]
         captures: dict[str, File] = {}
         for file in self._files:
-            first = captures.setdefault(file.reader.table.capture or str(file.reader.path), file)
-            first.gaps |= file.reader.table.gaps
+            first = captures.setdefault(file.table.capture or str(file.reader.path), file)
+            first.gaps |= file.table.gaps
             file.capture, file.gaps = first.number, first.gaps
-        self._venues = {number: name for file in self._files for number, name in file.reader.table.venues.items()}
+        self._venues = {number: name for file in self._files for number, name in file.table.venues.items()}
         self._select(venues, instruments)
         self._known = list(self._books())
         self._blocks = sorted(self._found(), key=_place)
@@ -169,7 +165,7 @@ class Player(Actor):
             raise ConfigurationError(f"nothing of {', '.join(sorted(unknown))} was recorded; there is "
                                      f"{', '.join(sorted(there))}")
         for file in self._files:
-            table = file.reader.table
+            table = file.table
             held = set(np.unique(file.sources[["venue", "instrument"]]).tolist())
             if strange := {venue for venue, _ in held if venue >= len(venue_room.NAMES)}:
                 raise ConfigurationError(f"{file.reader.path}: this mantra knows no venue number {min(strange)}")
@@ -203,7 +199,7 @@ class Player(Actor):
                 if ("orders", base) in file.feeds.values() and kind is not None:
                     name = kind(None).books("orders")
                 known = Known(base, venue, file.instruments.get(instrument, instrument), name, symbols.get(
-                    (base, instrument)) or _row(file.reader.table.instruments, instrument).name)
+                    (base, instrument)) or _row(file.table.instruments, instrument).name)
                 if family in ("updates", "tops") and known not in met:
                     met.add(known)
                     yield known
@@ -223,8 +219,8 @@ class Player(Actor):
     def _found(self) -> Iterator[Block]:
         begins: dict[tuple[int, str], int] = {}     # of what follows, by capture and stream
         for file in reversed(self._files):
-            families = {number: stream.name for number, stream in file.reader.table.streams.items()
-                        if stream.name in FAMILIES or stream.name == "ledger"}
+            families = {number: stream.name for number, stream in file.table.streams.items() if stream.name == "ledger"
+                        or (stream.name in FAMILIES and stream.message == (MESSAGES | ALSO)[stream.name])}
             meant = set(file.sources["row"].tolist())
             for record in reversed(file.reader.blocks()):
                 family = families.get(record.stream)
@@ -265,12 +261,13 @@ class Player(Actor):
                 venue, row.feed, row, made["updates"], made["trades"], made["tops"], made.get("orders"), spine.tops,
                 spine.doorbell, tops_recorded=base in recorded)
             row.set_state(FeedState.LIVE, self.start_ns)
-        self.numbers = numbers
+        self.numbers, self._publishers = numbers, np.array(numbers, np.uint64)
         for file in self._files:
             for feed, (_, base) in file.feeds.items():
                 file.numbers[feed] = self._numbers.get(base, NOT_PLAYED)
         self.books: dict[tuple[str, str], tuple[Book, int]] = {}    # by what the venue calls them; their instruments
-        self._routes: dict[tuple[int, int, int], int] = {}          # feed, venue, instrument -> book, in the deck
+        self._last = np.zeros(MOST_FEEDS, np.int64)     # when each feed published last
+        self._routes: dict[int, int] = {}       # by key (feed, venue, instrument): the book, both as in the deck
         self._make_books()
         self._watched = 0
         self._worker = ThreadPoolExecutor(1, f"mantra-{self.name}-unpack")
@@ -291,8 +288,9 @@ class Player(Actor):
                     title, known.venue, self._rows[known.feed].feed, known.instrument)
                 made[name] = self._deck.add_book(feed, book, slot, known.instrument, row)
                 self.books[name] = book, known.instrument
-            self._routes[feed, known.venue, known.instrument] = made[name]
-            self._deck.route(feed, known.venue, known.instrument, made[name])
+            self._routes[feed << 40 | known.venue << 32 | known.instrument] = made[name]
+        self._keys = np.array([*sorted(self._routes), END], np.uint64)
+        self._of_keys = np.array([*map(self._routes.get, sorted(self._routes)), 0], np.uint32)
 
     def step(self, spine: Spine) -> int:
         while not self._commands.empty():
@@ -352,25 +350,49 @@ class Player(Actor):
         try:
             if block.family == "ledger":
                 return file, unpack_json(file.reader.body(record))
-            message = file.reader.table.streams[record.stream].message
-            found = pack.unpack(message, file.reader.body(record), only=file.only if block.only is None else block.only)
+            stream = file.table.streams[record.stream]
+            if stream.layout not in ("", LAYOUTS[stream.message]):
+                raise ArchiveError(f"it holds [{stream.layout}]; this mantra has [{LAYOUTS[stream.message]}]")
+            found = pack.unpack(stream.message, file.reader.body(record),
+                                only=file.only if block.only is None else block.only)
+            return self._wound(block.family, found, file)
         except ArchiveError as error:
             if not file.damaged:
                 log.warning("%s: %s; until their next images its books are suspect", file.reader.path, error)
             file.damaged += 1
-            reel = Reel("updates", np.empty(0, np.uint8), np.empty(0, np.uint16), np.empty(0, np.uint64), file.capture)
+            reel = Reel("updates", np.empty(0, "u1"), np.empty(0, "i8"), np.empty(0, "u2"), np.empty(0, "u4"),
+                        np.empty(0, "u8"), file.capture)
             for feed in np.unique(file.of(record)["feed"]).tolist() if block.family == "updates" else ():
                 reel.miss(0, int(file.numbers[feed]))
             return reel
-        messages = found.messages
+
+    def _wound(self, family: str, found: pack.Block, file: File) -> Reel:
+        """A block as it is played: by our numbers, on our clock, and nothing in it that would lead a reader astray."""
+        messages, feeds = found.messages, file.numbers[found.feeds]
         for was, number in file.instruments.items():
             messages["instrument"][messages["instrument"] == was] = number | RENAMED
         if file.instruments:
             messages["instrument"] &= RENAMED - 1
-        reel = Reel(block.family, messages, found.feeds, found.positions, file.capture)
-        if (wound := self._deck.wind(reel, 0, file.numbers, *file.calibration)) < len(messages):
-            raise ArchiveError(f"{file.reader.path}: the list of who is in its blocks does not know {messages[wound]}")
-        if block.family == "updates":
+        strange, books = feeds == NOT_PLAYED, np.zeros(len(messages), np.uint32)
+        if family in IMAGED:
+            keys = feeds.astype(np.uint64) << np.uint64(40) | _pairs(messages)
+            at = np.searchsorted(self._keys, keys)
+            books = self._of_keys[at]
+            strange |= self._keys[at] != keys
+            messages["trust"][messages["trust"] > Trust.VERIFIED] = Trust.DOWN
+        if family == "tops":
+            strange |= (messages["bid_count"] > DEPTH) | (messages["ask_count"] > DEPTH)
+        if strange.any():
+            raise ArchiveError(f"a block of {strange.sum()} messages that its tables do not know")
+        origin = file.table.utc(messages["origin"])
+        published = file.table.utc(messages["origin"] + (messages["published"] >> np.uint64(16)))
+        times = np.maximum.accumulate(np.maximum(published, self._last[feeds]))
+        self._last[feeds] = times
+        messages["origin"] = origin.view(np.uint64) + np.uint64(self._deck.ahead)
+        messages["published"] = np.clip(published - origin, 0, (1 << 48) - 1).view(np.uint64) << np.uint64(
+            16) | self._publishers[feeds]
+        reel = Reel(family, messages, times, feeds, books, found.positions, file.capture)
+        if family == "updates":
             self._events(reel, found, file)
         return reel
 
@@ -401,7 +423,7 @@ class Player(Actor):
             number = int(file.numbers[feed])
             if due is None:
                 reel.miss(before, number)
-            elif (book := self._routes.get((number, due.venue, due.instrument))) is not None:
+            elif (book := self._routes.get(number << 40 | due.venue << 32 | due.instrument)) is not None:
                 reel.image(before, number, book, due, told=is_told)
 
     def _count(self, file: File, told: dict[str, Any]) -> None:
@@ -478,6 +500,7 @@ class Player(Actor):
                 future.exception()
         self.done.clear()
         self._missed.clear()
+        self._last[:] = 0
         self._deck.jump(to_ns)
         self._queue = deque(self._from(to_ns))
         while not self.done.is_set() and self._run(until_ns=to_ns) != Played.UNTIL and self._goes_on():
@@ -542,6 +565,19 @@ class Player(Actor):
             told[symbol if names[symbol] == 1 else f"{venue} {symbol}"] = {
                 "trust": Trust(image.trust).name.lower(), "sequence": image.sequence, "waiting": 0, **sides}
         return told
+
+
+def _readers(paths: Iterable[Path]) -> list[SegmentReader]:
+    """Of those that can be read; ArchiveError when none can."""
+    readers, why = [], None
+    for path in paths:
+        try:
+            readers.append(SegmentReader(path))
+        except ArchiveError as error:
+            log.warning("%s", why := error)
+    if why and not readers:
+        raise why
+    return readers
 
 
 def _place(block: Block) -> tuple[int, int, int]:

@@ -4,7 +4,6 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mantra.core.audience cimport Audience, mantra_audience
 from mantra.core.book cimport Book, mantra_change
 from mantra.core.clock cimport Clock, mantra_clock
-from mantra.core.decode cimport mantra_symbol, mantra_symbols
 from mantra.core.doorbell cimport Doorbell, mantra_doorbell, mantra_waiting
 from mantra.core.hot_path cimport mantra_feed, mantra_feed_book
 from mantra.core.queue cimport mantra_queue
@@ -58,24 +57,15 @@ cdef extern from "mantra/play.h" nogil:
         uint64_t messages, waits, resets, images, differing
         uint64_t *digest
 
-    ctypedef struct mantra_calibration:
-        const uint64_t *cycles
-        const int64_t *utc_ns
-        const double *rates
-        uint64_t count, near
-
     void mantra_play_images(mantra_play *play, mantra_reel *reel)
     void mantra_play_clear(mantra_played *played)
     void mantra_play_reset(mantra_play *play, mantra_feed *feed, mantra_feed_book *book, uint64_t now)
     int mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bint whole, int64_t slice_ns)
-    uint64_t mantra_reel_wind(const mantra_play *play, mantra_reel *reel, uint64_t start, const uint16_t *feeds,
-                              const uint16_t *recorded, const mantra_symbols *known, mantra_calibration *clock,
-                              int64_t *last)
 
 
 cdef class Reel:
     cdef mantra_reel reel
-    cdef readonly object messages, times, feeds     # of the player's; of each message
+    cdef readonly object times      # UTC ns when each was published
     cdef object kept                # what else `reel` points to
     cdef mantra_reel_image *slot(self, uint64_t before, uint32_t feed, uint32_t book) except NULL
 
@@ -86,6 +76,3 @@ cdef class Deck:
     cdef list kept                  # Python owners of everything that `play` points to
     cdef list reels
     cdef uint32_t most_feeds, most_books, feed_count
-    cdef mantra_symbols known       # books by feed, venue and instrument
-    cdef mantra_symbol *known_slots
-    cdef int64_t *last

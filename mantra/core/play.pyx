@@ -2,11 +2,9 @@
 import numpy
 import numpy as np
 
-from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
-from mantra.core.decode cimport mantra_symbols_add, mantra_symbols_init
 from mantra.core.clock cimport mantra_clock_set
 from mantra.core.doorbell cimport mantra_doorbell_end
 from mantra.core.hot_path cimport MANTRA_BY_IMAGE
@@ -21,8 +19,6 @@ from mantra.errors import ConfigurationError
 
 FAMILIES = {"updates": MANTRA_PLAY_UPDATES, "trades": MANTRA_PLAY_TRADES, "orders": MANTRA_PLAY_ORDERS,
             "tops": MANTRA_PLAY_TOPS}
-cdef enum:
-    NOT_PLAYED = 0xFFFF
 
 
 class Played(IntEnum):
@@ -35,26 +31,21 @@ class Played(IntEnum):
 
 
 cdef class Reel:
-    """A block of the stream `family` ("updates", ...), to be wound by `Deck.wind`: `messages`, which are changed, the
-    numbers of their feeds, and their positions in the queues of the capture number `capture`."""
+    """Messages of the stream `family` ("updates", ...), in the order of `times` (UTC ns, never falling), stamped on the
+    deck's clock; of each the deck's numbers of its feed and book, and its position in the queue of its `capture`."""
 
-    def __init__(self, str family not None, messages, recorded, positions, uint64_t capture):
+    def __init__(self, str family not None, messages, int64_t[::1] times not None, uint16_t[::1] feeds not None,
+                 uint32_t[::1] books not None, const uint64_t[::1] positions not None, uint64_t capture):
         cdef uint8_t[::1] raw = messages.view(np.uint8)
-        cdef uint16_t[::1] from_feeds = recorded
-        cdef uint64_t[::1] places = positions
         cdef size_t count = len(messages)
-        cdef int64_t[::1] times = np.empty(count, np.int64)
-        cdef uint16_t[::1] feeds = np.empty(count, np.uint16)
-        cdef uint32_t[::1] books = np.empty(count, np.uint32)
-        if not count == len(recorded) == len(positions):
-            raise ValueError(f"{count} messages of {len(recorded)} feeds at {len(positions)} positions")
-        self.messages, self.times, self.feeds = messages, np.asarray(times), np.asarray(feeds)
-        self.kept = raw, from_feeds, places, np.asarray(books)
+        if not count == len(times) == len(feeds) == len(books) == len(positions):
+            raise ValueError(f"{count} messages; times, feeds, books and positions are each one's")
+        self.times, self.kept = np.asarray(times), (raw, feeds, books, positions)
         self.reel.family = FAMILIES[family]
         self.reel.size, self.reel.count, self.reel.capture = messages.dtype.itemsize, count, capture
         if count:
             self.reel.messages, self.reel.times, self.reel.feeds = &raw[0], &times[0], &feeds[0]
-            self.reel.books, self.reel.positions = &books[0], &places[0]
+            self.reel.books, self.reel.positions = &books[0], &positions[0]
 
     def __dealloc__(self):
         cdef uint64_t i
@@ -104,14 +95,11 @@ cdef class Reel:
 
 cdef class Deck:
     """Plays reels into the queues and books of a run whose clock is virtual. One thread at a time runs it; `wake` and
-    `stop` are any thread's. Reels are wound, and books added for them, on another thread while it runs."""
+    `stop` are any thread's."""
 
     def __cinit__(self, Clock clock not None, Doorbell doorbell not None, Audience audience not None, *,
                   uint32_t most_feeds, uint32_t most_books, uint32_t most_queues):
-        cdef uint32_t slots = 16
         cdef mantra_play *play = &self.play
-        while slots < 4 * most_books:
-            slots *= 2
         self.clock, self.kept, self.reels = clock, [doorbell, audience], []
         self.most_feeds, self.most_books = most_feeds, most_books
         play.clock, play.doorbell, play.audience = clock.clock, doorbell.doorbell, audience.audience
@@ -120,11 +108,8 @@ cdef class Deck:
         play.books = <mantra_played *>calloc(most_books, sizeof(mantra_played))
         play.queues = <mantra_queue *>calloc(most_queues, sizeof(mantra_queue))
         play.queue_count, play.least = most_queues, 1 << 32
-        self.last = <int64_t *>calloc(most_feeds, sizeof(int64_t))
-        self.known_slots = <mantra_symbol *>calloc(slots, sizeof(mantra_symbol))
-        if not (play.feeds and play.books and play.queues and self.last and self.known_slots):
+        if not (play.feeds and play.books and play.queues):
             raise MemoryError
-        mantra_symbols_init(&self.known, self.known_slots, slots)
         self.load([])
 
     def __dealloc__(self):
@@ -132,8 +117,6 @@ cdef class Deck:
         free(self.play.books)
         free(self.play.queues)
         free(self.play.reels)
-        free(self.last)
-        free(self.known_slots)
 
     # What it plays into ------------------------------------------------------------------------------------------
 
@@ -171,11 +154,6 @@ cdef class Deck:
         self.play.book_count += 1
         return number
 
-    def route(self, uint32_t feed, uint32_t venue, uint32_t instrument, uint32_t book) -> None:
-        """What this feed says of that instrument is of that book."""
-        cdef uint64_t key = <uint64_t>feed << 40 | <uint64_t>venue << 32 | instrument
-        mantra_symbols_add(&self.known, <const char *>&key, sizeof(key), <int32_t>book)
-
     def watch(self, Queue queue not None) -> None:
         """Wait for who reads this queue, ours or what others make of ours."""
         if queue.queue.number >= self.play.queue_count:
@@ -185,24 +163,6 @@ cdef class Deck:
         self.kept.append(queue)
 
     # Playing -----------------------------------------------------------------------------------------------------
-
-    def wind(self, Reel reel not None, uint64_t start, const uint16_t[::1] feeds not None,
-             const uint64_t[::1] cycles not None, const int64_t[::1] utc_ns not None, const double[::1] rates not None) -> int:
-        """Make a reel ready from message `start` on: `feeds` has ours by the recording's number, the rest is what its
-        clock is worth. Returns how far it came: a message that is not its end is of a book to be added first."""
-        cdef mantra_calibration clock
-        cdef const uint16_t[::1] recorded = reel.kept[1]
-        cdef uint64_t stopped
-        if not 0 < cycles.shape[0] == utc_ns.shape[0] == rates.shape[0] - 1 or feeds.shape[0] < 1 << 16:
-            raise ValueError("a calibration has points and rates around them, feeds their 65,536 numbers")
-        if start >= reel.reel.count:
-            return reel.reel.count
-        clock.cycles, clock.utc_ns, clock.rates, clock.count = &cycles[0], &utc_ns[0], &rates[0], cycles.shape[0]
-        clock.near = 0
-        with nogil:
-            stopped = mantra_reel_wind(&self.play, &reel.reel, start, &feeds[0], &recorded[0], &self.known, &clock,
-                                       self.last)
-        return stopped
 
     def load(self, reels: list[Reel]) -> None:
         """Play these too; those that are played are let go."""
@@ -245,7 +205,7 @@ cdef class Deck:
         for i in range(self.play.book_count):
             mantra_play_clear(&self.play.books[i])
         for i in range(self.feed_count):
-            self.last[i], self.play.feeds[i].heard = 0, <uint64_t>-1     # no capture: positions begin anew
+            self.play.feeds[i].heard = <uint64_t>-1     # no capture: positions begin anew
         self.play.silent, self.play.time = True, 0
         if utc_ns < self.clock.utc_ns():
             mantra_clock_set(self.clock.clock, utc_ns)
@@ -277,6 +237,11 @@ cdef class Deck:
     def time(self) -> int:
         """UTC ns of the recording now."""
         return self.play.time
+
+    @property
+    def ahead(self) -> int:
+        """Cycles less UTC ns, modulo 2**64: what stamps are ahead of times."""
+        return self.play.ahead
 
     def counts(self) -> dict[str, int]:
         """Messages played; resets that were not recorded; images that were compared with books, and how many differed;

@@ -18,6 +18,7 @@ from mantra.archive import capture as module
 from mantra.core.messages import DTYPES, Kind, Trust
 from mantra.core.pack import Packer, unpack
 from mantra.errors import ConfigurationError
+from mantra.runtime.spine import ALSO, MESSAGES
 from mantra.tape.segment import SegmentReader, SegmentWriter
 
 from .capturing import Capturing, Kept, private_run
@@ -205,13 +206,14 @@ def long(tmp_path_factory):
     return folder
 
 
-def write(folder, blocks, images=()):
-    """A segment of one feed of binance's, with these blocks of its streams; an image before the first message."""
+def write(folder, blocks, kinds=MESSAGES | ALSO, nameless=()):
+    """A segment of one feed of binance's, with these blocks of its streams."""
     stem = f"{len(list(folder.glob('*')))}.mantra"
-    messages = {"updates": "update", "trades": "trade", "tops": "top", "orders": "order"}
+    messages = MESSAGES | ALSO
     with SegmentWriter(folder / stem, {
-            "capture": stem, "streams": {n: {"name": name, "message": messages[name]} for n, name in enumerate(blocks)},
-            "feeds": {n: f"{name}.binance.0" for n, name in enumerate(blocks)}, "venues": {0: "binance"},
+            "capture": stem, "streams": {n: {"name": name, "message": kinds[name]} for n, name in enumerate(blocks)},
+            "feeds": {n: f"{name}.binance.0" for n, name in enumerate(blocks) if name not in nameless},
+            "venues": {0: "binance"},
             "instruments": [{"id": 0, "name": "ETH-BTC", "generation": 0, "price_decimals": 2, "size_decimals": 2}],
             "clock": {"kind": "virtual", "ns_per_cycle": 1.0, "points": [[0, 0]]}}) as writer:
         for n, (name, parts) in enumerate(blocks.items()):
@@ -219,8 +221,6 @@ def write(folder, blocks, images=()):
             for part in parts:
                 packer = Packer(messages[name])
                 packer.add(n, part, position)
-                for image in images if name == "updates" and position == 0 else ():
-                    packer.image(n, image)
                 position += len(part)
                 first, last, count = packer.first, packer.last, packer.count
                 writer.block(n, packer.pack(), count, first, last)
@@ -302,6 +302,7 @@ def test_what_is_damaged_is_said_and_the_rest_is_played(session, tmp_path):
     data = bytearray(path.read_bytes())
     data[block.offset + 60] ^= 0xFF
     (tmp_path / path.name).write_bytes(data)
+    (tmp_path / "19991231.mantra").write_bytes(b"who knows")
     with mantra.play(tmp_path) as played:
         got = collect(played)["updates"]
         result = played.result()
@@ -328,7 +329,7 @@ def test_no_nonsense_in_a_segment_ends_the_player(tmp_path):
                 rows["kind"] %= 4
                 rows["price"] %= 1000
             blocks[name] = [rows[:100], rows[100:]]
-        write(folder, blocks)
+        write(folder, blocks, MESSAGES | ALSO | ({"updates": "trade"} if n == 8 else {}), ["trades"] if n == 9 else ())
         with mantra.play(folder) as played:
             assert played.wait(10)
             played.seek(played.player.start_ns)
