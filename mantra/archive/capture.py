@@ -51,6 +51,7 @@ WAITING = 2_000_000     # messages that wait for a slow disk, at most
 IMAGES = 64             # of books, in a round: meanwhile the queues wait
 IMAGED = 500_000        # images and their levels, after which a block is closed: each takes four bytes or so
 KEY_FRAME = 11          # updates for every level of an image: they take about eight times its bytes
+ALL_FRAMES = 2 * KEY_FRAME      # of all books, for images of all: who seeks a quiet one reads the busy ones' blocks
 LEDGER = 0              # number of its stream
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
@@ -127,6 +128,7 @@ class Capture(Actor):
         self._rows = 0                                  # of the ledger of books, when it was read
         self._unknown = False                           # a book that was not in there
         self._due: dict[BookKey, None] = {}             # images to take
+        self._since = 0                                 # updates written after those of all books
         self._tapes = Tapes(spine) if self._raw else None
         if self._tapes:
             self.streams["raw"] = self._tapes
@@ -349,6 +351,10 @@ class Capture(Actor):
                     book.since += one.messages
                     if book.since > KEY_FRAME * max(book.levels, 1):
                         self._due[key] = None
+            self._since += count if of else 0
+            if self._since > ALL_FRAMES * sum(max(book.levels, 1) for book in self._books.values()):
+                self._since = 0
+                self._due.update(dict.fromkeys(self._books))
         return then
 
     def _write_ledger(self, now: int, tables: Mapping[str, Any]) -> None:

@@ -108,6 +108,20 @@ def test_a_book_has_another_image_after_so_many_updates(tmp_path):
     Kept(tmp_path).agree([feed])
 
 
+def test_a_quiet_book_has_another_image_too_when_others_are_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ALL_FRAMES", 5)
+    spine, (feed,) = private_run(1, books=2)
+    kept, quiet = Capturing(spine, tmp_path, flush=0.001), feed.books.pop(1)
+    for _ in range(24):
+        feed.move(300)
+        kept.step(2)
+        wait(kept.capture._jobs)
+    kept.end()
+    images = [instrument for _, instrument, _ in Kept(tmp_path).images]
+    levels = sum(len(side) for book in (quiet, feed.books[0]) for side in (book.bids(), book.asks()))
+    assert 4 <= images.count(1) < 3 + len(feed.made["update"]) / levels
+
+
 def test_images_are_more_blocks_where_they_are_many(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "IMAGED", 200)
     spine, (feed,) = private_run(1, books=20)
