@@ -3,7 +3,7 @@
     stream "raw" --(client/rerun.py: the production path)--> messages --.
                                                                           equal, by position in their queue?
     streams "updates", "trades", "orders", "tops" ------------------------'
-    images and updates that were kept --> books == the rerun's books, every EVERY updates?
+    images and updates that were kept --> books == the rerun's books, now and then?
 
 Compared is every byte, the origin too, but what a feed measures by itself: how long after its origin a message was
 published (the publisher's number stays), and in tops since when it is trusted. A message that one of the two lacks
@@ -35,7 +35,8 @@ from mantra.errors import ArchiveError
 from mantra.tape import raw
 from mantra.tape.segment import Record, SegmentReader, files
 
-EVERY = 500             # updates of a feed between two looks at its books
+EVERY = 500             # updates of a feed between two looks at its books, or
+SHARE = 8               # one for so many levels of them
 WAITING = 1 << 22       # messages of a queue that wait for their like, at most
 RAN, KEPT = 0, 1
 
@@ -195,7 +196,9 @@ class Proof:
         self.feeds: dict[str, Told] = {}
         self.problems: list[str] = []
         self._kept, self._tape = by_capture(kept), by_capture([tape])
-        self._since: dict[str, int] = {}
+        self._families = {stream.name for readers in self._kept.values() for reader in readers
+                          for stream in reader.table.streams.values()}
+        self._look_at: dict[str, int] = {}
         self.blocks = sum(len(reader.blocks("raw")) for readers in self._tape.values() for reader in readers)
         if not self.blocks:
             raise ArchiveError(f"{tape} has no tape: capture with --raw")
@@ -203,7 +206,7 @@ class Proof:
     def run(self) -> Iterator[None]:
         """One block of the tape after the other."""
         for capture, tapes in self._tape.items():
-            rerun, kept = Rerun(self._published, self._settled), self._kept.get(capture, ())
+            rerun, kept = Rerun(self._published, self._settled), self._kept_of(capture)
             blocks = deque((reader, record) for reader in kept for record in reader.blocks()
                            if reader.table.streams[record.stream].message in ("update", "trade", "order", "top"))
             for gap, name in {(gap, reader.table.feeds.get(gap.feed, "")) for reader in kept
@@ -232,6 +235,17 @@ class Proof:
             self.problems.append("nothing could be compared: the tape has no beginning of a connection, or the capture "
                                  "that it is of is not there")
 
+    def _kept_of(self, capture: str) -> Sequence[SegmentReader]:
+        """What this capture kept, or another one of the same run at that time."""
+        if capture in self._kept:
+            return self._kept[capture]
+        since, until = span(self._tape[capture])
+        for other, readers in self._kept.items():
+            first, last = span(readers)
+            if other.rpartition(" ")[0] == capture.rpartition(" ")[0] and first <= until and since <= last:
+                return readers
+        return ()
+
     def _pair(self, queue: str) -> Pair:
         family, _, name = queue.partition(".")
         return self.pairs.setdefault((name, family), Pair(name, family))
@@ -243,13 +257,15 @@ class Proof:
         pair.add(RAN, position, messages)
 
     def _settled(self, feed: Told) -> None:
-        if feed.feed is not None and feed.position("updates") - self._since.get(feed.name, 0) >= EVERY:
+        if feed.feed is not None and feed.position("updates") >= self._look_at.get(feed.name, 0):
             self._look(feed)
 
     def _look(self, feed: Told) -> None:
         assert feed.feed is not None
-        self._since[feed.name] = position = feed.position("updates")
-        self._pair(f"updates.{feed.name}").look(position, [book.image() for book in feed.feed.books])
+        position, images = feed.position("updates"), [book.image() for book in feed.feed.books]
+        levels = sum(len(image.bids) + len(image.asks) for image in images)
+        self._look_at[feed.name] = position + max(EVERY, levels // SHARE)
+        self._pair(f"updates.{feed.name}").look(position, images)
 
     def _keep(self, reader: SegmentReader, record: Record) -> None:
         try:
@@ -275,7 +291,7 @@ class Proof:
         for (name, family), pair in sorted(self.pairs.items()):
             for digest, one in zip(digests, pair.digests(), strict=True):
                 digest.update(f"{name} {family} {one}\n".encode())
-            if (feed := self.feeds.get(name)) is not None and (pair.compared or pair.alone[KEPT]):
+            if (feed := self.feeds.get(name)) is not None and family in self._families:
                 row = feeds.setdefault(name, {"records": feed.records, "opened": feed.opened, "adopted": feed.adopted,
                                               "holes": feed.holes, "books": 0, "equal": True})
                 row[family] = {"compared": pair.compared, "only_rerun": pair.alone[RAN], "only_kept": pair.alone[KEPT]}
@@ -297,6 +313,12 @@ def by_capture(paths: Sequence[Path]) -> dict[str, list[SegmentReader]]:
         reader = SegmentReader(file)
         found.setdefault(reader.table.capture, []).append(reader)
     return found
+
+
+def span(readers: Sequence[SegmentReader]) -> tuple[int, int]:
+    """UTC ns of what they have."""
+    blocks = [record for reader in readers for record in reader.blocks()]
+    return min((one.first_ns for one in blocks), default=0), max((one.last_ns for one in blocks), default=0)
 
 
 def against(kept: Sequence[Path], tape: Path, as_json: bool) -> int:

@@ -117,7 +117,7 @@ class Binance(Venue):
 
     @classmethod
     def replay(cls, text: str, known: dict[Any, Any]) -> list[tuple[str, Any]]:
-        match = re.match(r'\{"stream":"([^"]+)","data":', text)
+        match = re.match(r'\{"stream":"([^!"][^"]*)","data":', text)
         return [(match[1], text[match.end():-1])] if match else []
 
     @classmethod

@@ -110,7 +110,7 @@ def recorded(options: argparse.Namespace) -> dict[str, Source]:
     elif paths and options.venue:
         read = {options.venue: partial(lines.read, paths, options.venue)}
     else:
-        raise ConfigurationError("recordings need --recording PATH... and, unless it is an archive, --venue VENUE")
+        raise ConfigurationError("recordings need --recording PATH... and --venue VENUE, or an archive with tapes")
     if options.speed < 0:
         raise ConfigurationError("--speed: write 0 or more")
     return {name: RecordingSource(records, VENUES[name], timeline) for name, records in read.items()}
