@@ -7,6 +7,7 @@ connection has a tape, too ("binance.0-next"), which waits until the connection 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -60,9 +61,9 @@ class Told:
         self.name = name
         self.feed: Feed | None = None       # None: what is not known of it comes with the next OPENED
         self.spine: Spine
-        self.row: Row
         self.what: dict[str, Any] = {}
-        self.records = self.opened = self.adopted = self.holes = 0
+        self.records = self.frames = self.opened = self.adopted = self.holes = 0
+        self._rows: list[Row] = []          # of the ledgers of all feeds that it was
         self.problems: list[str] = []
         self._published, self._settled = published, settled
         self._next = -1                     # number of the next record; below 0: any
@@ -72,6 +73,13 @@ class Told:
     def position(self, family: str) -> int:
         """Of the next message, in the run's own queue."""
         return self._consumers[family].position + self._ahead[family]
+
+    def counts(self) -> Counter[str]:
+        """What its ledger says."""
+        counts: Counter[str] = Counter()
+        for row in self._rows:
+            counts.update(row.counts())
+        return counts
 
     def run(self, part: Part, heir: Callable[[str, int], Told | None]) -> Part | None:
         """Do all that `part` says. `heir` gives a successor as it was when its tape had so many records; None: not yet,
@@ -104,6 +112,7 @@ class Told:
             i = self.feed.again(records, part.texts, part.ends, i, stop)
             self._next = int(expected[i])
             self.records += i - begun
+            self.frames += int(np.count_nonzero((kinds[begun:i] == Kind.MESSAGE) & (records["argument"][begun:i] <= 2)))
             self._drain()
         return None
 
@@ -138,7 +147,7 @@ class Told:
             book, slot = spine.make_book(venue.books(mode), venue.id, row["symbol"], row["instrument"])
             feed.add_book(book, slot, venue.spellings(row["symbol"]), row["instrument"], *row["scale"])
             feed.recall(index, *row["past"])
-        self.row = spine.ledger.row(self.name, venue.id)
+        self._rows.append(spine.ledger.row(self.name, venue.id))
         self._consumers = {family: spine.queue(f"{family}.{self.name}").consumer() for family in what["queues"]}
         self._ahead = {family: position for family, (position, _) in what["queues"].items()}
 
@@ -172,9 +181,9 @@ class Rerun:
         self._heirs: dict[str, list[Part]] = {}     # what successors were told, since they were connected
 
     def tell(self, block: RawBlock, names: Mapping[int, str]) -> None:
-        """Do what a block says; `names` of its feeds, "raw.binance.0"."""
-        parts = {names[int(number)].removeprefix("raw."): np.flatnonzero(block.feeds == number)
-                 for number in np.unique(block.feeds)}
+        """Do what a block says; `names` of its feeds, "raw.binance.0": others are passed over."""
+        parts = {names[number].removeprefix("raw."): np.flatnonzero(block.feeds == number)
+                 for number in np.unique(block.feeds).tolist() if number in names}
         for name in sorted(parts, key=lambda name: not name.endswith(HEIR)):
             part = Part(block.records[parts[name]], block.ends[parts[name]], block.texts)
             if name.endswith(HEIR):

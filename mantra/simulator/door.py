@@ -103,7 +103,7 @@ def recorded(options: argparse.Namespace) -> dict[str, Source]:
     paths, timeline = options.recording, Timeline(options.speed)
     if paths and any(map(is_archive, paths)):
         segments = files(paths)
-        names = [options.venue] if options.venue else sorted(raw.venues(segments) & VENUES.keys())
+        names = [options.venue] if options.venue else sorted(VENUES.keys() & raw.connections(segments).values())
         if not names:
             raise ConfigurationError(f"--recording: no tape in {', '.join(map(str, paths))}: capture with --raw")
         read = {name: partial(raw.records, segments, name) for name in names}

@@ -1,27 +1,7 @@
 """raw: the tape on disk: all that feeds were told and said, byte for byte, in order, so that it can happen again.
 
 A record of a tape has a kind, a time (cycles; a frame's is its origin), the book it is of where it is of one (a place
-in its connection's list), an argument, and a text:
-
-    MESSAGE 1    a frame came                               argument: its opcode (1 text, 2 binary, 8 to 10 control)
-    SENT 2       a frame was sent                           argument: its opcode
-    OPENED 3     the connection is up                       JSON: url, venue, mode, books and their scales, ...
-    CLOSED 4     it is gone                                 argument: the reason (messages.h)
-    REST 5       an answer came: url, newline, body         argument: 0 looked at, 1 or 2 loaded (2: surely new enough)
-    HOLE 6       records are missing                        argument: 1 overwritten before they were read, 2 too long,
-                                                            3 its writer was killed; text: how many, bytes (u64)
-
-and what else was done to its books, by Python or by the clock (rerun.h does it again): SUSPECT 7 (argument: reason),
-LOOKED 8 (a second look agreed?), REFUSED 9, EXPECTED 10, RESCALED 11 (text: instrument, decimals of prices, of sizes;
-i32), STALE 12, FRESH 13, TIMED 14, ADOPTED 15 (JSON: heir, number of its next record, trades_since).
-
-A block of the stream "raw" holds records of many feeds as they were read; those of a feed are in its order:
-
-    | "raw1" | u32 records | u64 bytes of texts | one zstd frame: |
-    | feeds u16 | kinds u8 | arguments u8 | books u16 | sizes u32 | numbers u64 | origins u64 | texts |
-
-Each column stands for itself: all first bytes of its numbers, then all second ones, and so on. `numbers` (of a feed's
-records) are told as the difference to that feed's last, `origins` as that to the record before, both modulo 2^64.
+in its connection's list), an argument, and a text. FORMAT.md says which, and how blocks of the stream "raw" keep them.
 """
 from __future__ import annotations
 
@@ -216,10 +196,10 @@ def records(paths: Iterable[Path], venue: str) -> Iterator[Record]:
     yield from held
 
 
-def venues(paths: Iterable[Path]) -> set[str]:
-    """Those whose connections began on the tapes in these files."""
-    return {_venue(block.text(int(i))) for _, block in blocks(paths)
-            for i in np.flatnonzero(block.records["kind"] == Kind.OPENED)}
+def connections(paths: Iterable[Path]) -> dict[str, str]:
+    """Those that began on the tapes in these files, and their venues."""
+    return {table.feeds.get(int(block.feeds[i]), "").removeprefix("raw."): _venue(block.text(int(i)))
+            for table, block in blocks(paths) for i in np.flatnonzero(block.records["kind"] == Kind.OPENED)}
 
 
 def _venue(text: bytes) -> str:
