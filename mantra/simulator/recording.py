@@ -27,7 +27,7 @@ from mantra.simulator.source import Image, Listed, Rows, Source
 from mantra.tape.lines import Record
 
 SETTLE_SECONDS = 0.5
-AGAIN_NS = 10_000_000_000   # after which a book is not asked for again because it was too old
+AGAIN_NS = 10_000_000_000   # after which an answer has been believed
 COARSE_SECONDS = 0.0015     # the event loop sleeps in whole milliseconds, and wakes late
 GARBAGE = ValueError, LookupError, TypeError, AttributeError, RecursionError
 REST = "rest "              # instead of a channel
@@ -49,7 +49,7 @@ class RecordedBook:
         """Change or replace what is there, unless the change has a sequence (not 0) that is not newer. What is newer
         than a book that came late goes into that, too; one that is older than all of that is too old."""
         if change.sequence and change.whole:
-            if self.sequence and self.recent and change.sequence < self.recent[0].sequence:
+            if change.sequence < (self.recent[0].sequence if self.recent else self.sequence):
                 return
         elif change.sequence:
             if change.sequence <= self.sequence:
@@ -122,26 +122,22 @@ class RecordingSource(Source):
         self.unread: list[tuple[str, Any]] = []                 # played, not yet in a book
         self.played = self.of = 0
         self._known: dict[str, Listed] = {}
-        self._opened: dict[str, int] = {}                       # symbols of the connections of a tape
-        symbols: dict[str, int] = {}                            # sequence of the first change
+        self._opened: dict[str, None] = {}                      # symbols of the connections of a tape
+        symbols: dict[str, None] = {}
         answers: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         for time_ns, _, channel, message in self.messages():
             if channel.startswith(REST):
                 answers[channel.removeprefix(REST)].append((time_ns, message))
                 continue
             self.of += 1
-            if not symbols.get(symbol := kind.symbol_of(channel)):
-                diff = kind.diff_channel in channel
-                symbols[symbol] = kind.recorded_book(channel, message).sequence if diff else 0
+            symbols[kind.symbol_of(channel)] = None
         if not self.of:
             raise ConfigurationError(f"--recording: no message of {kind.name} there")
         symbols.pop("", None)
         self._first = next(iter(symbols), "")
-        for symbol, told in answers.items():    # the first counts, unless it was too old and soon followed by another
-            for (time_ns, text), (next_ns, _) in itertools.pairwise([*told, (1 << 63, "")]):
-                self._apply(REST + symbol, text)
-                if next_ns - time_ns > AGAIN_NS or self.books[symbol or self._first].sequence >= symbols.get(symbol, 0):
-                    break
+        for symbol, told in answers.items():    # the first; or what was asked for soon after, as it was too old or wrong
+            self._apply(REST + symbol, next(text for (time_ns, text), (next_ns, _) in itertools.pairwise(
+                [*told, (1 << 63, "")]) if next_ns - time_ns > AGAIN_NS))
         self.listed = [self._known.get(symbol) or self._guess(symbol) for symbol in symbols | self._opened]
         timeline.sources.append(self)
 
@@ -171,7 +167,7 @@ class RecordingSource(Source):
         """A connection of a tape began, or goes on over its heir's: then what that was told comes first."""
         for row in what.get("books", ()):
             base, _, quote = row["name"].partition("-")
-            self._opened[row["symbol"]] = 0
+            self._opened[row["symbol"]] = None
             self._known[row["symbol"]] = Listed(row["symbol"], base, quote, *row["scale"])
         if "heir" not in what:
             heirs.pop(name, None)
