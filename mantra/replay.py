@@ -17,7 +17,8 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,19 @@ from rich.table import Table
 
 from mantra import venues
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
+from mantra.client.rerun import Rerun
 from mantra.core import ticks
-from mantra.core.hot_path import Splice
+from mantra.core.hot_path import Feed, Splice
 from mantra.core.messages import Kind, Trust
 from mantra.errors import ConfigurationError, MantraError
 from mantra.live import on_stop
 from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.spine import MESSAGES
-from mantra.tape import lines
-from mantra.tape.segment import is_archive
+from mantra.tape import lines, raw
+from mantra.tape.segment import files, is_archive
 from mantra.telemetry.drawing import wall
 from mantra.topologies import playback
 from mantra.topologies.playback import SECOND, Playback
-from mantra.venues.instrument import Instrument
 from mantra.venues.venue import Mode, Venue
 
 CHUNK = 1024            # messages between two looks at what was published, and bytes of them: so little that
@@ -128,26 +129,27 @@ class Replay(RecordedFeed):
 
     def result(self, *, books: bool) -> dict[str, Any]:
         """What the first pass counted, and with `books` every level of every book."""
-        counts = self.row.counts()
-        return {
-            "frames": len(self.recorded),
+        return counted(len(self.recorded), self.row.counts()) | {
+            "books": {symbol.name: book_told(self.feed, symbol.id) for symbol in self.symbols} if books else {}}
+
+
+def counted(frames: int, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {"frames": frames,
             **{name: counts[name] for name in (
                 "messages", "updates", "trades", "tops", "malformed", "gaps", "trade_gaps")},
-            "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]},
-            "ledger": counts,
-            "books": {symbol.name: self._book(symbol) for symbol in self.symbols} if books else {},
-        }
+            "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]}, "ledger": counts}
 
-    def _book(self, symbol: Instrument) -> dict[str, Any]:
-        book = self.books[symbol.id]
-        _, trust, _, sequence, held = self.feed.state(symbol.id)
 
-        def rows(side: np.ndarray[Any, Any]) -> list[list[str]]:
-            return [[ticks.text(price, symbol.price_decimals, True), ticks.text(size, symbol.size_decimals, True)]
-                    for price, size in side.tolist()]
+def book_told(feed: Feed, index: int) -> dict[str, Any]:
+    book, decimals = feed.books[index], feed.scale(index)
+    _, trust, _, sequence, held = feed.state(index)
 
-        return {"trust": Trust(trust).name.lower(), "sequence": sequence, "waiting": held,
-                "bids": rows(book.bids()), "asks": rows(book.asks())}
+    def rows(side: np.ndarray[Any, Any]) -> list[list[str]]:
+        return [[ticks.text(number, places, True) for number, places in zip(row, decimals, strict=True)]
+                for row in side.tolist()]
+
+    return {"trust": Trust(trust).name.lower(), "sequence": sequence, "waiting": held,
+            "bids": rows(book.bids()), "asks": rows(book.asks())}
 
 
 EPILOG = """\
@@ -183,8 +185,9 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--ui", action="store_true", help="show it in the terminal")
     of.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
     of.add_argument("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long")
-    of = made.add_argument_group("of a recording")
-    of.add_argument("--venue", help=f"whose bytes they are: {', '.join(venues.VENUES)}")
+    of = made.add_argument_group("of a recording, or of the tape in an archive")
+    of.add_argument("--venue", help=f"whose bytes they are: {', '.join(venues.VENUES)}; of an archive: instead of what "
+                    "was kept, tell that venue's feeds again what its tape has (mantra capture --raw)")
     of.add_argument("--mode", choices=("book", "top", "orders"), default="book", help="book: diffs and snapshots; top: "
                     "the partial-depth streams; orders: order by order (default: %(default)s)")
     of.add_argument("--depth", type=int, default=0, metavar="N", help="cut books to N levels a side, as many as were "
@@ -204,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().error("--depth: a number of levels, 1 or more")
     archived = [path for path in map(Path, options.paths) if is_archive(path)]
     if archived and options.venue:
-        parser().error("--venue says whose a recording is; --venues which of an archive to play")
+        return retold(options)
     if archived:
         return played(options)
     if not options.venue:
@@ -230,6 +233,28 @@ def replayed(options: argparse.Namespace) -> int:
     if options.repeat:
         result |= repeated(replay, options.repeat)
     tell(result, as_json=options.json)
+    return 0
+
+
+def retold(options: argparse.Namespace) -> int:
+    """A venue's tape in an archive: each connection's through a feed as it had one."""
+    if options.repeat or options.depth or options.no_checksums:
+        parser().error("--repeat, --depth, --no-checksums: of recordings; a tape says itself what was asked for")
+    venue, paths, rerun = venues.get(options.venue).name, files(options.paths), Rerun()
+    mine = {f"raw.{name}" for name, of in raw.connections(paths).items() if of == venue}
+    if not mine:
+        raise ConfigurationError(f"no tape of {venue} in {', '.join(options.paths)}: capture with --raw")
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        for table, block in progress.track(raw.blocks(paths), total=None, description="telling the feeds again"):
+            rerun.tell(block, {number: name for number, name in table.feeds.items() if name in mine})
+    counts: Counter[str] = Counter()
+    for feed in rerun.feeds.values():
+        counts.update(feed.counts())
+        for problem in feed.problems:
+            print(problem, file=sys.stderr)
+    tell(counted(sum(feed.frames for feed in rerun.feeds.values()), counts) | {"books": {
+        row["symbol"]: book_told(feed.feed, index) for feed in rerun.feeds.values() if feed.feed and options.books
+        for index, row in enumerate(feed.what["books"])}}, as_json=options.json)
     return 0
 
 

@@ -249,6 +249,12 @@ cdef class Feed:
         scale.price_decimals = price_decimals
         scale.size_decimals = size_decimals
 
+    def scale(self, uint32_t index) -> tuple[int, int]:
+        """Decimals of the prices and sizes of a book."""
+        self._check(index)
+        cdef mantra_scale *scale = <mantra_scale *>self.scales + index
+        return scale.price_decimals, scale.size_decimals
+
     def rescale(self, uint32_t index, int instrument, int price_decimals, int size_decimals) -> None:
         """Book `index` goes on as a new generation of its instrument, on a finer scale, from a fresh snapshot."""
         self._check(index)

@@ -135,7 +135,7 @@ class RecordingSource(Source):
             raise ConfigurationError(f"--recording: no message of {kind.name} there")
         symbols.pop("", None)
         self._first = next(iter(symbols), "")
-        for symbol, told in answers.items():    # the first; or what was asked for soon after, as it was too old or wrong
+        for symbol, told in answers.items():    # the first; or what was asked for soon after: it was too old, or wrong
             self._apply(REST + symbol, next(text for (time_ns, text), (next_ns, _) in itertools.pairwise(
                 [*told, (1 << 63, "")]) if next_ns - time_ns > AGAIN_NS))
         self.listed = [self._known.get(symbol) or self._guess(symbol) for symbol in symbols | self._opened]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mantra
+from mantra import replay
 from mantra.archive import proof
 from mantra.client.rerun import Rerun
 from mantra.core.messages import Kind, Trust
@@ -202,6 +203,19 @@ def test_feeds_of_a_tape_over_real_sockets_come_to_the_same_books(session, tmp_p
 
 def held(image, levels):
     return image.trust >= Trust.UNVERIFIED and (image.bids.tolist(), image.asks.tolist()) == levels
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_feeds_told_again_count_and_keep_what_was_kept(session, venue, capsys):
+    assert replay.main(["--venue", venue, str(session), "--books", "--json"]) == 0
+    told, archive = json.loads(capsys.readouterr().out), mantra.archive.open(session)
+    assert told["updates"] == len(archive.updates(venue).array())
+    assert told["trades"] == len(archive.trades(venue).array())
+    assert told["frames"] == told["messages"] > 0
+    assert told["malformed"] == 0
+    books, _, _ = books_of(session)
+    assert {symbol: [len(book["bids"]), len(book["asks"])] for symbol, book in told["books"].items()} == {
+        symbol: list(map(len, levels)) for (of, symbol), levels in books.items() if of == venue}
 
 
 def test_records_of_a_tape_are_by_time_and_whole_whatever_is_damaged(session, tmp_path):
