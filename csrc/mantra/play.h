@@ -69,7 +69,7 @@ typedef struct mantra_play {
     double speed;               /* recorded ns a ns; 0: as fast as the audience takes it */
     int64_t anchor_ns, anchor_time; /* that moment of the recording was played then; anchor_ns 0: say so with the next */
     int64_t time;               /* of what was played last */
-    uint64_t messages, waits, resets, images, differing;
+    uint64_t messages, waits, told, images, differing;
     uint64_t digest[4];
 } mantra_play;
 
@@ -220,30 +220,30 @@ mantra_play_change(mantra_play *play, mantra_feed *feed, mantra_played *played, 
     played->best = MANTRA_DEPTH;
 }
 
-/* Tell everybody that a book is another now. */
+/* Tell everybody that a book is another now (RESET), or trusted otherwise (TRUST). */
 static inline void
-mantra_play_reset(mantra_play *play, mantra_feed *feed, mantra_feed_book *book, uint64_t now)
+mantra_play_tell(mantra_play *play, mantra_feed *feed, mantra_feed_book *book, uint8_t kind, uint64_t now)
 {
     const int64_t venue_time_ns = MANTRA_BOOK_GET(&book->book, venue_time_ns);
-    book->spliced = now;
+    book->spliced = kind == MANTRA_RESET ? now : book->spliced;
     mantra_book_begin(&book->book);
     mantra_feed_describe(feed, book, venue_time_ns, 1);
     mantra_book_end(&book->book);
     const mantra_update update = {
         .origin = now,
         .published = mantra_pack_published(0, feed->publisher),
-        .price = (int64_t)MANTRA_BOOK_GET(&book->book, generation),
+        .price = kind == MANTRA_RESET ? (int64_t)MANTRA_BOOK_GET(&book->book, generation) : 0,
         .sequence = book->sequence,
         .venue_time_ns = venue_time_ns,
         .instrument = book->instrument,
         .venue = feed->venue,
-        .kind = MANTRA_RESET,
+        .kind = kind,
         .flags = (uint8_t)(book->reason << MANTRA_REASON_SHIFT),
         .trust = book->trust,
     };
     mantra_play_top(play, feed, book, venue_time_ns, now, now);
     mantra_play_publish(play, feed->updates, &update);
-    play->resets++;
+    play->told++;
     mantra_doorbell_hurry(play->doorbell);
 }
 
@@ -295,7 +295,26 @@ mantra_play_image(mantra_play *play, const mantra_reel_image *image, uint64_t no
     mantra_book_end(&book->book);
     played->told = image->told;
     if ((differs || (!whole && trust != book->trust)) && !image->told && !play->silent)
-        mantra_play_reset(play, feed, book, now);
+        mantra_play_tell(play, feed, book, MANTRA_RESET, now);
+}
+
+/* Something of a feed is missing. */
+static inline void
+mantra_play_miss(mantra_play *play, uint32_t feed, uint64_t now)
+{
+    for (uint32_t i = 0; i < play->book_count; i++) {
+        mantra_feed_book *book = &play->books[i].book;
+        if (play->books[i].feed != feed || book->state != MANTRA_BOOK_LIVE)
+            continue;
+        book->state = MANTRA_BOOK_HOLDING;
+        if (book->trust > MANTRA_SUSPECT) {
+            book->trust = MANTRA_SUSPECT;
+            book->reason = MANTRA_REASON_GAP;
+            book->trust_since_ns = (int64_t)(now - play->ahead);
+            if (!play->silent)
+                mantra_play_tell(play, &play->feeds[feed], book, MANTRA_TRUST, now);
+        }
+    }
 }
 
 /* A top that was recorded. Where levels were not, it is all there is to know of the book. */
@@ -358,15 +377,13 @@ mantra_play_images(mantra_play *play, mantra_reel *reel)
 {
     for (; reel->image_at < reel->image_count && reel->images[reel->image_at].before <= reel->at; reel->image_at++) {
         const mantra_reel_image *image = &reel->images[reel->image_at];
+        const int64_t time = reel->count == 0 ? 0 : reel->times[reel->at < reel->count ? reel->at : reel->count - 1];
+        const uint64_t now = (uint64_t)(time > play->time ? time : play->time) + play->ahead;
         mantra_play_captured(&play->feeds[image->feed], reel->capture);
-        if (image->book != MANTRA_NO_BOOK) {
-            const int64_t time = reel->count == 0 ? 0 : reel->times[reel->at < reel->count ? reel->at : reel->count - 1];
-            mantra_play_image(play, image, (uint64_t)(time > play->time ? time : play->time) + play->ahead);
-            continue;
-        }
-        for (uint32_t i = 0; i < play->book_count; i++)
-            if (play->books[i].feed == image->feed)
-                play->books[i].book.state = MANTRA_BOOK_HOLDING;
+        if (image->book != MANTRA_NO_BOOK)
+            mantra_play_image(play, image, now);
+        else
+            mantra_play_miss(play, image->feed, now);
     }
 }
 

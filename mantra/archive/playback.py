@@ -96,13 +96,25 @@ class File:
         self.instruments: dict[int, int] = {}               # to the player's, where they differ
         self.only: set[tuple[int, int]] | None = None       # None: all
         self.sources = reader.sources()                     # by record, of what is played
-        self.damaged = 0            # blocks that could not be read
+        self.damaged = len(reader.problems)     # blocks that could not be read
+        updates = reader.blocks("updates")
+        # Behind what was lost while the file was opened: whose it was is not known.
+        self.behind = {next((one.row for one in updates if one.offset > problem.offset), -1)
+                       for problem in reader.problems}
+        for problem in reader.problems[:1]:
+            log.warning("%s: %s", reader.path, problem.what)
         self.numbers = np.full(1 << 16, NOT_PLAYED, np.uint16)  # of feeds, in the deck
 
     def of(self, record: Record) -> NDArray[np.void]:
         """The sources of a block."""
         first, last = np.searchsorted(self.sources["row"], [record.row, record.row + 1])
         return self.sources[first:last]
+
+    def miss(self, reel: Reel, feeds: Iterable[int], before: int = 0) -> None:
+        """Something of these is missing there."""
+        for feed in feeds:
+            if self.numbers[feed] != NOT_PLAYED:
+                reel.miss(before, int(self.numbers[feed]))
 
 
 def fits(name: str, patterns: Sequence[str]) -> bool:
@@ -355,16 +367,22 @@ class Player(Actor):
                 raise ArchiveError(f"it holds [{stream.layout}]; this mantra has [{LAYOUTS[stream.message]}]")
             found = pack.unpack(stream.message, file.reader.body(record),
                                 only=file.only if block.only is None else block.only)
-            return self._wound(block.family, found, file)
+            reel = self._wound(block.family, found, file)
         except ArchiveError as error:
             if not file.damaged:
                 log.warning("%s: %s; until their next images its books are suspect", file.reader.path, error)
             file.damaged += 1
             reel = Reel("updates", np.empty(0, "u1"), np.empty(0, "i8"), np.empty(0, "u2"), np.empty(0, "u4"),
                         np.empty(0, "u8"), file.capture)
-            for feed in np.unique(file.of(record)["feed"]).tolist() if block.family == "updates" else ():
-                reel.miss(0, int(file.numbers[feed]))
+            if block.family == "updates":
+                file.miss(reel, np.unique(file.of(record)["feed"]).tolist())
             return reel
+
+        if record.row in file.behind:
+            file.miss(reel, list(file.feeds))
+        if block.family == "updates":
+            self._events(reel, found, file)
+        return reel
 
     def _wound(self, family: str, found: pack.Block, file: File) -> Reel:
         """A block as it is played: by our numbers, on our clock, and nothing in it that would lead a reader astray."""
@@ -391,10 +409,7 @@ class Player(Actor):
         messages["origin"] = origin.view(np.uint64) + np.uint64(self._deck.ahead)
         messages["published"] = np.clip(published - origin, 0, (1 << 48) - 1).view(np.uint64) << np.uint64(
             16) | self._publishers[feeds]
-        reel = Reel(family, messages, times, feeds, books, found.positions, file.capture)
-        if family == "updates":
-            self._events(reel, found, file)
-        return reel
+        return Reel(family, messages, times, feeds, books, found.positions, file.capture)
 
     def _events(self, reel: Reel, found: pack.Block, file: File) -> None:
         """Images of books, each where it is due, and what is missing."""
@@ -422,7 +437,7 @@ class Player(Actor):
         for before, feed, due, is_told in sorted(events, key=lambda event: (event[0], event[2] is not None)):
             number = int(file.numbers[feed])
             if due is None:
-                reel.miss(before, number)
+                file.miss(reel, [feed], before)
             elif (book := self._routes.get(number << 40 | due.venue << 32 | due.instrument)) is not None:
                 reel.image(before, number, book, due, told=is_told)
 

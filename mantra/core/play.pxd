@@ -54,12 +54,12 @@ cdef extern from "mantra/play.h" nogil:
         uint32_t stopping
         double speed
         int64_t anchor_ns, time
-        uint64_t messages, waits, resets, images, differing
+        uint64_t messages, waits, told, images, differing
         uint64_t *digest
 
     void mantra_play_images(mantra_play *play, mantra_reel *reel)
     void mantra_play_clear(mantra_played *played)
-    void mantra_play_reset(mantra_play *play, mantra_feed *feed, mantra_feed_book *book, uint64_t now)
+    void mantra_play_tell(mantra_play *play, mantra_feed *feed, mantra_feed_book *book, uint8_t kind, uint64_t now)
     int mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bint whole, int64_t slice_ns)
 
 

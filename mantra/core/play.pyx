@@ -9,7 +9,7 @@ from mantra.core.clock cimport mantra_clock_set
 from mantra.core.doorbell cimport mantra_doorbell_end
 from mantra.core.hot_path cimport MANTRA_BY_IMAGE
 from mantra.core.ledger cimport Row
-from mantra.core.messages cimport MANTRA_ASK, MANTRA_BID, MANTRA_DEPTH
+from mantra.core.messages cimport MANTRA_ASK, MANTRA_BID, MANTRA_DEPTH, MANTRA_RESET
 from mantra.core.queue cimport Producer, Queue
 from mantra.core.vector cimport Vector
 
@@ -176,7 +176,8 @@ cdef class Deck:
             pointers[self.play.reel_count] = &reel.reel
             self.play.reel_count += 1
             if reel.reel.count == 0:
-                mantra_play_images(&self.play, &reel.reel)
+                with nogil:
+                    mantra_play_images(&self.play, &reel.reel)
 
     def run(self, int64_t until, most: int | None = None, *, bint whole=True, double seconds=0.05) -> int:
         """Play what was published before `until` (UTC ns), at most `most` messages, or `whole` batches, for `seconds`;
@@ -221,7 +222,8 @@ cdef class Deck:
         with nogil:
             for i in range(self.play.book_count):
                 played = &self.play.books[i]
-                mantra_play_reset(&self.play, &self.play.feeds[played.feed], &played.book, utc_ns + self.play.ahead)
+                mantra_play_tell(&self.play, &self.play.feeds[played.feed], &played.book, MANTRA_RESET,
+                                 utc_ns + self.play.ahead)
         self.pace(self.play.speed)
 
     def pass_to(self, int64_t utc_ns) -> None:
@@ -244,9 +246,9 @@ cdef class Deck:
         return self.play.ahead
 
     def counts(self) -> dict[str, int]:
-        """Messages played; resets that were not recorded; images that were compared with books, and how many differed;
+        """Messages played; updates that were not recorded (of books that are another now, or miss something); images that were compared with books, and how many differed;
         times that it waited for readers."""
-        return {"played": self.play.messages, "resets": self.play.resets, "images": self.play.images,
+        return {"played": self.play.messages, "told": self.play.told, "images": self.play.images,
                 "differing": self.play.differing, "waits": self.play.waits}
 
     def digest(self) -> bytes:

@@ -109,7 +109,7 @@ def test_what_is_played_is_what_was_captured_and_twice_the_same(session):
             assert {*zip(*map(np.ndarray.tolist, stamps), strict=True)} >= {
                 *zip(updates["origin"].tolist(), (updates["published"] >> np.uint64(16)).tolist(), strict=True)}
             assert (result["updates"], result["trades"]) == (len(got["updates"]) - 4, len(got["trades"]))
-            assert (result["resets"], result["differing"], result["damaged"]) == (4, 0, 0)
+            assert (result["told"], result["differing"], result["damaged"]) == (4, 0, 0)
             assert result["books"]["C0USDT"]["trust"] == "verified"
             digests.add(result["digest"])
     assert len(digests) == 1
@@ -292,23 +292,40 @@ def test_tops_that_were_recorded_are_played_instead_of_made(tmp_path):
         assert levels(played.book("binance", "ETH-BTC")) == ([[499 % 7 + 1, 3]], [])
 
 
-def test_what_is_damaged_is_said_and_the_rest_is_played(session, tmp_path):
+@pytest.mark.parametrize("byte", [60, 9, None], ids=["body", "header", "gap"])
+def test_what_is_missing_is_said_and_the_rest_is_played(session, tmp_path, byte):
     path = next(session.folder.glob("*.mantra"))
     with SegmentReader(path) as reader:
         blocks = reader.blocks("updates")
-        block, table = blocks[len(blocks) // 2], reader.table
-        assert len(blocks) > 4
-        lost = len(unpack("update", reader.body(block)).messages)
-    data = bytearray(path.read_bytes())
-    data[block.offset + 60] ^= 0xFF
-    (tmp_path / path.name).write_bytes(data)
+        block = blocks[len(blocks) // 2]
+        body = unpack("update", reader.body(block))
+        lost = len(body.messages)
+        if byte is None:        # the capture was overtaken
+            gaps = [{"feed": feed, "position": at, "lost": 1, "utc_ns": block.last_ns}
+                    for feed, at in zip(body.feeds.tolist(), body.positions.tolist(), strict=True)]
+            with SegmentWriter(tmp_path / path.name, reader.table.told() | {"gaps": gaps}) as writer:
+                for one in reader.blocks():
+                    if one != block:
+                        writer.block(one.stream, reader.body(one), one.messages, one.first_ns, one.last_ns)
+    if byte is not None:
+        data = bytearray(path.read_bytes())
+        data[block.offset + byte] ^= 0xFF
+        if byte < 40:
+            data[-8] ^= 0xFF        # nor is there an index
+        (tmp_path / path.name).write_bytes(data)
     (tmp_path / "19991231.mantra").write_bytes(b"who knows")
     with mantra.play(tmp_path) as played:
-        got = collect(played)["updates"]
-        result = played.result()
-        assert result["damaged"] == 1
-        assert len(got) - result["resets"] == len(session.archive.updates().array()) - lost
-        assert table.feeds
+        got = collect(played)
+        result = played.result(books=True)
+        assert (result["damaged"] > 0) == (byte is not None)
+        assert len(got["updates"]) - result["told"] == len(session.archive.updates().array()) - lost
+        suspect = {row["instrument"] for row in got["updates"] if (row["kind"], row["trust"]) == (Kind.TRUST, 2)}
+        assert suspect <= set(got["tops"]["instrument"][got["tops"]["trust"] == Trust.SUSPECT].tolist())
+        for feed in session.feeds:
+            for id, book in feed.books.items():
+                told = result["books"][f"C{id}USDT"]["trust"]
+                assert told == "suspect" or levels(played.book("binance", f"C{id}USDT")) == levels(book)
+        assert suspect
 
 
 def test_no_nonsense_in_a_segment_ends_the_player(tmp_path):
