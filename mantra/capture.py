@@ -24,7 +24,7 @@ from mantra.listener.planner import progress
 from mantra.live import SIMULATED, interrupt, on_stop
 from mantra.runtime.options import Parser, door, positive_seconds
 from mantra.runtime.settings import Settings, read
-from mantra.runtime.spine import Spine, running, within
+from mantra.runtime.spine import Spine, running
 from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node
 from mantra.telemetry.drawing import amount
@@ -130,8 +130,7 @@ def attached(options: argparse.Namespace, reads: Sequence[str] | None, rules: di
             "no mantra is running to attach to: start one (mantra live), let me run feeds (--venues, --instruments, "
             "--endpoints), or try it with --simulated")
     run = stack.enter_context(mantra.attach(options.run))
-    there = run.queue_names()
-    kept = reads or [family for family in KEPT if any(within(name, family) for name in there)] or KEPT
+    kept = reads or [family for family in KEPT if run.queue_names(family)] or KEPT
     capture = Capture(f"capture-{os.getpid()}", kept, **rules)
     tile = Tile(capture, run)
     tile.setup()

@@ -15,7 +15,7 @@ from mantra.core.messages import Trust
 from mantra.core.queue import Producer
 from mantra.errors import ConfigurationError
 from mantra.runtime.actor import Actor
-from mantra.runtime.spine import Spine, within
+from mantra.runtime.spine import Spine
 
 IDLE_NS = 3600 * 10**9       # a hop stays compiled this long; `wake` ends it at once
 
@@ -37,7 +37,7 @@ class HopActor(Actor):
         """The compiled hop from `merge` to `producer`."""
 
     def setup(self, spine: Spine) -> None:
-        names = [name for family in self.reads for name in spine.queue_names() if within(name, family)]
+        names = [name for family in self.reads for name in spine.queue_names(family)]
         queues = [spine.queue(name, self.message) for name in names]
         if not queues:
             raise ConfigurationError(f"{self.name} reads {', '.join(self.reads)}: there is no such queue")

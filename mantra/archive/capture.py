@@ -37,7 +37,7 @@ from mantra.core.pack import sources
 from mantra.core.region import PREFIX
 from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
-from mantra.runtime.spine import ALSO, MESSAGES, RunInstrument, Spine, within
+from mantra.runtime.spine import ALSO, MESSAGES, RunInstrument, Spine
 from mantra.tape.segment import Instrument, clock_told, pack_json
 from mantra.venues.venue import Mode
 
@@ -209,8 +209,7 @@ class Capture(Actor):
         stamp = os.stat(os.path.dirname(PREFIX)).st_mtime_ns    # one look, where a listing takes milliseconds
         if stamp != self._stamp or spine.run is None:
             self._stamp = stamp
-            there = spine.queue_names()
-            names = {name: family for family in self.reads for name in there if within(name, family)}
+            names = {name: family for family in self.reads for name in spine.queue_names(family)}
             if self._tapes:
                 self._news["feeds"].update(self._tapes.look(self._numbers, self._row))
             if gone := self._reading.keys() - names.keys():
@@ -248,7 +247,7 @@ class Capture(Actor):
 
     def _find_books(self) -> None:
         """Which feed keeps which book, as the run's ledger says."""
-        single = {name.partition(".")[2] for name in self._spine.queue_names() if within(name, "orders")}
+        single = {name.partition(".")[2] for name in self._spine.queue_names("orders")}
         rows = self._spine.book_ledger.table()
         for title, venue, instrument in rows[["name", "venue", "instrument"]].tolist():
             feed, _, symbol = title.decode().partition(" ")
