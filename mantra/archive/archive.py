@@ -199,8 +199,8 @@ class Archive:
         """Of a stream: those of `venue`, of `instrument` (a name, or the id of one scale generation), published from
         `since` until before `until`. ConfigurationError: there is no such stream, venue or instrument."""
         if not self.streams.get(stream):
-            there = [name for name, message in self.streams.items() if message]
-            raise ConfigurationError(f"no messages of {stream!r} were recorded; there are {', '.join(sorted(there))}")
+            there = ", ".join(sorted(name for name, message in self.streams.items() if message)) or "none"
+            raise ConfigurationError(f"no messages of {stream!r} were recorded; there are {there}")
         self._known(venue, instrument)
         return Messages(self, stream, venue, instrument, None if since is None else moment(since),
                         None if until is None else moment(until))

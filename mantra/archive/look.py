@@ -47,14 +47,16 @@ def size_text(count: float) -> str:
     return f"{count:.{1 if unit and count < 99.95 else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
 
 
-def screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+def screen(least: int = 0) -> Console:
+    """Standard output, at least so wide: a number that is cut off at the edge is another number."""
+    return Console(width=max(Console().width if sys.stdout.isatty() else 200, least), highlight=False)
 
 
 def columns(*names: str, right: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=name != names[-1])
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold",
+                         no_wrap=name not in ("file", "holds"))         # they give way on a narrow screen
     return table
 
 
@@ -227,16 +229,22 @@ def _value(name: str, value: Any, instrument: Instrument | None) -> Any:
 
 
 def _print(rows: list[dict[str, Any]], limit: int) -> None:
-    console = screen()
     if not rows:
-        console.print("no message is of that")
+        print("no message is of that")
         return
-    names = [name for name in rows[0] if name not in ("origin_ns", "publisher")]
-    table = columns(*names, right=("price", "size", "sequence"))
-    for row in rows[:limit]:
-        if "venue_time_ns" in row:
-            row["venue_time_ns"] = time_text(row["venue_time_ns"], 6)[11:] if row["venue_time_ns"] else ""
-        table.add_row(*(Text(str(row[name])) for name in names))
+    texts = {name: [str(row[name]) for row in rows[:limit]] for name in rows[0]
+             if name not in ("origin_ns", "publisher") and any(row[name] not in (0, "none") for row in rows)}
+    texts["utc"] = [text[:26] for text in texts["utc"]]
+    if "venue_time_ns" in texts:
+        texts["venue time"] = [time_text(int(text), 3)[11:].removeprefix("00:00:00.000")
+                               for text in texts.pop("venue_time_ns")]
+    for name in texts.keys() & {"price", "size"}:       # zeros that say nothing
+        while all(text.endswith("0") for text in texts[name] if "." in text) and "." in "".join(texts[name]):
+            texts[name] = [text[:-1].rstrip(".") if "." in text else text for text in texts[name]]
+    console = screen(sum(2 + max(map(len, [name, *cells])) for name, cells in texts.items()))
+    table = columns(*texts, right=("price", "size", "sequence"))
+    for cells in zip(*texts.values(), strict=True):
+        table.add_row(*map(Text, cells))
     console.print(table)
     if len(rows) > limit:
         console.print("there are more: --limit, --from, --to", style="dim")

@@ -111,12 +111,12 @@ class Check:
     def __init__(self, paths: Sequence[Path], seen: Callable[[int], object] = lambda _: None) -> None:
         self._queues: dict[tuple[str, str], Queue] = {}
         self._ledgers: dict[str, dict[str, int]] = {}
+        self._seen = seen
         self.wrong: list[str] = []
         self.files: list[File] = []
         for path in sorted(paths):      # so those of a capture are in their order
             with contextlib.suppress(FileNotFoundError):        # retention took it
                 self.files.append(self._file(path if path.exists() else closed(path)))
-                seen(self.files[-1].bytes)
         for (capture, name), queue in self._queues.items():
             queue.published = self._ledgers.get(capture, {}).get(name, 0)
         self.queues = list(self._queues.values())
@@ -144,6 +144,7 @@ class Check:
             self._queue(capture, table.feeds.get(gap.feed, str(gap.feed))).told.add(gap)
         for record in reader.blocks():
             file.blocks += 1
+            self._seen(HEAD + record.size)
             try:
                 if (stream := table.streams.get(record.stream)) is None:
                     raise ArchiveError(f"a block of stream {record.stream}, which no table names")
