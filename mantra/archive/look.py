@@ -60,6 +60,13 @@ def columns(*names: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
+def tell(console: Console, lines: Sequence[Text]) -> None:
+    for line in lines[:MOST]:
+        console.print(line)
+    if len(lines) > MOST:
+        console.print(f"and {len(lines) - MOST:,} more: --json has all")
+
+
 # list ------------------------------------------------------------------------------------------------------------
 
 @door("mantra archive list")
@@ -77,7 +84,9 @@ is not looked for here. What whole files say is kept in catalogue.json beside th
     parser.add_argument("--instruments", action="store_true", help="a line for each venue's instrument, not each file")
     options = parser.parse_args(argv)
     since, until = _span(options)
-    entries = [entry for entry in catalogue(options.paths) if _held(entry, options)
+    with Console(stderr=True).status("looking at files"):       # each for the first time takes some 30 ms
+        entries = catalogue(options.paths)
+    entries = [entry for entry in entries if _held(entry, options)
                and (since is None or entry.last_ns >= since or entry.state == "growing")
                and (until is None or entry.first_ns < until)]
     told: dict[str, Any] = {
@@ -88,12 +97,10 @@ is not looked for here. What whole files say is kept in catalogue.json beside th
         return 0
     console = screen()
     console.print((_instruments if options.instruments else _files)(entries, options))
-    news = [Text(f"{entry.path.name}: {text}", style) for entry in entries for style, texts in (
+    tell(console, [Text(f"{entry.path.name}: {text}", style) for entry in entries for style, texts in (
         ("yellow", [f"{gap.lost:,} messages of {entry.feeds[gap.feed]} were missed, from position {gap.position:,} on; "
                     f"noticed {time_text(gap.utc_ns, 3)}" for gap in entry.gaps]), ("red", entry.problems))
-        for text in texts]
-    for line in [*news[:MOST], *([f"and {len(news) - MOST} more: --json has all"] if len(news) > MOST else [])]:
-        console.print(line)
+        for text in texts])
     console.print(f"{len(entries)} files, {size_text(told['bytes'])}, {told['messages']:,} messages, "
                   f"{told['lost']:,} missed", style="dim")
     return 0

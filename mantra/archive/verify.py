@@ -25,7 +25,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from mantra.archive.catalogue import closed
-from mantra.archive.look import STATES, columns, screen, size_text, time_text
+from mantra.archive.look import STATES, columns, screen, size_text, tell, time_text
 from mantra.core.pack import unpack
 from mantra.errors import ArchiveError
 from mantra.runtime.options import Parser, door
@@ -195,19 +195,18 @@ class Check:
             table.add_row(Text(file.path.name), f"{file.blocks:,}", f"{file.messages:,}", size_text(file.bytes),
                           Text(file.state, STATES[file.state]))
         console.print(table)
-        for file in self.files:
-            for text in [*([file.error] if file.error else []), *(
-                    f"{one.what}: {one.size:,} bytes at {one.offset:,}" for one in file.problems)]:
-                console.print(Text(f"{file.path.name}: {text}", "red"))
-        for text in [*(f"{hole.queue}: {hole.gap.lost:,} messages from position {hole.gap.position:,} on are missing, "
-                       f"before {time_text(hole.gap.utc_ns, 3)}" for hole in self.missing), *self.wrong]:
-            console.print(Text(text, "red"))
-        for queue in self.queues:
-            if lost := sum(gap.lost for gap in queue.told):
-                console.print(Text(f"{queue.name}: {lost:,} messages were missed, as the files say", "yellow"))
-            if queue.messages and queue.published > queue.position:
-                console.print(Text(f"{queue.name}: the last {queue.published - queue.position:,} messages that were "
-                                   "published, by the ledger, were not kept", "yellow"))
+        tell(console, [
+            *(Text(f"{file.path.name}: {text}", "red") for file in self.files for text in [
+                *filter(None, [file.error]), *(f"{one.what}: {one.size:,} bytes at {one.offset:,}"
+                                               for one in file.problems)]),
+            *(Text(f"{hole.queue}: {hole.gap.lost:,} messages from position {hole.gap.position:,} on are missing, "
+                   f"before {time_text(hole.gap.utc_ns, 3)}", "red") for hole in self.missing),
+            *(Text(text, "red") for text in self.wrong)])
+        tell(console, [Text(f"{queue.name}: {count:,} messages {words}", "yellow") for queue in self.queues
+                       for count, words in (
+                           (sum(gap.lost for gap in queue.told), "were missed, as the files say"),
+                           (queue.messages and queue.published - queue.position,
+                            "at the end were published, by the ledger, and not kept")) if count > 0])
         told, missing = self.told(), sum(hole.gap.lost for hole in self.missing)
         damage = (f"DAMAGED: {told['damaged_blocks']} blocks of {told['damaged_messages']:,} messages cannot be read, "
                   f"{missing:,} messages are missing" if told["damaged_blocks"] or missing else
