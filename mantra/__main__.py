@@ -22,7 +22,7 @@ DOORS = {
     "ledger": ("mantra.telemetry.ledger", "what a run received and what it lost, counted; also of runs that ended"),
     "audit": ("mantra.audit", "hold the venues' REST books against those of a running mantra"),
     "archive": ("mantra.archive.door", "what was recorded: list, show, verify, repair, export, import"),
-    "replay": ("mantra.replay", "run recordings through the production path, without sockets"),
+    "replay": ("mantra.replay", "play archives for everything that reads a live run, and recordings without sockets"),
 }
 USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(
     f"  {verb:<12} {what}\n" for verb, (_, what) in DOORS.items())

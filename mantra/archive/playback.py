@@ -24,7 +24,7 @@ import re
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -158,7 +158,7 @@ class Player(Actor):
         if self.end_ns < self.start_ns:
             raise ConfigurationError("nothing was recorded between these moments")
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._asked = threading.Event()
+        self._asked, self._ended = threading.Event(), threading.Event()
         self._deck: Deck
         self._rows: dict[str, Row] = {}             # of the ledger: feeds', and books'
         self._book_rows: dict[str, Row] = {}
@@ -330,9 +330,8 @@ class Player(Actor):
         self._deck.wake()
 
     def teardown(self, spine: Spine) -> None:
+        self._ended.set()
         self._worker.shutdown(cancel_futures=True)
-        while not self._commands.empty():
-            self._commands.get()[1].cancel()
 
     # Playing ---------------------------------------------------------------------------------------------------
 
@@ -457,14 +456,11 @@ class Player(Actor):
         """Have the player's thread do it. MantraError when there is none any more."""
         answer: Future[T] = Future()
         self._commands.put((command, answer))
-        while True:
+        while not self._ended.is_set():
             self.wake()
-            try:
-                return answer.result(0.5)
-            except TimeoutError:
-                continue
-            except CancelledError:
-                raise MantraError(f"{self.name} has ended") from None
+            if wait([answer], 0.5).done:
+                return answer.result()
+        raise MantraError(f"{self.name} has ended")
 
     @property
     def time_ns(self) -> int:

@@ -17,7 +17,7 @@ from mantra import archive
 from mantra.archive import capture as module
 from mantra.core.messages import DTYPES, Kind, Trust
 from mantra.core.pack import Packer, unpack
-from mantra.errors import ConfigurationError
+from mantra.errors import ConfigurationError, MantraError
 from mantra.runtime.spine import ALSO, MESSAGES
 from mantra.tape.segment import SegmentReader, SegmentWriter
 
@@ -163,6 +163,15 @@ def test_paused_it_publishes_nothing_and_steps_as_it_is_told(session):
         assert played.wait(0.01) is False, "a thousandth of the speed"
         played.speed("max")
         assert played.wait(5)
+
+
+def test_who_asks_a_player_that_has_ended_is_told(session):
+    played = mantra.play(session.folder)
+    with pytest.raises(ConfigurationError, match="is no time"):
+        played.seek("tomorrow")
+    played.stop()
+    with pytest.raises(MantraError, match="has ended"):
+        played.pause()
 
 
 def test_speed_is_recorded_time_by_time(session):
