@@ -278,7 +278,7 @@ class Player(Actor):
             for feed, (_, base) in file.feeds.items():
                 file.numbers[feed] = self._numbers.get(base, NOT_PLAYED)
         self.books: dict[tuple[str, str], tuple[Book, int]] = {}    # by what the venue calls them; their instruments
-        self._last = np.zeros(MOST_FEEDS, np.int64)     # when each feed published last
+        self._last: dict[int, NDArray[np.int64]] = {}       # when each feed published last, by capture
         self._routes: dict[int, int] = {}       # by key (feed, venue, instrument): the book, both as in the deck
         self._make_books()
         self._watched = 0
@@ -403,8 +403,9 @@ class Player(Actor):
             raise ArchiveError(f"a block of {strange.sum()} messages that its tables do not know")
         origin = file.table.utc(messages["origin"])
         published = file.table.utc(messages["origin"] + (messages["published"] >> np.uint64(16)))
-        times = np.maximum.accumulate(np.maximum(published, self._last[feeds]))
-        self._last[feeds] = times
+        last = self._last.setdefault(file.capture, np.zeros(MOST_FEEDS, np.int64))
+        times = np.maximum.accumulate(np.maximum(published, last[feeds]))
+        last[feeds] = times
         messages["origin"] = origin.view(np.uint64) + np.uint64(self._deck.ahead)
         messages["published"] = np.clip(published - origin, 0, (1 << 48) - 1).view(np.uint64) << np.uint64(
             16) | self._publishers[feeds]
@@ -511,7 +512,7 @@ class Player(Actor):
                 future.exception()
         self.done.clear()
         self._missed.clear()
-        self._last[:] = 0
+        self._last.clear()
         self._deck.jump(to_ns)
         self._queue = deque(self._from(to_ns))
         while not self.done.is_set() and self._run(until_ns=to_ns) != Played.UNTIL and self._goes_on():

@@ -215,15 +215,16 @@ def long(tmp_path_factory):
     return folder
 
 
-def write(folder, blocks, kinds=MESSAGES | ALSO, nameless=()):
-    """A segment of one feed of binance's, with these blocks of its streams."""
+def write(folder, blocks, kinds=MESSAGES | ALSO, nameless=(), venue=(0, "binance"), instrument="ETH-BTC"):
+    """A segment of one feed of a venue's, with these blocks of its streams."""
     stem = f"{len(list(folder.glob('*')))}.mantra"
     messages = MESSAGES | ALSO
     with SegmentWriter(folder / stem, {
-            "capture": stem, "streams": {n: {"name": name, "message": kinds[name]} for n, name in enumerate(blocks)},
-            "feeds": {n: f"{name}.binance.0" for n, name in enumerate(blocks) if name not in nameless},
-            "venues": {0: "binance"},
-            "instruments": [{"id": 0, "name": "ETH-BTC", "generation": 0, "price_decimals": 2, "size_decimals": 2}],
+            "capture": f"{folder} {stem}",
+            "streams": {n: {"name": name, "message": kinds[name]} for n, name in enumerate(blocks)},
+            "feeds": {n: f"{name}.{venue[1]}.0" for n, name in enumerate(blocks) if name not in nameless},
+            "venues": dict([venue]),
+            "instruments": [{"id": 0, "name": instrument, "generation": 0, "price_decimals": 2, "size_decimals": 2}],
             "clock": {"kind": "virtual", "ns_per_cycle": 1.0, "points": [[0, 0]]}}) as writer:
         for n, (name, parts) in enumerate(blocks.items()):
             position = 0
@@ -287,6 +288,22 @@ def test_parts_of_it_are_played_alone(session):
                            ("nothing was recorded", {"since": 10, "until": 20}), ("speed", {"speed": 0})):
         with pytest.raises(ConfigurationError, match=wrong):
             mantra.play(session.folder, **options)
+
+
+def test_archives_of_other_tables_are_merged_in_the_order_of_time(tmp_path):
+    for n, (venue, instrument) in enumerate((
+            ((0, "binance"), "ETH-BTC"), ((4, "kraken"), "BTC-USDT"), ((4, "kraken"), "ETH-BTC"))):
+        rows = np.zeros(300, DTYPES["update"])
+        rows["origin"], rows["kind"], rows["price"] = 10**18 + np.arange(300) * 3000 + 1000 * n, Kind.BID, n + 1
+        rows["size"], rows["venue"] = 1, venue[0]
+        (tmp_path / str(n)).mkdir()
+        write(tmp_path / str(n), {"updates": [rows[:200], rows[200:]]}, venue=venue, instrument=instrument)
+    with mantra.play([tmp_path / str(n) for n in range(3)]) as played:
+        names = {row.id: row.name for row in played.instruments()}
+        got = collect(played)["updates"]
+        assert got["price"].tolist() == [1, 2, 3] * 300
+        assert [names[id] for id in got["instrument"][:3].tolist()] == ["ETH-BTC", "BTC-USDT", "ETH-BTC"]
+        assert sorted(played.spine.book_names()) == ["binance.ETH-BTC", "kraken.BTC-USDT", "kraken.ETH-BTC"]
 
 
 def test_tops_that_were_recorded_are_played_instead_of_made(tmp_path):
