@@ -26,7 +26,7 @@ from mantra.tape.raw import Kind, RawBlock
 from mantra.venues.venue import Endpoints
 
 CHUNK, CHUNK_BYTES = 512, 1 << 17       # records, and bytes of them, between two looks at what was published
-ROOM = 1 << 17                          # updates that one step may lead to
+ROOM, MOST_ROOM = 1 << 17, 1 << 24      # updates that one step may lead to; messages that a queue may have had
 HEIR = "-next"                          # a successor's tape is called as its connection's, and this
 DAMAGED = MantraError, LookupError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, MemoryError
 
@@ -138,6 +138,8 @@ class Told:
         mode, books = what["mode"], what["books"]
         self.spine = spine = Spine.private(clock=Clock())
         for family, (_, capacity) in what["queues"].items():
+            if capacity > MOST_ROOM:
+                raise ValueError(f"a queue for {capacity} {family}")
             spine.queue(f"{family}.{self.name}", None, max(capacity, ROOM) if family == "updates" else capacity)
         self.feed = feed = bare_feed(
             spine, self.name, venue, mode, what["publisher"], depth=what["depth"], most_books=max(1, len(books)),

@@ -29,7 +29,7 @@ from mantra.tape.lines import Record
 SETTLE_SECONDS = 0.5
 AGAIN_NS = 10_000_000_000   # after which an answer has been believed
 COARSE_SECONDS = 0.0015     # the event loop sleeps in whole milliseconds, and wakes late
-GARBAGE = ValueError, LookupError, TypeError, AttributeError, RecursionError
+GARBAGE = ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError
 REST = "rest "              # instead of a channel
 HEIR = "-next"              # so ends the name of a connection that is to take another's place
 RECENT = 1000           # changes of a book that are kept
@@ -123,6 +123,7 @@ class RecordingSource(Source):
         self.played = self.of = 0
         self._known: dict[str, Listed] = {}
         self._opened: dict[str, None] = {}                      # symbols of the connections of a tape
+        self._orders: set[str] = set()                          # connections of single orders
         symbols: dict[str, None] = {}
         answers: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         for time_ns, _, channel, message in self.messages():
@@ -132,7 +133,7 @@ class RecordingSource(Source):
             self.of += 1
             symbols[kind.symbol_of(channel)] = None
         if not self.of:
-            raise ConfigurationError(f"--recording: no message of {kind.name} there")
+            raise ConfigurationError(f"--recording: no message of {kind.name} there, or only of single orders")
         symbols.pop("", None)
         self._first = next(iter(symbols), "")
         for symbol, told in answers.items():    # the first; or what was asked for soon after: it was too old, or wrong
@@ -149,7 +150,7 @@ class RecordingSource(Source):
             text, url = record.text.decode(errors="replace"), record.url or ""
             said: list[tuple[str, Any]] = []
             with contextlib.suppress(*GARBAGE):
-                if record.kind == "message":
+                if record.kind == "message" and url not in self._orders:
                     said = self.kind.replay(text, ids[url])
                     if url.endswith(HEIR):
                         heirs.setdefault(url, []).extend(one for one in said if self.kind.diff_channel in one[0])
@@ -165,6 +166,9 @@ class RecordingSource(Source):
     def _opening(self, name: str, what: Any, ids: dict[Any, dict[Any, Any]], heirs: dict[str, list[tuple[str, Any]]]
                  ) -> list[tuple[str, Any]]:
         """A connection of a tape began, or goes on over its heir's: then what that was told comes first."""
+        if what.get("mode") == "orders":        # which no book here keeps
+            self._orders.add(name)
+            return []
         for row in what.get("books", ()):
             base, _, quote = row["name"].partition("-")
             self._opened[row["symbol"]] = None
@@ -196,16 +200,16 @@ class RecordingSource(Source):
         return Image(symbol, book.sequence, *book.rows(), whole=True)
 
     def _apply(self, channel: str, message: Any) -> None:
-        if channel.startswith(REST):
-            of, change = channel.removeprefix(REST) or self._first, self.kind.recorded_book("", message)
-        elif self.kind.diff_channel in channel:
-            of, change = self.kind.symbol_of(channel), self.kind.recorded_book(channel, message)
-        else:
+        rest = channel.startswith(REST)
+        if not rest and self.kind.diff_channel not in channel:
             return
-        if change.whole:
-            self.books.setdefault(of, RecordedBook())
-        if of in self.books:
-            self.books[of].apply(change)
+        of = (channel.removeprefix(REST) or self._first) if rest else self.kind.symbol_of(channel)
+        with contextlib.suppress(*GARBAGE):
+            change = self.kind.recorded_book("" if rest else channel, message)
+            if change.whole:
+                self.books.setdefault(of, RecordedBook())
+            if of in self.books:
+                self.books[of].apply(change)
 
     async def run(self, venue: Venue) -> None:
         self.venue = venue

@@ -218,6 +218,18 @@ def test_feeds_told_again_count_and_keep_what_was_kept(session, venue, capsys):
         symbol: list(map(len, levels)) for (of, symbol), levels in books.items() if of == venue}
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_rerun_says_what_it_does_not_understand_and_goes_on(session, seed):
+    dice, rerun = np.random.default_rng(seed), Rerun()
+    for table, block in raw.blocks(files([session])):
+        for field, most in (("kind", 18), ("book", 5), ("argument", 256)):
+            block.records[field][dice.integers(0, len(block.records), 20)] = dice.integers(0, most, 20)
+        texts = block.texts.copy()
+        texts[dice.integers(0, len(texts) - 64, 200)] = dice.integers(32, 127, 200)
+        rerun.tell(block._replace(texts=texts), table.feeds)
+    assert rerun.feeds
+
+
 def test_records_of_a_tape_are_by_time_and_whole_whatever_is_damaged(session, tmp_path):
     (path,) = session.glob("*.mantra")
     found = {venue: list(raw.records([path], venue)) for venue in VENUES}
