@@ -50,6 +50,11 @@ class Past:
         self._log: dict[Level, list[tuple[int, int, int]]] = {}     # number and arrival of each change, the size before
         self._numbers = [image.sequence]                            # of every message that changed a level
 
+    @property
+    def second(self) -> float:
+        """The number of the first message after the image; infinite until there is one."""
+        return self._numbers[1] if len(self._numbers) > 1 else inf
+
     def follow(self) -> bool:
         """Take what was published since. False: that was too much, or the book was taken anew: the past begins now."""
         now, log, numbers = self._now, self._log, self._numbers

@@ -2,11 +2,15 @@
 
 A REST book may be wrong with a right sequence: without its best levels, say, or from a cache older than the stream. No
 sequence shows that, and what the stream does not touch stays wrong. So a smaller snapshot is fetched a moment later and
-compared, level by level, with the book as it was at that sequence. One that differs may be wrong itself, so the book is
-wrong where two in a row differ from it.
+compared, level by level, with the book as it was at that sequence. One that differs may be wrong itself, so the book
+is wrong where two in a row differ from it.
+
+Where diffs tell what changed in a window on the whole, a level that came and went in it is in a snapshot of its middle,
+and no diff takes it away: an answer must be of a later window to say anything.
 """
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -32,11 +36,12 @@ class Look(Enum):
 
 class SecondLook:
     """Of one book, from just after its snapshot on; `updates` is its feed's queue, `read` reads an answer (see
-    Feed.levels_of). On the feed's thread."""
+    Feed.levels_of); a diff is of at most `window_s`. On the feed's thread."""
 
     def __init__(self, book: Book, updates: Queue,
-                 read: Callable[[bytes], tuple[int, list[tuple[int, int, int]]] | None]) -> None:
+                 read: Callable[[bytes], tuple[int, list[tuple[int, int, int]]] | None], window_s: float = 0.0) -> None:
         self._past, self._read = Past(book, updates), read
+        self._later = time.monotonic() + window_s       # when the snapshot's window is over, if no diff says so before
         self._doubts: set[Level] = set()
         self._shown = 0
 
@@ -52,6 +57,8 @@ class SecondLook:
         if self._past.sequence < sequence and self._shown < PATIENCE:    # after that it is quiet rather than behind
             return Look.LATER
         self._shown = 0
+        if sequence < self._past.second and time.monotonic() < self._later:
+            return Look.AGAIN
         theirs = {(kind, price): size for kind, price, size in levels}
         _, differences = self._past.differences(theirs, COMPARED, sequence)
         before, self._doubts = self._doubts, {differs.level for differs in differences}

@@ -99,7 +99,9 @@ class Splicing(Recovery):
 
     def _look_twice(self, book: Kept) -> None:
         feed = self.connection.feed
-        book.look = SecondLook(feed.books[book.index], self.connection.updates, partial(feed.levels_of, book.index))
+        plan = self.connection.plan
+        book.look = SecondLook(feed.books[book.index], self.connection.updates, partial(feed.levels_of, book.index),
+                               plan.venue.window_s if plan.mode == "book" else 0.0)
         self._ask_again(book, AFTER_S)
 
     def _ask_again(self, book: Kept, delay: float, answer: bytes | None = None) -> None:

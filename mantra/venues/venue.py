@@ -165,6 +165,7 @@ class Venue(ABC):
     channel_silent_s: float = 0.0   # nothing came of one book, whose channel has heartbeats: it is suspect
     answer_s: float = 5.0   # an acknowledgement, or a snapshot in the stream, that takes longer is asked for again
     cross_s: float = 0.0    # a crossed book is believed for so long
+    window_s: float = 0.0   # diffs tell only what changed on the whole in so long, at most
     witness: bool = True    # ask for the bbo_channel beside books
     max_age_s: float        # an older connection is replaced before the venue ends it
 

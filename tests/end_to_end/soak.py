@@ -48,7 +48,8 @@ RUNS = (("threads", "book", "threads"), ("poller", "book", "poller"), ("top", "t
         ("orders", "orders", "poller"))     # name, mode, reader
 HEAL_S = 20.0           # after a storm, the last stall (6 s) included, every book is as good as its venue can be
 DEPTH = 10              # levels of a top
-LOOKS = 6               # a book told level by level, or order by order, is as it never was between two: look again
+LOOKS = 6               # a book told level by level, or order by order, is as it never was between two: look again,
+MOST_LOOKS = 100        # and until it has moved on: of the last message of a change nobody knows yet that it is missing
 UNPROVEN = {"drop", "snapshot"}     # what a venue without proofs can not tell: two wrong REST books in a row agree
 # Storms: chances up to so much for each message or request; what happens once, for so many seconds.
 CHANCES = {"drop": 0.03, "duplicate": 0.1, "reorder": 0.03, "fragment": 0.3, "checksum": 0.05, "skip": 0.01,
@@ -288,7 +289,7 @@ class Soak:
                 self.fail(f"the judge itself: {error!r}")
                 return
 
-    def judge(self, run, venue, symbol, look=0):
+    def judge(self, run, venue, symbol, look=0, before=0):
         blind = self.blind[venue]
         image = run.book(venue, symbol).image()
         if (claimed := run.claims(image)) < run.live_trust(venue):
@@ -308,9 +309,10 @@ class Soak:
             self.ago_ms[venue].append(answer["ago_ms"])
         elif claimed < Trust.VERIFIED and (blind or self.blind[venue]):
             self.unproven[run.mode, venue] += 1
-        elif look < (LOOKS if venue == "bitfinex" or run.mode == "orders" else 1):
+        elif look < (LOOKS if (piecemeal := venue == "bitfinex" or run.mode == "orders") else 1) or (
+                piecemeal and image.sequence == before and look < MOST_LOOKS):
             time.sleep(0.02)
-            self.judge(run, venue, symbol, look + 1)
+            self.judge(run, venue, symbol, look + 1, image.sequence)
         else:
             self.fail(f"{run.name} {venue} {symbol} ({Trust(image.trust).name} since "
                       f"{time.time() - image.trust_since_ns / 1e9:.2f} s) at {image.sequence} never was so; "

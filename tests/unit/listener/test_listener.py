@@ -22,6 +22,7 @@ class Bench:
 
     def __init__(self):
         venue = venues.get("bitstamp")
+        venue.window_s = 0.0        # snapshots are of the very moment of a diff, here
         table = InstrumentTable()
         self.asked = []             # (delay, what to do with the answer)
         desk = SimpleNamespace(venue=venue, fetch=lambda request, done, delay=0.0, wanted=None: self.asked.append(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -14,13 +15,13 @@ from mantra.listener.second_look import PATIENCE, Look, SecondLook
 class Bench:
     """A book at sequence 10 with bids 99, 98, 97 and asks 101, 102, 103, of size 5, and its feed's queue."""
 
-    def __init__(self):
+    def __init__(self, window_s=0.0):
         self.book = Book.create(None, 1, 0)
         self.updates = Queue.create(None, "update", 64)
         self.producer = self.updates.producer()
         self.book.write(*((Kind.BID, price, 5) for price in (99, 98, 97)),
                         *((Kind.ASK, price, 5) for price in (101, 102, 103)), stamp=(10, 0, 0))
-        self.look = SecondLook(self.book, self.updates, self.read)
+        self.look = SecondLook(self.book, self.updates, self.read, window_s)
 
     @staticmethod
     def read(body):
@@ -108,3 +109,19 @@ def test_too_many_changes_to_remember_begin_the_look_anew():
         bench.change(Kind.BID, 90, sequence, sequence)
     assert bench.at(110, bids=(99, 98, 97, 90), at90=110) == Look.AGAIN
     assert bench.at(110, bids=(99, 98, 97, 90), at90=110) == Look.AGREES
+
+
+def test_what_came_and_went_within_a_window_is_found_by_an_answer_of_a_later_one():
+    bench = Bench(60.0)
+    assert bench.at(10) == bench.at(10) == Look.AGAIN       # 101 may be gone already, and no diff will say so
+    bench.change(Kind.BID, 98, 6, 14)
+    assert bench.at(13) == bench.at(12, asks=(102, 103)) == Look.AGAIN
+    assert bench.at(14, asks=(102, 103), at98=6) == Look.AGAIN
+    assert bench.at(14, asks=(102, 103), at98=6) == Look.DIFFERS
+
+
+def test_a_window_in_which_nothing_else_changed_ends_by_the_clock():
+    bench = Bench(0.02)
+    assert bench.at(10) == Look.AGAIN
+    time.sleep(0.03)
+    assert bench.at(10) == Look.AGREES
