@@ -296,9 +296,8 @@ def unpack(str message not None, body: bytes, *, only: Collection[tuple[int, int
         free(to.images)
     if only is None:
         return Block(messages, feeds, positions, images)
-    wanted = numpy.zeros(len(messages), bool)
-    for venue, instrument in only:
-        wanted |= (messages["venue"] == venue) & (messages["instrument"] == instrument)
+    keys = messages["venue"].astype("u8") << numpy.uint64(32) | messages["instrument"]
+    wanted = numpy.isin(keys, numpy.array([venue << 32 | instrument for venue, instrument in only], "u8"))
     before = numpy.concatenate([[0], numpy.cumsum(wanted)])
     return Block(messages[wanted], feeds[wanted], positions[wanted], [
         Image(int(before[image.before]), image.feed, image.image) for image in images
