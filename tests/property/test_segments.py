@@ -98,10 +98,10 @@ def test_contents_that_lie_are_refused_and_never_worse(tmp_path, capsys, data):
     for door, options in ((look.list_main, ()), (look.list_main, ("--instruments",)), (look.show_main, ("--json",)),
                           (look.show_main, ("--stream", "trades")), (verify.main, ()), (verify.main, ("--json",))):
         assert door([str(path), *options]) in (0, 1, 2)
-    with SegmentReader(path, index=False) as reader:
-        before = [record for record in reader.blocks() if record.stream in reader.table.streams]
+    with SegmentReader(path) as reader, SegmentReader(path, index=False) as walked:
+        most = max(len(reader.blocks()), len(walked.blocks()))      # the index may know of others
     if verify.repair([str(path), "--json", "--discard"]) == 0:
         said = json.loads(capsys.readouterr().out.splitlines()[-1])
         with SegmentReader(path) as reader:
             assert reader.whole
-            assert not said["files"] or len(reader.blocks()) <= len(before)
+            assert not said["files"] or len(reader.blocks()) <= most
