@@ -33,6 +33,7 @@ GARBAGE = ValueError, ArithmeticError, LookupError, TypeError, AttributeError, R
 REST = "rest "              # instead of a channel
 HEIR = "-next"              # so ends the name of a connection that is to take another's place
 RECENT = 1000           # changes of a book that are kept
+UNREAD = 50_000         # messages that wait for somebody to ask for a book, at most
 BURST = 32              # messages between looks at the clients' buffers, at speed 0
 QUOTES = ("USDT", "USDC", "BUSD", "FDUSD", "TRY", "RUB", "USD", "EUR", "GBP", "PAX", "BTC", "ETH", "BNB")
 
@@ -103,7 +104,7 @@ class Timeline:
                 await asyncio.sleep(0)
                 for venue in self.venues if not self.speed else ():
                     await venue.breathe()
-            source.unread.append((channel, message))
+            source.hold(channel, message)
             if not channel.startswith(REST):
                 source.played += 1
                 source.venue.publish(channel, message)
@@ -119,7 +120,7 @@ class RecordingSource(Source):
     def __init__(self, records: Callable[[], Iterable[Record]], kind: type[Venue], timeline: Timeline) -> None:
         self.kind, self._records, self._timeline = kind, records, timeline
         self.books: dict[str, RecordedBook] = {}
-        self.unread: list[tuple[str, Any]] = []                 # played, not yet in a book
+        self.unread: deque[tuple[str, Any]] = deque()           # played, not yet in a book
         self.played = self.of = 0
         self._known: dict[str, Listed] = {}
         self._opened: dict[str, None] = {}                      # symbols of the connections of a tape
@@ -198,6 +199,12 @@ class RecordingSource(Source):
         if book is None or (sequence is not None and sequence != book.sequence):
             return None
         return Image(symbol, book.sequence, *book.rows(), whole=True)
+
+    def hold(self, channel: str, message: Any) -> None:
+        """It was played: until the book is asked for it is not read, or until too many wait."""
+        self.unread.append((channel, message))
+        if len(self.unread) > UNREAD:
+            self._apply(*self.unread.popleft())
 
     def _apply(self, channel: str, message: Any) -> None:
         rest = channel.startswith(REST)
