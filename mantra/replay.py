@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import re
 import select
@@ -216,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 STDIN = 0
+STUCK_S = 2.0
 KEY = re.compile(rb"\x1b\[[A-D]|[\s\S]")
 STEPS: dict[bytes, Any] = {b".": "batch", b"m": "message", b"s": "second"}
 JUMPS = {b"\x1b[D": -10, b"\x1b[C": 10}
@@ -313,9 +315,17 @@ def watch(system: Playback, keys: Keys, stopping: threading.Event, duration: flo
     with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                   console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task("", total=max(1, player.end_ns - player.start_ns))
+        moved = time.monotonic(), 0
         while not (stopping.is_set() or system.done):
             keys.read(0.05)
             pace = "held" if player.holds else "max" if not player.speed else f"x{player.speed:g}"
+            if player.holds or system.time_ns != moved[1]:
+                moved = time.monotonic(), system.time_ns
+            elif time.monotonic() - moved[0] > STUCK_S:
+                pace = f"waits for a reader: {', '.join(system.readers()) or 'an actor of its own'}"
+                if not console.is_terminal:
+                    print(pace, file=sys.stderr)
+                    moved = math.inf, moved[1]
             progress.update(task, completed=system.time_ns - player.start_ns,
                             description=f"{wall(system.time_ns)} UTC  {pace}")
             if failure := system.failure():

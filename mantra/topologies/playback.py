@@ -6,6 +6,7 @@
 """
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -96,6 +97,11 @@ class Playback(System):
     def result(self, *, books: bool = False) -> dict[str, Any]:
         """What was played so far, counted; its digest; and every book."""
         return self.player.do(lambda: self.player.result(books=books))
+
+    def readers(self) -> list[str]:
+        """Processes beside this one that it waits for when they are slow."""
+        audience = self.spine.audience
+        return sorted({f"pid {pid}" for pid, *_ in (audience.readers() if audience else ()) if pid != os.getpid()})
 
     # Reading ---------------------------------------------------------------------------------------------------
 
