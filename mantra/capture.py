@@ -68,7 +68,7 @@ In a topology of your own one line keeps all its queues, capture = "DIR", or som
     add("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")
     add("--simulated", action="store_true", help="feeds of its own, of simulated venues on loopback")
     add("--raw", action="store_true", default=None, help="also everything that the feeds were told and said, byte for "
-        "byte; a run to attach to must have been started with raw = true")
+        "byte; a run to attach to must have been started with --raw, or raw = true")
     add("--mode", choices=("book", "top", "orders"), help="as in mantra live (default: book)")
     add("--reader", choices=("poller", "threads"), default="poller", help="one thread for all of a venue's connections "
         "(default), or one each")

@@ -51,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--reader", choices=("threads", "poller"), help="a thread per connection (default), or one "
                       "thread for all of a venue's")
     made.add_argument("--per-connection", type=int, metavar="N", help="instruments on one connection, at most")
+    made.add_argument("--raw", action="store_true", default=None, help="keep tapes of all that the feeds are told, for "
+                      "mantra capture --raw")
     made.add_argument("--settings", metavar="FILE", help="TOML of settings; the command line wins")
     made.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
     made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051 or the next free); "
@@ -89,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def live(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in (
-        "instruments", "venues", "mode", "topology", "endpoints", "reader", "per_connection", "run")}
+        "instruments", "venues", "mode", "topology", "endpoints", "reader", "per_connection", "raw", "run")}
     given["grpc"] = None if options.grpc == "off" else options.grpc
     settings = of_endpoints(read(options.settings, **given))
     topology = load_topology(settings.topology, settings.venues)

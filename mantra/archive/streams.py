@@ -97,7 +97,7 @@ class Tapes(Stream):
 
     def __init__(self, spine: Spine) -> None:
         if not spine.tapes():
-            raise ConfigurationError(f"run {spine.run!r} has no tapes: start it with raw = true, or me with feeds")
+            raise ConfigurationError(f"run {spine.run!r} has no tapes: start it with --raw, or me with feeds")
         super().__init__(RAW, "raw", "", LAYOUT, RawPacker)
         self._spine = spine
         self._readers: dict[str, tuple[int, TapeReader]] = {}
