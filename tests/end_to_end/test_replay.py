@@ -22,21 +22,22 @@ from mantra.runtime.topology import Node
 from mantra.topologies.system import Simulated, System
 from mantra.venues.instrument import InstrumentTable
 from tests.data import data
+from tests.end_to_end.feeds import until
 
 VENUES = ("binance", "bitstamp", "bitfinex", "coinbase", "kraken")
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """Five simulated venues, captured for 2.5 s; in another archive the tops of the same time. Books at the end."""
+    """Five simulated venues, captured for 3.5 s; in another archive the tops of the same time. Books at the end."""
     folder = tmp_path_factory.mktemp("session")
-    with Simulated(VENUES, ("eth-btc", "btc-usdt"), "--faults", "drop=0.02,cut=1200ms", "--hasten", "5") as simulated:
+    with Simulated(VENUES, ("eth-btc", "btc-usdt"), "--faults", "drop=0.005,cut=2s", "--hasten", "5") as simulated:
         nodes = [*(Node.listener(venue, venue=venue) for venue in VENUES),
                  Node("kept", "capture", ("updates", "trades"), (), {"out": str(folder / "kept")}, vital=True),
                  Node("tops", "capture", ("tops",), (), {"out": str(folder / "tops")}, vital=True)]
         settings = read(venues=VENUES, instruments=("all",), endpoints=simulated.endpoints)
         with System(settings, nodes=nodes, table=InstrumentTable()) as system:
-            time.sleep(2.5)
+            time.sleep(3.5)
             assert not system.failure()
     return folder
 
@@ -58,7 +59,7 @@ def told(messages):
 def settled(tops, resets):
     """Without those between a RESET and its image, which the capture took so soon: some levels are missing there."""
     since = archive.utc(tops)[:, None] - resets[None, :]
-    return tops[~((since > -1000) & (since < 150_000_000)).any(axis=1)]
+    return tops[~((since > -1000) & (since < 700_000_000)).any(axis=1)]
 
 
 def test_updates_and_tops_are_those_of_the_session_with_trust_and_why(session):
@@ -75,6 +76,7 @@ def test_updates_and_tops_are_those_of_the_session_with_trust_and_why(session):
     assert (result["differing"], result["damaged"]) == (0, 0)
     assert result["gaps"] > 0, "the ledger of the session is there, too"
     played_updates, played_tops = (np.concatenate(got[family]) for family in readers)
+    compared = 0
     for key in books(updates):
         captured, again = of(updates, key), of(played_updates, key)
         resets = archive.utc(again[again["kind"] == Kind.RESET])    # one more where the image came in another block
@@ -82,6 +84,8 @@ def test_updates_and_tops_are_those_of_the_session_with_trust_and_why(session):
         captured, again = (settled(of(each, key), resets) for each in (tops, played_tops))
         assert told(again) == told(captured)
         assert (np.abs(again["trust_since_ns"] - captured["trust_since_ns"]) < 100_000).all()
+        compared += len(captured)
+    assert compared > 50
 
 
 def start(*arguments, **options):
@@ -127,17 +131,14 @@ def test_it_is_steered_by_keys(session):
             time.sleep(seconds)
             return before == sum(run.queue(each).produced for each in run.queue_names() if each.startswith("updates"))
 
-        assert not still(0.5)
+        until(lambda: not still(0.1), "it plays")
         os.write(keyboard, b" ")
-        time.sleep(0.1)
-        assert still(0.2)
+        until(lambda: still(0.3), "it holds")
         at = run.clock.utc_ns()
         os.write(keyboard, b"s")
-        time.sleep(0.2)
-        assert run.clock.utc_ns() == at + 10**9
+        until(lambda: run.clock.utc_ns() == at + 10**9, "it went on by a second")
         os.write(keyboard, b"\x1b[D")
-        time.sleep(0.2)
-        assert run.clock.utc_ns() < at
+        until(lambda: run.clock.utc_ns() < at, "it went back")
         os.write(keyboard, b"q")
     result = told_by(process)
     assert not result["complete"]
