@@ -56,12 +56,23 @@ def desk(simulated, environment):
     assert run.wait(60) == 0
 
 
+@pytest.fixture(scope="module")
+def recordings(desk, environment, tmp_path_factory):
+    """What `mantra capture` made of some seconds of it."""
+    out = tmp_path_factory.mktemp("recordings")
+    subprocess.run([sys.executable, "-m", "mantra.capture", "--run", DESK, "--out", str(out), "--duration", "3"],
+                   env=environment, capture_output=True, check=True)
+    return str(out)
+
+
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_example_of_the_readme_runs(number, simulated, environment, request):
     example = EXAMPLES[number].replace('"venues.toml"', repr(str(simulated.path)))
     if '"desk"' in example or "127.0.0.1:50051" in example:
         address = request.getfixturevalue("desk")
         example = example.replace('"desk"', repr(DESK)).replace("127.0.0.1:50051", address)
+    if '"recordings"' in example:
+        example = example.replace('"recordings"', repr(request.getfixturevalue("recordings")))
     done = subprocess.run([sys.executable, "-c", example], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout or "assert" in example
