@@ -158,7 +158,7 @@ A recording is .zst too, or a folder of files named after the venue. Formats: cr
 depthcharge's, and plain frames, one a line, or one in a file NAME.json.
 
 Keys, while an archive is played: space holds it and lets it go on; . is one batch, m one message, s one second; left
-and right are 10 seconds back and forth; + and - double and halve the speed; q ends it.
+and right, or < and >, are 10 seconds back and forth; + and - double and halve the speed; q ends it.
 """
 
 
@@ -220,7 +220,8 @@ STDIN = 0
 STUCK_S = 2.0
 KEY = re.compile(rb"\x1b\[[A-D]|[\s\S]")
 STEPS: dict[bytes, Any] = {b".": "batch", b"m": "message", b"s": "second"}
-JUMPS = {b"\x1b[D": -10, b"\x1b[C": 10}
+JUMPS = {b"\x1b[D": -10, b"<": -10, b"\x1b[C": 10, b">": 10}
+BANNER = "PLAYED   space hold, go   . m s a batch, message, second   < > 10 s back, forth   + - speed"
 
 
 # A recording ---------------------------------------------------------------------------------------------------------
@@ -279,7 +280,8 @@ def repeated(replay: Replay, passes: int) -> dict[str, Any]:
 
 
 def played(options: argparse.Namespace) -> int:
-    services: dict[str, list[str]] = {"terminal": []} if options.ui else {}
+    keys_from, keys_to = os.pipe()      # what the terminal does not need itself
+    services: dict[str, list[str]] = {"terminal": ["--keys-to", str(keys_to), "--banner", BANNER]} if options.ui else {}
     if options.grpc:
         services["grpc"] = ["--listen", options.grpc]
     try:
@@ -290,14 +292,17 @@ def played(options: argparse.Namespace) -> int:
     stopping = threading.Event()
     system = playback.made(options.paths, speed=speed, services=services, **{
         name: value for name, value in given.items() if value})
+    system.inherited = (keys_to,)
     began = time.monotonic()
-    with system, Keys(system, stopping, options.step, keyboard=not options.ui) as keys:
+    with system, Keys(system, stopping, options.step, keys_from if options.ui else STDIN) as keys:
         on_stop(lambda *_: stopping.set())
         if not options.step:
             system.resume()
         failure = watch(system, keys, stopping, options.duration, quiet=options.ui)
         result = system.result(books=options.books) | {
             "seconds": round(time.monotonic() - began, 3), "complete": system.done, "run": system.spine.run}
+    os.close(keys_from)
+    os.close(keys_to)
     if failure:
         raise MantraError(failure)
     tell(result, as_json=options.json)
@@ -336,12 +341,13 @@ def watch(system: Playback, keys: Keys, stopping: threading.Event, duration: flo
 
 
 class Keys:
-    """Steers a playback by the keyboard, where stdin is one and nobody else reads it; with `step` by lines of it."""
+    """Steers a playback by what is typed: on the keyboard, where stdin is one, else what `source` is told by who reads
+    that; with `step` by lines."""
 
-    def __init__(self, system: Playback, stopping: threading.Event, step: str | None, *, keyboard: bool) -> None:
-        self.system, self.stopping, self.step = system, stopping, step
+    def __init__(self, system: Playback, stopping: threading.Event, step: str | None, source: int) -> None:
+        self.system, self.stopping, self.step, self.source = system, stopping, step, source
         # Not of a job in the background: touching the terminal would stop it.
-        self._tty = keyboard and os.isatty(STDIN) and os.tcgetpgrp(STDIN) == os.getpgrp()
+        self._tty = source == STDIN and os.isatty(STDIN) and os.tcgetpgrp(STDIN) == os.getpgrp()
         self._was: list[Any] | None = None
 
     def __enter__(self) -> Keys:
@@ -356,12 +362,12 @@ class Keys:
 
     def read(self, seconds: float) -> None:
         """Do what is asked for within so long."""
-        if not (self._tty or self.step):
+        if not (self._tty or self.step or self.source != STDIN):
             self.stopping.wait(seconds)
             return
-        if not select.select([STDIN], [], [], seconds)[0]:
+        if not select.select([self.source], [], [], seconds)[0]:
             return
-        typed = os.read(STDIN, 64)
+        typed = os.read(self.source, 64)
         if not typed:                   # the end of a file of lines
             self.stopping.set()
         for key in KEY.findall(typed):

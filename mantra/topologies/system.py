@@ -98,6 +98,7 @@ class System:
     """
 
     played = False      # from an archive, by a player that waits for who reads
+    inherited: tuple[int, ...] = ()     # file descriptors that services have, too
 
     def __init__(self, settings: Settings, *, services: Mapping[str, Sequence[str]] | None = None,
                  clock: Clock | None = None, table: InstrumentTable | None = None,
@@ -386,7 +387,8 @@ class System:
         arguments = self._wanted_services[kind]
         assert self.spine.run is not None
         if kind in SILENT:
-            self.services[name] = child.spawn(SILENT[kind], ["--run", self.spine.run, *arguments], keyboard=True)
+            self.services[name] = child.spawn(SILENT[kind], ["--run", self.spine.run, *arguments], keyboard=True,
+                                              pass_fds=self.inherited)
             return
         reader, writer = os.pipe()
         try:

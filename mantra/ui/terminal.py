@@ -5,6 +5,7 @@ notice it. `Reader` takes a `Snapshot` of the run; everything below it is a pure
 """
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import select
@@ -329,6 +330,9 @@ def screen(view: Snapshot, selected: int, width: int, height: int, banner: str =
 # The program -----------------------------------------------------------------------------------------------------
 
 
+STEERING = b" .ms<>+-"      # keys of `mantra replay`
+
+
 class Keys:
     """Single keys from the terminal, whatever standard input is; none while it listens to another job, or is none."""
 
@@ -364,8 +368,8 @@ def choose(selected: int, count: int, keys: bytes) -> int:
     return (selected + forward - back) % max(count, 1)
 
 
-def show(reader: Reader, banner: str, refresh: float) -> bool:
-    """Draw until the run ends, or somebody presses q: then True."""
+def show(reader: Reader, banner: str, refresh: float, keys_to: int | None = None) -> bool:
+    """Draw until the run ends, or somebody presses q: then True. Keys that steer a playback go to `keys_to`."""
     region = reader.run.clock.region
     console = Console(highlight=False)
     selected, keys = 0, b""
@@ -377,6 +381,9 @@ def show(reader: Reader, banner: str, refresh: float) -> bool:
             keys = keyboard.wait(1 / refresh)
             if keys in (b"q", b"Q"):
                 return True
+            if keys_to is not None and keys and keys in STEERING:
+                os.write(keys_to, keys)
+                keys = b""
     return False
 
 
@@ -389,6 +396,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--banner", default="", help="a line to keep in sight")
     add("--refresh", type=float, default=4, metavar="PER_SECOND", help="default 4")
     add("--once", action="store_true", help="print one screen after a second of watching, and leave")
+    add("--keys-to", type=int, help=argparse.SUPPRESS)      # a pipe of who plays the run
     options = parser.parse_args(argv)
     if not 0 < options.refresh <= 60:
         parser.error("--refresh must be above 0, at most 60")
@@ -410,7 +418,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             size = shutil.get_terminal_size((100, 34))
             Console(width=size.columns, highlight=False).print(
                 screen(reader.read(), 0, size.columns, size.lines - 1, options.banner))
-        elif show(reader, options.banner, options.refresh) and launcher is not None:
+        elif show(reader, options.banner, options.refresh, options.keys_to) and launcher is not None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             os.kill(launcher, signal.SIGINT)    # who started us and the feeds together ends them together
     return 0
