@@ -421,8 +421,10 @@ class Player(Actor):
                 self._missed.add(gap)
                 events.append((int(behind[0]), gap.feed, None, False))
         resets = np.flatnonzero(messages["kind"] == Kind.RESET)
-        for before, feed, image in found.images:
+        for _, feed, image in found.images:
             image = image._replace(instrument=file.instruments.get(image.instrument, image.instrument))
+            behind = np.flatnonzero((feeds == feed) & (positions >= image.position))
+            before = int(behind[0]) if len(behind) else len(messages)
             own = (feeds == feed) & (messages["instrument"] == image.instrument)
             told = [n for n in resets[own[resets] & (resets < before)][-1:].tolist()
                     if reel.times[before - 1] - reel.times[n] < TOLD_WITHIN_NS]
