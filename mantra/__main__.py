@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 from mantra import __version__
+from mantra.runtime.options import through
 
 DOORS = {
     "live": ("mantra.live", "run feeds, world view, terminal and gRPC service (the main job)"),
@@ -24,23 +24,14 @@ DOORS = {
     "archive": ("mantra.archive.door", "what was recorded: list, show, verify, repair, export, import"),
     "replay": ("mantra.replay", "play archives for everything that reads a live run, and recordings without sockets"),
 }
-USAGE = "usage: mantra VERB [options]      mantra VERB --help explains one\n\n" + "".join(
-    f"  {verb:<12} {what}\n" for verb, (_, what) in DOORS.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
-    if arguments[0] in ("-V", "--version"):
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in ("-V", "--version"):
         print(f"mantra {__version__}")
         return 0
-    if arguments[0] not in DOORS:
-        print(f"mantra: no verb {arguments[0]!r}; there are {', '.join(DOORS)}", file=sys.stderr)
-        return 2
-    door = import_module(DOORS[arguments[0]][0]).main
-    return int(door(arguments[1:]))
+    return through("mantra", DOORS, arguments)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Messages:
             if ready:
                 yield held[:ready]
                 held, keys = held[ready:], keys[ready:]
-            block, times = self.archive._block(reader, record, self.venue, self.instrument)
+            block, times = self.archive.block(reader, record, self.venue, self.instrument)
             if block is None:
                 continue
             floor = floors.setdefault(reader.table.capture or str(reader.path), np.zeros(1 << 16, np.int64))
@@ -201,7 +201,7 @@ class Archive:
         if not self.streams.get(stream):
             there = ", ".join(sorted(name for name, message in self.streams.items() if message)) or "none"
             raise ConfigurationError(f"no messages of {stream!r} were recorded; there are {there}")
-        self._known(venue, instrument)
+        self.known(venue, instrument)
         return Messages(self, stream, venue, instrument, None if since is None else moment(since),
                         None if until is None else moment(until))
 
@@ -215,7 +215,8 @@ class Archive:
         """Trades; see `messages`."""
         return self.messages("trades", venue, instrument, since, until)
 
-    def _known(self, venue: str | None, instrument: str | int | None) -> None:
+    def known(self, venue: str | None, instrument: str | int | None) -> None:
+        """ConfigurationError: nothing of these was recorded."""
         if venue is not None and venue not in self.venues():
             raise ConfigurationError(f"nothing of {venue!r} was recorded; there is {', '.join(self.venues())}")
         names = [row.name for row in self.instruments(venue)]
@@ -261,7 +262,7 @@ class Archive:
         while waiting:
             yield from _popped(waiting)
 
-    def _block(self, reader: SegmentReader, record: Record, venue: str | None, instrument: str | int | None
+    def block(self, reader: SegmentReader, record: Record, venue: str | None, instrument: str | int | None
                ) -> tuple[Block | None, NDArray[np.int64]]:
         """A block's messages of these, times in UTC, and when each was published; None: it has none, or is damaged."""
         none = np.empty(0, np.int64)
@@ -300,7 +301,7 @@ class Archive:
 
         It is suspect where the capture missed something since the image it is made from (GAP), and suspect and empty
         where it was just being replaced (SYNCHRONISING); it is stale after the end of its capture (SILENT)."""
-        self._known(venue, instrument)
+        self.known(venue, instrument)
         at_ns = self.span[1] if at is None else moment(at)
         begun = {capture: [entry.first_ns for entry in entries if 0 < entry.first_ns <= at_ns]
                  for capture, entries in self._captures.items()}

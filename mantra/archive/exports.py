@@ -5,11 +5,9 @@ was lost, its levels follow as updates of their own, so whoever reads an export 
 """
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import json
-import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -18,17 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
-from mantra.archive.archive import Archive, moment, utc
-from mantra.archive.look import NAMED
+from mantra.archive.archive import Archive, utc
+from mantra.archive.options import NAMED, Chosen, chosen, damaged, parser, progress
 from mantra.core import ticks
 from mantra.core.book import BookImage
 from mantra.core.messages import DTYPES, Flag, Kind, Side
 from mantra.core.pack import Block, Image
 from mantra.errors import ConfigurationError, MantraError
-from mantra.runtime.options import Parser, door
+from mantra.runtime.options import door
 from mantra.tape.segment import Record, SegmentReader
 from mantra.venues import NAMES
 
@@ -68,9 +64,9 @@ class Whole(Archive):
                         yield levels(image, True, since, 0)
         yield from self.messages(stream, venue, instrument, since, until)
 
-    def _block(self, reader: SegmentReader, record: Record, venue: str | None, instrument: str | int | None
+    def block(self, reader: SegmentReader, record: Record, venue: str | None, instrument: str | int | None
                ) -> tuple[Block | None, NDArray[np.int64]]:
-        block, times = super()._block(reader, record, venue, instrument)
+        block, times = super().block(reader, record, venue, instrument)
         self.names |= reader.table.venues
         if block is None or reader.table.streams[record.stream].message != "update":
             return block, times
@@ -236,7 +232,7 @@ def gathered(pieces: Iterator[Rows], least: int = 1 << 17) -> Iterator[Rows]:
         yield np.concatenate(held)
 
 
-def tables(archive: Whole, out: Path, make: type[Parquet] | type[Csv], chosen: tuple[Any, ...],
+def tables(archive: Whole, out: Path, make: type[Parquet] | type[Csv], asked: Chosen,
            tell: Callable[[int], None]) -> dict[str, Any]:
     """A file for each stream in folder `out`."""
     told = {}
@@ -247,7 +243,7 @@ def tables(archive: Whole, out: Path, make: type[Parquet] | type[Csv], chosen: t
         path, count = out / f"{stream}.{make.__name__.lower()}", 0
         with in_the_making(path) as part:
             with contextlib.closing(make(part, archive, message)) as writer:
-                for rows in gathered(archive.rows(stream, *chosen)):
+                for rows in gathered(archive.rows(stream, *asked)):
                     writer.write(rows)
                     count += len(rows)
                     tell(len(rows))
@@ -266,14 +262,14 @@ class Backtest:
     `least_ns` is the shortest latency met, below zero where the recorder's clock was behind. `clamped`: came too late
     for its place among the venue's."""
 
-    def __init__(self, archive: Whole, chosen: tuple[Any, ...], offset_ns: int = 0) -> None:
-        self._archive, self._chosen, self._offset_ns = archive, chosen, offset_ns
+    def __init__(self, archive: Whole, asked: Chosen, offset_ns: int = 0) -> None:
+        self._archive, self._asked, self._offset_ns = archive, asked, offset_ns
         self.least_ns, self.rows, self.twice, self.clamped = 1 << 62, 0, 0, 0
 
     def __iter__(self) -> Iterator[NDArray[np.void]]:
         held, floor, last = np.empty(0, EVENT), 0, 0
         # Of what has the same time trades come first: hftbacktest would take their size from the queue twice.
-        sources = [map(self._events, self._archive.rows(stream, *self._chosen)) for stream in ("trades", "updates")
+        sources = [map(self._events, self._archive.rows(stream, *self._asked)) for stream in ("trades", "updates")
                    if stream in self._archive.streams]
         for events in merged(sources):
             np.maximum.accumulate(np.maximum(events["local_ts"], last), out=events["local_ts"])
@@ -353,21 +349,21 @@ def merged(sources: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
         yield events[np.argsort(events["local_ts"], kind="stable")]
 
 
-def backtest(archive: Whole, out: Path, chosen: tuple[Any, ...], tell: Callable[[int], None]) -> dict[str, Any]:
+def backtest(archive: Whole, out: Path, asked: Chosen, tell: Callable[[int], None]) -> dict[str, Any]:
     """One instrument of one venue to the file `out`, read twice: numpy's header says first how many rows there are, and
     a latency below zero, which hftbacktest refuses, has to be known first."""
     held = {(row[0], archive.scales[row[1]].name) for entry in archive.entries for row in entry.held
             if row[2] in ("trades", "updates")}
-    fits = sorted((venue, name) for venue, name in held if chosen[0] in (None, venue) and chosen[1] in (None, name))
+    fits = sorted((venue, name) for venue, name in held if asked[0] in (None, venue) and asked[1] in (None, name))
     if len(fits) != 1:
         raise ConfigurationError("hftbacktest's files hold one instrument: name --venue and --instrument of "
                                  + (", ".join(f"{venue} {name}" for venue, name in fits[:20]) or "those there are"))
-    chosen = (*fits[0], *chosen[2:])
+    asked = (*fits[0], *asked[2:])
     with in_the_making(out) as part:
-        first = Backtest(archive, chosen)
+        first = Backtest(archive, asked)
         for events in first:
             tell(len(events))
-        second = Backtest(archive, chosen, max(0, -first.least_ns))
+        second = Backtest(archive, asked, max(0, -first.least_ns))
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file, file.open(
                 "data.npy", "w", force_zip64=True) as data:
             np.lib.format.write_array_header_1_0(data, {     # it reads no other
@@ -396,49 +392,29 @@ hftbacktest   FILE.npz for its version 2: one instrument; depth, snapshots, clea
 Any other program that reads these needs nothing of mantra."""
 
 
-def parser() -> argparse.ArgumentParser:
-    made = Parser(prog="mantra archive export", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
-                  description="Bring what was recorded to other programs, a block at a time.")
-    made.add_argument("paths", nargs="+", metavar="PATH", help="an archive: folders of segments, or segments")
-    made.add_argument("--format", required=True, choices=("parquet", "csv", "hftbacktest"))
-    made.add_argument("--out", required=True, type=Path, metavar="PATH", help="a folder; of hftbacktest a file")
-    made.add_argument("--venue", metavar="V", help="only of this one")
-    made.add_argument("--instrument", metavar="I", help="only this one, by its name")
-    made.add_argument("--from", dest="since", metavar="TIME", help="published from then on: 2026-01-31T12:00:00.5 "
-                      "(UTC), or ns since 1970")
-    made.add_argument("--to", dest="until", metavar="TIME", help="published before then")
-    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    return made
-
-
 @door("mantra archive export", interrupted=1)
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(argv)
-    archive = Whole(options.paths)
-    archive._known(options.venue, options.instrument)
-    chosen = (options.venue, options.instrument, *(None if text is None else moment(text) for text in (
-        options.since, options.until)))
+    made = parser("export", "Bring what was recorded to other programs, a block at a time.", EPILOG)
+    made.add_argument("--format", required=True, choices=("parquet", "csv", "hftbacktest"))
+    made.add_argument("--out", required=True, type=Path, metavar="PATH", help="a folder; of hftbacktest a file")
+    options = made.parse_args(argv)
+    archive, asked = Whole(options.paths), chosen(options)
+    archive.known(*asked[:2])
     total = sum(entry.streams[stream][0] for entry in archive.entries for stream in entry.streams
                 if archive.streams[stream] in KEPT)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("exporting", total=total * (2 if options.format == "hftbacktest" else 1))
+    with progress() as shown:
+        task = shown.add_task("exporting", total=total * (2 if options.format == "hftbacktest" else 1))
 
         def tell(rows: int) -> None:
-            progress.advance(task, rows)
+            shown.advance(task, rows)
 
         if options.format == "hftbacktest":
-            told = backtest(archive, options.out, chosen, tell)
+            told = backtest(archive, options.out, asked, tell)
         else:
-            told = tables(archive, options.out, Parquet if options.format == "parquet" else Csv, chosen, tell)
-    for problem in archive.problems:
-        print(f"mantra archive export: {problem}", file=sys.stderr)
+            told = tables(archive, options.out, Parquet if options.format == "parquet" else Csv, asked, tell)
     if options.json:
         print(json.dumps(told | {"problems": archive.problems}))
     else:
         for one in [told] if "file" in told else told.values():
             print(f"{one['file']}: {one['rows']:,} rows, {one['bytes']:,} bytes")
-    return 1 if archive.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return damaged("export", archive.problems)

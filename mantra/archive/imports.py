@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 
 import mantra
 from mantra import venues
 from mantra.archive import tardis
 from mantra.archive.catalogue import catalogue
+from mantra.archive.options import progress
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core.clock import Clock
 from mantra.core.hot_path import PADDING
@@ -209,13 +209,13 @@ def numbered(symbols: Sequence[Instrument], known: Sequence[Instrument]) -> list
 
 
 def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", level: int = 1, compare: bool = False,
-           progress: Progress | None = None) -> dict[str, Any]:
+           shown: Progress | None = None) -> dict[str, Any]:
     """Import what `frames` gives, each time it is called, into a new file in folder `out`; what `--json` says of it.
     ConfigurationError: there is no book or trade of `venue` in it. ArchiveError: the file is there already."""
-    progress = progress or Progress(disable=True)
+    shown = shown or Progress(disable=True)
     began = time.monotonic()
-    task = progress.add_task("reading", total=None)
-    survey = Survey(venue, Recorded.pieces(venue, progress.track(frames(), task_id=task)))
+    task = shown.add_task("reading", total=None)
+    survey = Survey(venue, Recorded.pieces(venue, shown.track(frames(), task_id=task)))
     if not survey.symbols:
         raise ConfigurationError(f"no message of the recording is {venue.name}'s book or trade: is --venue right?")
     held = catalogue([out]) if any(out.glob("*.mantra*")) else []
@@ -225,13 +225,13 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stamp}.{survey.start_ns // 10**6 % 1000:03}Z-{venue.name}.mantra"
     writer, zstd, zstd19 = None, zstandard.ZstdCompressor(19), 0
-    task = progress.add_task("importing", total=survey.messages)
+    task = shown.add_task("importing", total=survey.messages)
     try:
         with SegmentWriter(path, {}, sync_s=math.inf) as writer:
             imported, comparing = Import(venue, survey, writer, mode, level=level), 0.0
             for piece in Recorded.pieces(venue, frames()):
                 of_books = imported.play(piece)
-                progress.advance(task, len(piece))
+                shown.advance(task, len(piece))
                 if compare:
                     pause = time.monotonic()
                     zstd19 += len(zstd.compress(b"\n".join(piece[at] for at in np.flatnonzero(of_books).tolist())))
@@ -293,9 +293,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         skipped.clear()
         return read(paths, skipped=skipped)
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with progress() as shown:
         told = record(venue, frames, options.out, mode=options.mode, level=options.level, compare=options.json,
-                      progress=progress)
+                      shown=shown)
     told["skipped_lines"] = skipped.total()
     for path, count in skipped.items():
         print(f"mantra archive import: {path}: {count:,} lines could not be read", file=sys.stderr)
@@ -309,7 +309,3 @@ def main(argv: Sequence[str] | None = None) -> int:
               f"{told['raw_bytes']:,} bytes became {told['archive_bytes']:,}, {told['ratio_raw']}x less, "
               f"{told['bytes_per_update']} an update")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

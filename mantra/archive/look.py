@@ -3,10 +3,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
@@ -16,74 +14,30 @@ from rich.text import Text
 
 from mantra.archive.archive import Archive, moment, utc
 from mantra.archive.catalogue import Entry, catalogue
+from mantra.archive.options import NAMED, STATES, chosen, columns, damaged, parser, screen, size_text, tell, time_text
 from mantra.core import ticks
 from mantra.core.book import BookImage
-from mantra.core.messages import Kind, Reason, Side, Trust
+from mantra.core.messages import Kind
 from mantra.errors import ConfigurationError
-from mantra.runtime.options import Parser, door
+from mantra.runtime.options import door
 from mantra.tape.segment import Instrument
 from mantra.venues import NAMES
-
-NAMED = {"kind": Kind, "side": Side, "trust": Trust, "reason": Reason}
-STATES = {"whole": "green", "growing": "cyan", "unfinished": "yellow", "damaged": "red", "unreadable": "red"}
-MOST = 20               # lines about what is missing
-
-
-def time_text(ns: int, digits: int = 9) -> str:
-    """UTC as ISO text, which `--from` and its like read again."""
-    seconds, fraction = divmod(ns, 10**9)
-    try:
-        told = datetime.fromtimestamp(seconds, timezone.utc).isoformat()[:19]
-    except (ValueError, OverflowError):         # whatever somebody stamped
-        return str(ns)
-    return told + f".{fraction:09}"[:digits + 1] * bool(digits)
-
-
-def size_text(count: float) -> str:
-    """Bytes in five characters or so."""
-    unit = 0
-    while count >= 999.5 and unit < 4:
-        count, unit = count / 1000, unit + 1
-    return f"{count:.{1 if unit and count < 99.95 else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
-
-
-def screen(least: int = 0) -> Console:
-    """Standard output, at least so wide: a number that is cut off at the edge is another number."""
-    return Console(width=max(Console().width if sys.stdout.isatty() else 200, least), highlight=False)
-
-
-def columns(*names: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in names:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold",
-                         no_wrap=name not in ("file", "holds"))         # they give way on a narrow screen
-    return table
-
-
-def tell(console: Console, lines: Sequence[Text]) -> None:
-    for line in lines[:MOST]:
-        console.print(line)
-    if len(lines) > MOST:
-        console.print(f"and {len(lines) - MOST:,} more: --json has all")
-
 
 # list ------------------------------------------------------------------------------------------------------------
 
 @door("mantra archive list")
 def list_main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="mantra archive list", formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description="Which file holds which venue, instrument and time, how many messages, and what is "
-                    "known to be missing.", epilog="""\
+    made = parser("list", "Which file holds which venue, instrument and time, how many messages, and what is known to "
+                  "be missing.", """\
 A file is whole (closed, its index is fine), growing (somebody writes it), unfinished (who wrote it was killed: all it
 has can be read), damaged or unreadable (`mantra archive verify` says how far, `repair` mends). Damage within a block
 is not looked for here. What whole files say is kept in catalogue.json beside them, and read from there.
 
   mantra archive list recordings --instrument ETH-BTC --from 2026-01-31 --to 2026-02-01
   mantra archive list recordings --instruments                   what there is, rather than where""")
-    _arguments(parser)
-    parser.add_argument("--instruments", action="store_true", help="a line for each venue's instrument, not each file")
-    options = parser.parse_args(argv)
-    since, until = _span(options)
+    made.add_argument("--instruments", action="store_true", help="a line for each venue's instrument, not each file")
+    options = made.parse_args(argv)
+    *_, since, until = chosen(options)
     with Console(stderr=True).status("looking at files"):       # each for the first time takes some 30 ms
         entries = catalogue(options.paths)
     entries = [entry for entry in entries if _held(entry, options)
@@ -104,21 +58,6 @@ is not looked for here. What whole files say is kept in catalogue.json beside th
     console.print(f"{len(entries)} files, {size_text(told['bytes'])}, {told['messages']:,} messages, "
                   f"{told['lost']:,} missed", style="dim")
     return 0
-
-
-def _arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("paths", nargs="*", default=["."], metavar="PATH", help="folders of *.mantra, or files (default: this folder)")
-    add("--venue", metavar="V", help="only of this one")
-    add("--instrument", metavar="NAME", help="only of this one: ETH-BTC")
-    add("--from", dest="since", metavar="TIME", help="2026-01-31T12:00:00.5 (UTC where it names no zone), or ns")
-    add("--to", dest="until", metavar="TIME", help="until before then")
-    add("--json", action="store_true", help="one JSON object on the last line of standard output")
-
-
-def _span(options: argparse.Namespace) -> tuple[int | None, int | None]:
-    since, until = (None if value is None else moment(value) for value in (options.since, options.until))
-    return since, until
 
 
 def _held(entry: Entry, options: argparse.Namespace) -> list[tuple[str, str, str, int]]:
@@ -164,38 +103,31 @@ def _instruments(entries: list[Entry], options: argparse.Namespace) -> Table:
 
 @door("mantra archive show")
 def show_main(argv: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="mantra archive show", formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description="Messages as they were published, in the order of time; or a book as it was.",
-                    epilog="""\
+    made = parser("show", "Messages as they were published, in the order of time; or a book as it was.", """\
   mantra archive show recordings --venue kraken --instrument ETH-BTC --from 2026-01-31T12:00 --limit 50
   mantra archive show recordings --stream trades --json | jq .price      all of them, a JSON object a line
   mantra archive show recordings --venue kraken --instrument ETH-BTC --at 2026-01-31T12:00:00.5
 
 utc is when a message was published, behind when its bytes came (origin). Prices and sizes are decimal text.""")
-    _arguments(parser)
-    parser.add_argument("--stream", metavar="NAME", help="updates (default), trades, orders, or what else was recorded")
-    parser.add_argument("--limit", type=int, metavar="N", help="messages at most (default: 20; with --json: all)")
-    parser.add_argument("--at", metavar="TIME", help="the book of --venue and --instrument with all updates until then")
-    parser.add_argument("--depth", type=int, default=10, metavar="N", help="levels of it (default: 10)")
-    options = parser.parse_args(argv)
+    made.add_argument("--stream", metavar="NAME", help="updates (default), trades, orders, or what else was recorded")
+    made.add_argument("--limit", type=int, metavar="N", help="messages at most (default: 20; with --json: all)")
+    made.add_argument("--at", metavar="TIME", help="the book of --venue and --instrument with all updates until then")
+    made.add_argument("--depth", type=int, default=10, metavar="N", help="levels of it (default: 10)")
+    options = made.parse_args(argv)
     if min(options.depth, 1 if options.limit is None else options.limit) < 1:
-        parser.error("--depth and --limit are 1 or more")
+        made.error("--depth and --limit are 1 or more")
     if options.at is not None and None in (options.venue, options.instrument):
-        parser.error("--at: whose book? --venue and --instrument")
+        made.error("--at: whose book? --venue and --instrument")
     archive = Archive(options.paths)
     if options.at is not None:
         return _book(archive, options)
-    since, until = _span(options)
-    messages = archive.messages(options.stream or "updates", options.venue, options.instrument, since, until)
-    rows = _rows(archive, messages)
+    rows = _rows(archive, archive.messages(options.stream or "updates", *chosen(options)))
     if options.json:
         for row in islice(rows, options.limit):
             print(json.dumps(row))
     else:
         _print(list(islice(rows, (options.limit or 20) + 1)), options.limit or 20)
-    for problem in archive.problems:
-        print(f"mantra archive show: {problem}", file=sys.stderr)
-    return 1 if archive.problems else 0
+    return damaged("show", archive.problems)
 
 
 def _rows(archive: Archive, messages: Any) -> Iterator[dict[str, Any]]:

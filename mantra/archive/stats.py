@@ -5,9 +5,7 @@ there: so its messages are a little larger, and more of them removals.
 """
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -17,19 +15,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from mantra import venues
-from mantra.archive.archive import moment
 from mantra.archive.exports import Whole
-from mantra.archive.look import screen
+from mantra.archive.options import Chosen, chosen, damaged, parser, progress, screen
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core.messages import Flag, Kind
 from mantra.core.plugin import Kind as Part
 from mantra.errors import ConfigurationError
-from mantra.runtime.options import Parser, door
+from mantra.runtime.options import door
 from mantra.tape import lines
 from mantra.tape.segment import is_archive
 from mantra.venues.venue import Venue
@@ -118,11 +114,11 @@ def rates(times: NDArray[np.int64]) -> dict[str, Any]:
             "between_ms": spread(np.diff(times) / 1e6, (10, 50, 90, 99), 2)}
 
 
-def of_archive(archive: Whole, chosen: tuple[Any, ...], progress: Progress) -> list[Shape]:
+def of_archive(archive: Whole, asked: Chosen, progress: Progress) -> list[Shape]:
     """The books of an archive."""
     task = progress.add_task("reading", total=sum(entry.streams.get("updates", [0])[0] for entry in archive.entries))
     shapes: dict[tuple[int, int], Shape] = {}
-    for rows in archive.rows("updates", *chosen):
+    for rows in archive.rows("updates", *asked):
         for venue, number in np.unique(rows[["venue", "instrument"]]).tolist():
             if (venue, number) not in shapes:
                 shapes[venue, number] = Shape(archive.names.get(venue, str(venue)), archive.scales[number].name)
@@ -236,6 +232,19 @@ def draw(shape: Shape, width: int) -> None:
             print(f"{4.0**power:>9,.{3 if power < 0 else 0}f}  {bar} {count / len(numbers):.1%}")
 
 
+def show(told: dict[str, Any], first: Shape) -> None:
+    """For people."""
+    console = screen()
+    for table in tables(told["books"]):
+        console.print(table)
+    draw(first, min(console.width, 120) - 2)
+    for name, stream in told.get("streams", {}).items():
+        console.print(f"{name}: {stream['messages']:,} in {stream['bytes']:,} bytes, "
+                      f"{stream['bytes_per_message']} each")
+    if "gaps" in told:
+        console.print(f"lost: {told['gaps']['messages']:,} messages in {told['gaps']['places']} places")
+
+
 def measured(shape: Shape) -> dict[str, NDArray[Any]]:
     """What is drawn of a book."""
     times = shape.when()
@@ -279,31 +288,19 @@ or never there. Counted from when a book was whole:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    made = Parser(prog="mantra archive stats", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EPILOG,
-                  description="Describe a recording: how fast it is, in what bursts, how deep, how near the best.")
-    made.add_argument("paths", nargs="+", metavar="PATH")
-    made.add_argument("--venue", metavar="V", help="of an archive only these; of a recording whose frames they are")
-    made.add_argument("--instrument", metavar="I", help="only this one")
-    made.add_argument("--from", dest="since", metavar="TIME", help="of an archive: from then on")
-    made.add_argument("--to", dest="until", metavar="TIME", help="of an archive: before then")
-    made.add_argument("--png", type=Path, metavar="FILE", help="draw it, too")
-    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    return made
-
-
 @door("mantra archive stats", interrupted=1)
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    made = parser("stats", "Describe a recording: how fast it is, in what bursts, how deep, how near the best.", EPILOG)
+    made.add_argument("--png", type=Path, metavar="FILE", help="draw it, too")
+    options = made.parse_args(argv)
     archive = None
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with progress() as shown:
         if options.venue in venues.VENUES and not any(map(is_archive, map(Path, options.paths))):
-            shapes = of_recording(venues.get(options.venue), lines.files(options.paths, options.venue), progress)
+            shapes = of_recording(venues.get(options.venue), lines.files(options.paths, options.venue), shown)
         else:
-            archive = Whole(options.paths)
-            archive._known(options.venue, options.instrument)
-            since, until = (None if text is None else moment(text) for text in (options.since, options.until))
-            shapes = of_archive(archive, (options.venue, options.instrument, since, until), progress)
+            archive, asked = Whole(options.paths), chosen(options)
+            archive.known(*asked[:2])
+            shapes = of_archive(archive, asked, shown)
     shapes = sorted((shape for shape in shapes if options.instrument in (None, shape.instrument)),
                     key=lambda shape: -len(shape.levels))
     if not shapes:
@@ -311,23 +308,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = result(shapes, archive)
     if options.png:
         plot(shapes[:10], options.png)
-    problems = archive.problems if archive is not None else []
-    for problem in problems:
-        print(f"mantra archive stats: {problem}", file=sys.stderr)
     if options.json:
         print(json.dumps(told))
-        return int(bool(problems))
-    console = screen()
-    for shown in tables(told["books"]):
-        console.print(shown)
-    draw(shapes[0], min(console.width, 120) - 2)
-    for name, stream in told.get("streams", {}).items():
-        console.print(f"{name}: {stream['messages']:,} in {stream['bytes']:,} bytes, "
-                      f"{stream['bytes_per_message']} each")
-    if archive is not None:
-        console.print(f"lost: {told['gaps']['messages']:,} messages in {told['gaps']['places']} places")
-    return int(bool(problems))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    else:
+        show(told, shapes[0])
+    return damaged("stats", told.get("problems", ()))

@@ -6,12 +6,10 @@ says was published tells what is missing behind the last of them.
 """
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import math
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
 from rich.text import Text
 
 from mantra.archive.catalogue import closed
-from mantra.archive.look import STATES, columns, screen, size_text, tell, time_text
+from mantra.archive.options import STATES, columns, parser, progress, screen, size_text, tell, time_text
 from mantra.core.pack import unpack
 from mantra.errors import ArchiveError
-from mantra.runtime.options import Parser, door
+from mantra.runtime.options import door
 from mantra.tape import raw
 from mantra.tape.segment import HEAD, Gap, Problem, Record, SegmentReader, SegmentWriter, Stream, files, unpack_json
 
@@ -227,9 +224,9 @@ def _published(ledger: Mapping[str, Any]) -> dict[str, int]:
 
 def checked(paths: Sequence[Path]) -> Check:
     """With progress on standard error."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("verifying", total=sum(path.stat().st_size for path in paths if path.exists()))
-        return Check(paths, lambda size: progress.advance(task, size))
+    with progress() as shown:
+        task = shown.add_task("verifying", total=sum(path.stat().st_size for path in paths if path.exists()))
+        return Check(paths, lambda size: shown.advance(task, size))
 
 
 def mend(file: File, holes: Sequence[Hole], *, keep: bool = True) -> Path:
@@ -268,14 +265,14 @@ def mend(file: File, holes: Sequence[Hole], *, keep: bool = True) -> Path:
 
 @door("mantra archive verify", interrupted=1)
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _parser("verify", "Read everything: is it as it was written, and is nothing missing?", """\
+    made = parser("verify", "Read everything: is it as it was written, and is nothing missing?", """\
 Checksums, indexes, every block decoded, the positions of every queue from file to file, gaps and ledger. Exits 1 when
 something is damaged or missing that the files do not say themselves, and tells how much.
 
 --against TAPE: the tapes of that archive (mantra capture --raw) are told to feeds again, and must lead to the very
-messages and books of this one.""")
-    parser.add_argument("--against", type=Path, metavar="TAPE", help="an archive with tapes; compare with that alone")
-    options = parser.parse_args(argv)
+messages and books of this one.""", chooses=False)
+    made.add_argument("--against", type=Path, metavar="TAPE", help="an archive with tapes; compare with that alone")
+    options = made.parse_args(argv)
     paths = files(options.paths)
     if options.against is not None:
         from mantra.archive import proof  # loads all that feeds need
@@ -290,12 +287,12 @@ messages and books of this one.""")
 
 @door("mantra archive repair", interrupted=1)
 def repair(argv: Sequence[str] | None = None) -> int:
-    parser = _parser("repair", "Write files anew that are damaged, or were never closed.", """\
+    made = parser("repair", "Write files anew that are damaged, or were never closed.", """\
 Blocks that can be read are copied as they are, with a new index; what is lost is told in the file (gaps). The new file
 takes the old one's place at once or not at all; the old one is kept as NAME.damaged if anything of it was lost. Files
-that are being written are left alone.""")
-    parser.add_argument("--discard", action="store_true", help="keep no NAME.damaged")
-    options = parser.parse_args(argv)
+that are being written are left alone.""", chooses=False)
+    made.add_argument("--discard", action="store_true", help="keep no NAME.damaged")
+    options = made.parse_args(argv)
     check = checked(files(options.paths))
     told: list[dict[str, Any]] = []
     hit = [file.path for file in check.files if file.state == "damaged"]
@@ -325,12 +322,3 @@ that are being written are left alone.""")
         if not told and not unreadable:
             print("nothing to mend")
     return int(bool(unreadable) or any(one["error"] for one in told))
-
-
-def _parser(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser = Parser(prog=f"mantra archive {verb}", formatter_class=argparse.RawDescriptionHelpFormatter,
-                    description=description, epilog=epilog)
-    parser.add_argument("paths", nargs="*", default=["."], metavar="PATH",
-                        help="folders of *.mantra, or files (default: this folder)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    return parser

@@ -5,8 +5,9 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from importlib import import_module
 from typing import NoReturn, Protocol
 
 from mantra.errors import MantraError
@@ -51,3 +52,17 @@ def door(prog: str, *, interrupted: int = 0) -> Callable[[Main], Main]:
                 return error.exit_code if isinstance(error, MantraError) else 1
         return run
     return framed
+
+
+def through(prog: str, doors: Mapping[str, tuple[str, str]], arguments: Sequence[str]) -> int:
+    """Go through the door of the verb that comes first: {verb: ("module" or "module:function", what it does)}."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        usage = [f"usage: {prog} VERB [options]      {prog} VERB --help explains one\n", *(
+            f"  {verb:<{2 + max(map(len, doors))}}{what}" for verb, (_, what) in doors.items())]
+        print("\n".join(usage), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    if arguments[0] not in doors:
+        print(f"{prog}: no verb {arguments[0]!r}; there are {', '.join(doors)}", file=sys.stderr)
+        return 2
+    module, _, function = doors[arguments[0]][0].partition(":")
+    return int(getattr(import_module(module), function or "main")(arguments[1:]))
