@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from mantra.core.region import Region
 from mantra.telemetry.bench import cores
+from tests.data import FOLDER, data
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 pytestmark = pytest.mark.skipif(len(cores()) < 2, reason="not measurable here: needs 2 cores")
@@ -45,9 +45,9 @@ def test_a_capture_under_load_holds_what_was_published() -> None:
     assert not Region.list("bench-capture-")
 
 
-@pytest.mark.skipif("MANTRA_DATA" not in os.environ, reason="set MANTRA_DATA to the folder with the recordings")
 def test_a_recording_comes_back_from_an_archive_smaller_than_zstd_makes_its_frames() -> None:
-    (told,) = ran("archive", "--only", "Kraken", "--turns", "1").values()
+    data("cryptofeed/KRAKEN.ws.50.0")
+    (told,) = ran("archive", str(FOLDER), "--only", "Kraken", "--turns", "1").values()
     assert told["updates"] > 4000
     assert told["ratio_zstd19"] > 1.15
     assert told["unpack_per_second"] > 0

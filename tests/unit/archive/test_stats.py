@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ import pytest
 from mantra.archive import imports, stats
 from mantra.archive.archive import Archive
 from mantra.core.messages import Flag, Kind
+from tests.data import data
 
-DATA = Path(os.environ.get("MANTRA_DATA", "none"))
 README = {      # of the recordings, "What the recordings show"
     "depthcharge/kraken_btcusd_d10_20260816.first-16000-chars.ndjson": ("kraken", {
         "instrument": "BTC/USD", "per_second": 10.9, "peak_second": 15, "removals": 0.26, "best": [0.06, 1.0, 1.0],
@@ -31,10 +29,8 @@ def ran(capsys, *arguments):
 
 @pytest.mark.parametrize("name", README)
 def test_a_recording_is_told_as_its_readme_does(capsys, name):
-    if not (DATA / name).exists():
-        pytest.skip("set MANTRA_DATA to the folder with the recordings")
     venue, expected = README[name]
-    code, told, _ = ran(capsys, DATA / name, "--venue", venue)
+    code, told, _ = ran(capsys, data(name), "--venue", venue)
     assert code == 0
     (book,) = (book for book in told["books"] if book["instrument"] == expected["instrument"])
     for key, value in expected.items():
