@@ -1,13 +1,15 @@
 """binance: Binance spot's streams and REST, spoken from its side (JSON streams as documented in July 2026).
 
-Streams: <s>@depth@100ms, <s>@depth5|10|20@100ms, <s>@bookTicker, <s>@trade; any other name is acknowledged and stays
-silent, as in life. REST: depth, exchangeInfo. Every number has eight decimals. Banned is who
+Streams: <s>@depth@100ms, <s>@depth5|10|20@100ms, <s>@bookTicker, <s>@trade, <s>@aggTrade; any other name is
+acknowledged and stays silent, as in life. REST: depth, exchangeInfo. Every number has eight decimals. Banned is who
 goes on after refusals: beyond the weights, and with a third connection that says too much in a second.
 """
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from itertools import groupby
 from typing import Any
 
 from websockets.http11 import Response
@@ -47,6 +49,7 @@ class Binance(Venue):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.aggregates: Counter[str] = Counter()
         self.minute = 0
         self.weight = 0
         self.refused = 0
@@ -143,12 +146,20 @@ class Binance(Venue):
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
         symbol, book = listing.listed.symbol, listing.flow.book
         stream = symbol.lower()
-        for trade in trades:
-            listing.trades += 1
-            at, maker = self.told(trade.time_ns) // 1_000_000, "true" if trade.sell else "false"
-            self.publish(f"{stream}@trade", (
-                f'{{"e":"trade","E":{at},"s":"{symbol}","t":{listing.trades},"p":"{listing.price(trade.price)}",'
-                f'"q":"{listing.size(trade.size)}","T":{at},"m":{maker},"M":true}}'))
+        # Fills of one taker's order at one price are one aggregate.
+        for (_, price), fills in groupby(trades, lambda trade: (trade.order, trade.price)):
+            first, size = listing.trades + 1, 0
+            for trade in fills:
+                listing.trades += 1
+                size += trade.size
+                at, maker = self.told(trade.time_ns) // 1_000_000, "true" if trade.sell else "false"
+                self.publish(f"{stream}@trade", (
+                    f'{{"e":"trade","E":{at},"s":"{symbol}","t":{listing.trades},"p":"{listing.price(price)}",'
+                    f'"q":"{listing.size(trade.size)}","T":{at},"m":{maker},"M":true}}'))
+            self.aggregates[symbol] += 1
+            self.publish(f"{stream}@aggTrade", (
+                f'{{"e":"aggTrade","E":{at},"s":"{symbol}","a":{self.aggregates[symbol]},"p":"{listing.price(price)}",'
+                f'"q":"{listing.size(size)}","f":{first},"l":{listing.trades},"T":{at},"m":{maker},"M":true}}'))
         best = book.top(1)
         if best != listing.top:
             listing.top = best

@@ -1,10 +1,10 @@
 """bitfinex: Bitfinex's WebSocket v2 and REST, spoken from its side (as documented in 2025, probed in September 2026).
 
-Channels: book (P0 and R0; len 1, 25, 100, 250; F0), trades, ticker (its heartbeats alone); P1 to P4 and F1 are refused.
-Frames are numbered (SEQ_ALL), timed (TIMESTAMP), checked (OB_CHECKSUM, every 2.5 s) and bundled (BULK_UPDATES) for who
-asked for it. They may come before their channel's acknowledgement; books cross for a moment; small numbers are spelt
-with exponents. A channel that was not subscribed again after a maintenance stays silent but for its heartbeat. REST:
-conf, book/<symbol>/<prec>, platform/status.
+Channels: book (P0 and R0; len 1, 25, 100, 250; F0), trades, ticker; P1 to P4 and F1 are refused. Frames are numbered
+(SEQ_ALL), timed (TIMESTAMP), checked (OB_CHECKSUM, every 2.5 s) and bundled (BULK_UPDATES) for who asked for it. They
+may come before their channel's acknowledgement; books cross for a moment; small numbers are spelt with exponents. A
+channel that was not subscribed again after a maintenance stays silent but for its heartbeat. REST: conf,
+book/<symbol>/<prec>, platform/status.
 """
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ HEARTBEAT_SECONDS = 15.0
 EARLY_MOST = 100        # messages of a recording before the acknowledgement of their channel
 IDLE_SECONDS = 60.0
 CHECKSUM_NS = 2_500_000_000
+TICKER_NS = 15_000_000_000
 CONFIRM_SECONDS = (1.0, 2.0)        # from a trade's te to its tu
 EARLY = (0.15, 0.05)                # shares of channels whose first heartbeat, or data, is before the acknowledgement
 EARLY_SECONDS = (0.05, 0.5)
@@ -77,7 +78,7 @@ class View:
         self.new: list[Trade] = []                      # since the last book message
         self.trades: deque[str] = deque(maxlen=30)
         self.changed: set[str] = set()                  # channels, since their last checksum
-        self.told_ns: dict[str, int] = {}               # channel -> when its last checksum was told
+        self.told_ns: dict[str, int] = {}               # channel -> when its last checksum, or ticker, was told
 
     def entries(self, prec: str, side: int) -> Sequence[Any]:
         """Best first: of P0 keys of levels, of R0 (key, number) of orders."""
@@ -102,6 +103,14 @@ class View:
                  for side in (BID, ASK)]
         ranks = range(max(map(len, sides)))
         return checksum([side[rank] for rank in ranks for side in sides if rank < len(side)])
+
+    def ticker(self) -> str:
+        (bid, *_), (ask, *_) = tops = self.listing.flow.book.top(25)
+        decimals = self.listing.listed.price_decimals
+        last = js(self.new[-1].price if self.new else bid[0], decimals)
+        sizes = [js(sum(size for _, size in side), MOST_DECIMALS) for side in tops]
+        return (f"[{js(bid[0], decimals)},{sizes[0]},{js(ask[0], decimals)},{sizes[1]},0,0,{last},{sizes[0]},"
+                f"{js(ask[0], decimals)},{js(bid[0], decimals)}]")
 
 
 class Bitfinex(Venue):
@@ -226,8 +235,10 @@ class Bitfinex(Venue):
         if (view := self.views.get(symbol)) is None:
             image = self.source.image(symbol) if kind == "book" else None
             return _image_text(image) if image else ""
-        if kind != "book":
-            return "[" + ",".join(reversed(view.trades)) + "]" if kind == "trades" else ""
+        if kind == "trades":
+            return "[" + ",".join(reversed(view.trades)) + "]"
+        if kind == "ticker":
+            return view.ticker()
         self.source.settle(self, symbol)
         prec, _, length = form[0].partition("-")
         return view.snapshot(prec, int(length))
@@ -353,6 +364,8 @@ class Bitfinex(Venue):
         if crosses:         # as when a taker is seen in the book before it is matched
             flow.cross(self.clock(), self.dice.randint(*CROSS_NS))
             self._tell_book(view)
+        if self._due(view, name := f"ticker {listing.listed.symbol}", TICKER_NS):
+            self.publish(name, view.ticker())
 
     def _tell_book(self, view: View) -> None:
         """Every change of every level and order, in the order they happened, to who keeps so many of them."""
@@ -372,11 +385,17 @@ class Bitfinex(Venue):
                 for row in [f"[{','.join(rows)}]"] if connection.flags & BULK_UPDATES else rows:
                     if text := self.spell(connection, name, row):
                         connection.deliver(text, name)
-            now_ns = listing.flow.book.time_ns
-            if name in view.changed and now_ns - view.told_ns.setdefault(name, now_ns) >= CHECKSUM_NS / self.hasten:
-                view.told_ns[name] = now_ns
+            if name in view.changed and self._due(view, name, CHECKSUM_NS):
                 view.changed.discard(name)
                 self.publish(name, f'"cs",{view.checksum(prec, length)}')
+
+    def _due(self, view: View, name: str, every_ns: int) -> bool:
+        """Whether somebody waits for this, and has for so long."""
+        now_ns = view.listing.flow.book.time_ns
+        if not self.wanted(name) or now_ns - view.told_ns.setdefault(name, now_ns) < every_ns / self.hasten:
+            return False
+        view.told_ns[name] = now_ns
+        return True
 
     # REST
 

@@ -1,12 +1,12 @@
 """coinbase: Coinbase's two APIs on one port, spoken from their side: Advanced Trade (as recorded in August 2026) and
 Exchange (as recorded in April 2021 and documented in 2026). A client's first subscription says which one it speaks.
 
-Advanced Trade: level2, market_trades, heartbeats, one `channel` a message; whole books in the stream (BTC-USD's is some
-MB, as in life), every frame of a connection numbered. Exchange: level2_batch, matches, heartbeat; no numbers; level2,
-level3 and full want a login. Tickers, candles and status are acknowledged, and come of recordings alone. Books are told
-every 50 ms, with the removal of what came and went meanwhile. A trade's side is its maker's, in both (in the recording,
-trades at the ask are SELL). REST: /api/v3/brokerage/market/products and product_book of Advanced Trade, /products and
-/products/<id>/book?level=2 of Exchange.
+Advanced Trade: level2, market_trades, ticker, heartbeats, one `channel` a message; whole books in the stream (BTC-USD's
+is some MB, as in life), every frame of a connection numbered. Exchange: level2_batch, matches, ticker, heartbeat; no
+numbers; level2, level3 and full want a login. Books are told every 50 ms, with the removal of what came and went
+meanwhile. A trade's side is its maker's, in both (in the recording, trades at the ask are SELL). REST:
+/api/v3/brokerage/market/products and product_book of Advanced Trade, /products and /products/<id>/book?level=2 of
+Exchange.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STEPS = {"BTC-USDT": (2, 8), "BTC-USD": (2, 8), "ETH-USD": (2, 8), "ETH-USDT": (
 MESSAGES_PER_SECOND = {"at": 8, "ex": 100}
 SILENT_SECONDS = 5.0            # until who subscribes to nothing is closed
 IDLE_SECONDS = 75.0             # until who is told nothing is closed: that is what heartbeats are for
-TRADES_NS = 250_000_000
+TRADES_NS = TICKER_NS = 250_000_000
 TRADES_SHOWN = 100
 TOGETHER = 0.05                 # share of book events that wait for the next one, of any product, to share its frame
 AT_CHANNELS = ("level2", "market_trades", "ticker", "ticker_batch", "candles", "status", "heartbeats")
@@ -65,10 +65,13 @@ class Said:
 
     listing: Listing
     sequence: int = 0
+    volume: int = 0
     trades: deque[Numbered] = field(default_factory=lambda: deque(maxlen=TRADES_SHOWN))
     last: Numbered | None = None
     waiting: list[Numbered] = field(default_factory=list)       # for Advanced Trade's next message
     trades_ns: int = 0
+    ticker_ns: int = 0
+    ticker: str = ""
 
 
 class Coinbase(Venue):
@@ -171,6 +174,8 @@ class Coinbase(Venue):
             self._deliver(connection, name, self._frame("l2_data", event))
         elif channel == "market_trades" and said and said.trades:
             self._deliver(connection, name, self._frame(channel, self._trades_event("snapshot", said, said.trades)))
+        elif channel == "ticker" and said and said.ticker:
+            self._deliver(connection, name, self._frame(channel, _ticker_event("snapshot", said.ticker)))
 
     def _heard_ex(self, connection: Connection, request: dict[str, Any], subscribe: bool) -> None:
         shared, names = request.get("product_ids"), list[str]()
@@ -212,8 +217,9 @@ class Coinbase(Venue):
         if image is not None and (image.bids or image.asks):
             connection.deliver(f'{{"type":"snapshot","product_id":"{product}","asks":{rows_json(image.asks)},'
                                f'"bids":{rows_json(image.bids)},"time":"{_micros(self.told(self.clock()))}"}}', name)
-        elif said and said.last and channel == "matches":
-            connection.deliver(self._match("last_match", said, said.last), name)
+        elif said and said.last and channel in ("matches", "ticker"):
+            connection.deliver(self._match("last_match", said, said.last) if channel == "matches" else
+                               self._ticker_ex(said, said.last), name)
 
     def _whole(self, product: str) -> Image | None:
         """The book for a new subscriber, with nothing on its way that is in it already."""
@@ -319,10 +325,13 @@ class Coinbase(Venue):
         for trade in trades:
             listing.trades += 1
             said.sequence = self._sequence(said) + 1
+            said.volume += trade.size
             said.last = one = Numbered(listing.trades, said.sequence, trade)
             said.waiting.append(one)
             if self.wanted(name := f"matches/{product}"):
                 self.publish(name, self._match("match", said, one))
+            if self.wanted(name := f"ticker/{product}"):
+                self.publish(name, self._ticker_ex(said, one))
 
     @staticmethod
     def _sequence(said: Said) -> int:
@@ -340,6 +349,9 @@ class Coinbase(Venue):
                 "market_trades", self._trades_event("update", said, said.waiting)))
             said.trades += said.waiting
             said.waiting = []
+        if book.time_ns - said.ticker_ns >= TICKER_NS and (ticker := self._ticker_at(said)) != said.ticker:
+            said.ticker_ns, said.ticker = book.time_ns, ticker
+            self.publish(f"ticker:{product}", self._frame("ticker", _ticker_event("update", ticker)))
 
     def _tell_book(self, listing: Listing, product: str, changed: Sides) -> None:
         bids, asks = map(listing.rows, changed)
@@ -384,6 +396,25 @@ class Coinbase(Venue):
                 f'"taker_order_id":"{_uuid(one.trade.order)}","side":"{_maker(one.trade)}","size":"{size}",'
                 f'"price":"{price}","product_id":"{said.listing.listed.symbol}","sequence":{one.sequence},'
                 f'"time":"{_micros(self.told(one.trade.time_ns))}"}}')
+
+    def _ticker_ex(self, said: Said, one: Numbered) -> str:
+        price, size = _spelt(said, one.trade)
+        (bid, bid_size), (ask, ask_size) = _best(said.listing)
+        volume = said.listing.size(said.volume)
+        return (f'{{"type":"ticker","sequence":{one.sequence},"product_id":"{said.listing.listed.symbol}",'
+                f'"price":"{price}","open_24h":"{price}","volume_24h":"{volume}","low_24h":"{price}","high_24h":"{price}",'
+                f'"volume_30d":"{volume}","best_bid":"{bid}","best_bid_size":"{bid_size}","best_ask":"{ask}",'
+                f'"best_ask_size":"{ask_size}","side":"{"sell" if one.trade.sell else "buy"}",'
+                f'"time":"{_micros(self.told(one.trade.time_ns))}","trade_id":{one.number},"last_size":"{size}"}}')
+
+    @staticmethod
+    def _ticker_at(said: Said) -> str:
+        (bid, bid_size), (ask, ask_size) = ((plain(price), plain(size)) for price, size in _best(said.listing))
+        price, volume = _spelt(said, said.last.trade)[0] if said.last else bid, plain(said.listing.size(said.volume))
+        return (f'{{"type":"ticker","product_id":"{said.listing.listed.symbol}","price":"{price}",'
+                f'"volume_24_h":"{volume}","low_24_h":"{price}","high_24_h":"{price}","low_52_w":"{price}","high_52_w":"{price}",'
+                f'"price_percent_chg_24_h":"0.09601107287722","best_bid":"{bid}","best_ask":"{ask}",'
+                f'"best_bid_quantity":"{bid_size}","best_ask_quantity":"{ask_size}"}}')
 
     # REST
 
@@ -459,6 +490,11 @@ def _product_ex(listed: Listed) -> dict[str, Any]:
         "max_slippage_percentage": "0.02000000", "auction_mode": False}
 
 
+def _best(listing: Listing) -> list[tuple[str, str]]:
+    """(price, size) of the best bid and ask."""
+    return [row for side in listing.flow.book.top(1) for row in listing.rows(side)]
+
+
 def _spelt(said: Said, trade: Trade) -> tuple[str, str]:
     """Price and size of a trade."""
     return plain(said.listing.price(trade.price)), plain(said.listing.size(trade.size))
@@ -466,6 +502,10 @@ def _spelt(said: Said, trade: Trade) -> tuple[str, str]:
 
 def _maker(trade: Trade) -> str:
     return "buy" if trade.sell else "sell"
+
+
+def _ticker_event(kind: str, ticker: str) -> str:
+    return f'{{"type":"{kind}","tickers":[{ticker}]}}'
 
 
 def _decimals(step: str) -> int:

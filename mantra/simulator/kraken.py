@@ -2,8 +2,8 @@
 
 Books of depth 10 to 1000, whose readers truncate them: no delete for a level that is pushed out, and it is sent again
 when it comes back. Every update carries a checksum of the best ten levels over the text of their numbers, which v1
-prints with at least five decimals and v2 with the pair's own. Trades with history, status, heartbeats, pings; ticker,
-spread (v1) and instrument are acknowledged and stay silent. REST: AssetPairs, Depth.
+prints with at least five decimals and v2 with the pair's own. Trades with history, ticker (v1: and spread), instrument,
+status, heartbeats, pings. REST: AssetPairs, Depth.
 """
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ HABITS = Habits(
 STEPS = {"BTC-USD": (1, 8), "BTC-USDT": (1, 8), "ETH-USD": (2, 8), "ETH-USDT": (2, 8), "ETH-BTC": (5, 8),
          "SOL-USDT": (2, 8), "XRP-USD": (5, 8)}
 DEPTHS = (10, 25, 100, 500, 1000)
+TRIGGERS = ("bbo", "trades")
 FIELDS = {"book": ("depth",), "trade": (), "ticker": ("event_trigger",), "instrument": ()}
-V1_CHANNELS = ("book", "trade", "ticker", "spread")
 HISTORY_TRADES = 50
 IDLE_SECONDS = 60.0
 LEGACY = {"BTC": "XXBT", "ETH": "XETH", "XRP": "XXRP", "LTC": "XLTC", "DOGE": "XXDG", "USD": "ZUSD", "EUR": "ZEUR",
           "GBP": "ZGBP", "CAD": "ZCAD", "JPY": "ZJPY"}
 V1 = {"BTC": "XBT", "DOGE": "XDG"}
 USUAL = {v1: usual for usual, v1 in V1.items()}
+# v1's names of channels: what they are here
+NAMES = {"book": "book", "trade": "trade", "spread": "ticker-bbo", "ticker": "ticker-trades"}
 V1_PRICE_DECIMALS = 5
 UNTRADED = Listed("LUNA/USD", "LUNA", "USD", 8, 8)
 
@@ -159,6 +161,37 @@ class Fills:
         return f'[{number},[{rows}],"trade","{renamed(self.symbol, V1)}"]'
 
 
+@dataclass(frozen=True)
+class Ticker:
+    """The best prices and sizes, and what was traded since this venue began; `name` is v1's of the channel."""
+
+    symbol: str
+    name: str
+    bid: tuple[str, str]
+    ask: tuple[str, str]
+    traded: dict[str, str]          # last, volume, vwap, low, high, change, change_pct
+    time_ns: int
+    whole: bool = False
+
+    def v2(self) -> str:
+        traded = ",".join(f'"{name}":{value}' for name, value in self.traded.items())
+        return _v2("ticker", self.whole, (
+            f'{{"symbol":"{self.symbol}","bid":{self.bid[0]},"bid_qty":{self.bid[1]},"ask":{self.ask[0]},'
+            f'"ask_qty":{self.ask[1]},{traded},"timestamp":"{rfc3339(self.time_ns)}"}}'))
+
+    def v1(self, number: int) -> str:
+        (bid, bid_size), (ask, ask_size) = ((padded(price), size) for price, size in (self.bid, self.ask))
+        if self.name == "spread":
+            told = f'["{bid}","{ask}","{unix(self.time_ns)}","{bid_size}","{ask_size}"]'
+        else:
+            last, volume, vwap, low, high = (self.traded[name] for name in ("last", "volume", "vwap", "low", "high"))
+            pairs = {"v": volume, "p": vwap, "l": padded(low), "h": padded(high), "o": padded(last)}
+            days = ",".join(f'"{name}":["{value}","{value}"]' for name, value in pairs.items())
+            told = (f'{{"a":["{ask}",{ask_size.partition(".")[0]},"{ask_size}"],'
+                    f'"b":["{bid}",{bid_size.partition(".")[0]},"{bid_size}"],"c":["{padded(last)}","{volume}"],{days}}}')
+        return f'[{number},{told},"{self.name}","{renamed(self.symbol, V1)}"]'
+
+
 class Kraken(Venue):
     name = "kraken"
     diff_channel = "book-"
@@ -168,6 +201,7 @@ class Kraken(Venue):
         super().__init__(*arguments, **options)
         self.views: dict[str, View] = {}                    # by channel: what its readers have
         self.trades: dict[str, deque[Fill]] = {}
+        self.traded: dict[str, tuple[int, int, int, int, int, int]] = {}    # first, last, low, high, lots, ticks * lots
         self.ids: dict[str, int] = {}                       # v1's numbers of channels
         self.calm = Window(1, 5.0)                          # connects while in maintenance
 
@@ -248,6 +282,9 @@ class Kraken(Venue):
             elif name == "book":
                 result["depth"] = asked.get("depth", 10)
                 kind = f"book-{result['depth']}"
+            elif name == "ticker":
+                result["event_trigger"] = asked.get("event_trigger", "trades")
+                kind = f"ticker-{result['event_trigger']}"
             channel = f"{kind} {symbol or ''}".strip()
             error = error or self._refused(connection, method, kind, symbol, channel)
             if error:
@@ -272,14 +309,14 @@ class Kraken(Venue):
         for pair in request["pair"]:
             name, symbol = asked["name"], renamed(pair, USUAL)
             told = {**again, "event": "subscriptionStatus", "pair": pair, "subscription": {"name": name}}
-            known = name in V1_CHANNELS
+            kind = NAMES.get(name, "")
             if name == "book":
                 told["subscription"]["depth"] = depth = asked.get("depth", 10)
-                name = f"book-{depth}"
-            channel = f"{name} {symbol}"
-            error = ("Subscription name invalid" if not known
+                kind, name = f"book-{depth}", f"book-{depth}"
+            channel = f"{kind} {symbol}"
+            error = ("Subscription name invalid" if not kind
                      else f"Currency pair not in ISO 4217-A3 format {pair}" if "/" not in pair
-                     else self._refused(connection, event, name, symbol, channel).replace(symbol, pair))
+                     else self._refused(connection, event, kind, symbol, channel).replace(symbol, pair))
             if error:
                 told |= {"errorMessage": error, "status": "error"}
                 connection.say(compact(told, sort_keys=True))
@@ -287,15 +324,15 @@ class Kraken(Venue):
             told |= {"channelID": self.ids.setdefault(channel, 320 + 16 * len(self.ids)), "channelName": name,
                      "status": event + "d"}
             ack = compact(told, sort_keys=True)
-            self._change(connection, event, channel, symbol, ack, name != "trade")
+            self._change(connection, event, channel, symbol, ack, kind != "trade")
 
     def _refused(self, connection: Connection, method: str, kind: str, symbol: str | None, channel: str) -> str:
         """What is wrong with this request; empty: nothing."""
         name, _, choice = kind.partition("-")
         if symbol is not None and symbol not in (listed.symbol for listed in self.source.listed):
             return f"Currency pair not supported {symbol}"
-        if name == "book" and choice not in map(str, DEPTHS):
-            return "Subscription depth not supported"
+        if (name == "book" and choice not in map(str, DEPTHS)) or (name == "ticker" and choice not in TRIGGERS):
+            return "Subscription depth not supported" if name == "book" else "Event trigger not supported"
         if method == "unsubscribe":
             return "" if channel in connection.channels else "Subscription Not Found"
         # One depth of a book for each connection.
@@ -314,13 +351,18 @@ class Kraken(Venue):
         if first is not None and snapshot and (text := self._spelt(connection, channel, first)):
             connection.deliver(text, channel)
 
-    def _first(self, channel: str, symbol: str) -> Book | Fills | None:
+    def _first(self, channel: str, symbol: str) -> Book | Fills | Ticker | str | None:
         """What a new subscriber gets; None where a recording has not come to it."""
         kind = channel.partition(" ")[0]
         name, _, choice = kind.partition("-")
+        if name == "instrument":
+            return self._instruments()
         if name == "trade":
             return Fills(symbol, tuple(self.trades.get(symbol, ())), whole=True)
-        listing, image = self.source.listing(symbol), self.snapshot(symbol) if name == "book" else None
+        listing = self.source.listing(symbol)
+        if name == "ticker":
+            return self._ticker(listing, choice, whole=True) if listing else None
+        image = self.snapshot(symbol)
         if image is None:
             return None
         if listing is not None:
@@ -347,7 +389,7 @@ class Kraken(Venue):
         message = json.loads(text)
         if isinstance(message, list):
             *_, name, pair = message
-            return [(f"{name} {renamed(pair, USUAL)}", text)]
+            return [(f"{name if name.startswith('book') else NAMES.get(name, name)} {renamed(pair, USUAL)}", text)]
         if message.get("result", {}).get("channel") == "book":
             known[message["result"]["symbol"]] = message["result"]["depth"]
         if message.get("channel") not in ("book", "trade"):
@@ -381,14 +423,40 @@ class Kraken(Venue):
     # The market's messages
 
     def on_step(self, listing: Listing, trades: list[Trade]) -> None:
+        symbol, book = listing.listed.symbol, listing.flow.book
+        if trades:
+            self._trade(listing, trades)
+            if self.wanted(channel := f"ticker-trades {symbol}"):
+                self.publish(channel, self._ticker(listing, "trades"))
+        best = book.keys[0][0], book.keys[1][0]
+        if best != listing.top:
+            listing.top = best
+            if self.wanted(channel := f"ticker-bbo {symbol}"):
+                self.publish(channel, self._ticker(listing, "bbo"))
+
+    def _trade(self, listing: Listing, trades: list[Trade]) -> None:
         symbol, channel, fills = listing.listed.symbol, f"trade {listing.listed.symbol}", []
+        first, _, low, high, lots, notional = self.traded.get(symbol, (trades[0].price, 0, 10**18, 0, 0, 0))
         for price, size, sell, order, time_ns in trades:
             listing.trades += 1 + 1000 * (self.wanted(channel) and self.faults.hits("skip", channel))
             fills.append(Fill(listing.trades, listing.price(price), listing.size(size), "sell" if sell else "buy",
                               ("market", "limit")[order % 2], self.told(time_ns)))
-        if fills:
-            self.trades.setdefault(symbol, deque(maxlen=HISTORY_TRADES)).extend(fills)
-            self.publish(channel, Fills(symbol, tuple(fills)))
+            low, high, lots, notional = min(low, price), max(high, price), lots + size, notional + price * size
+        self.traded[symbol] = first, trades[-1].price, low, high, lots, notional
+        self.trades.setdefault(symbol, deque(maxlen=HISTORY_TRADES)).extend(fills)
+        self.publish(channel, Fills(symbol, tuple(fills)))
+
+    def _ticker(self, listing: Listing, trigger: str, whole: bool = False) -> Ticker:
+        book, symbol = listing.flow.book, listing.listed.symbol
+        bid, ask = (listing.rows(side)[0] for side in book.top(1))
+        now = -book.keys[0][0]
+        first, last, low, high, lots, notional = self.traded.get(symbol, (now, now, now, now, 1, now))
+        traded = {"last": listing.price(last), "volume": listing.size(lots), "vwap": listing.price(notional // lots),
+                  "low": listing.price(low), "high": listing.price(high),
+                  "change": f"{'-' if last < first else ''}{listing.price(abs(last - first))}",
+                  "change_pct": f"{100 * (last - first) / first:.2f}"}
+        name = "spread" if trigger == "bbo" else "ticker"
+        return Ticker(symbol, name, bid, ask, traded, self.told(self.clock()), whole)
 
     def on_window(self, listing: Listing) -> None:
         symbol, book = listing.listed.symbol, listing.flow.book
@@ -435,6 +503,19 @@ class Kraken(Venue):
         if banned:      # by what stands before the venue
             return answer(429, "error code: 1015", "text/plain", Retry_After=str(1 + int(wait)))
         return answer(200, '{"error":["EAPI:Rate limit exceeded"]}')
+
+    def _instruments(self) -> str:
+        codes = dict.fromkeys(code for listed in self.source.listed for code in (listed.base, listed.quote))
+        assets = [{"id": code, "status": "enabled", "precision": 10, "precision_display": 5, "borrowable": False,
+                   "collateral_value": 1.0} for code in codes]
+        pairs = ",".join(
+            f'{{"symbol":"{one.symbol}","base":"{one.base}","quote":"{one.quote}","status":"online",'
+            f'"qty_precision":{one.size_decimals},"qty_increment":{10.0 ** -one.size_decimals!r},'
+            f'"price_precision":{one.price_decimals},"price_increment":{fixed(1, one.price_decimals)},'
+            f'"cost_precision":5,"cost_min":"0.5","qty_min":0.0001,"marginable":false,"has_index":true}}'
+            for one in self.source.listed)
+        return (f'{{"channel":"instrument","type":"snapshot","data":{{'
+                f'"assets":{compact(assets)},"pairs":[{pairs}]}}}}')
 
 
 def _altname(listed: Listed) -> str:

@@ -150,7 +150,7 @@ def test_trades_are_told_at_once_and_confirmed_later_after_those_of_before(clien
     assert all(Decimal(row[2]) and Decimal(row[3]) > 0 for row in told)
 
 
-def test_pings_and_heartbeats(client):
+def test_tickers_pings_and_heartbeats(client):
     one, began = client(flags=65536), time.monotonic()
     one.subscribe("ticker", "tETHBTC")
     one.send(event="ping", cid=7)
@@ -158,6 +158,9 @@ def test_pings_and_heartbeats(client):
     for _ in range(3):
         one.until(lambda frame: isinstance(frame, list) and frame[1] == "hb")
     assert time.monotonic() - began > 0.9       # every fifteen seconds, thirty times faster
+    tickers = [frame[1] for frame in one.frames if isinstance(frame, list) and frame[1] != "hb"]
+    assert Decimal(tickers[0][0]) < Decimal(tickers[0][2])
+    assert len(tickers[0]) == 10
 
 
 @pytest.mark.parametrize(("request_", "code"), [

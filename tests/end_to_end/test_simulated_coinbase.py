@@ -48,8 +48,9 @@ def test_advanced_trade_numbers_every_frame_and_its_books_are_true(client):
     one = client(AdvancedTrade)
     one.subscribe("level2", *PRODUCTS)
     one.subscribe("market_trades", *PRODUCTS)
+    one.subscribe("ticker", *PRODUCTS)
     one.send(type="subscribe", channel="heartbeats")
-    channels = {"l2_data", "market_trades", "heartbeats", "subscriptions"}
+    channels = {"l2_data", "market_trades", "ticker", "heartbeats", "subscriptions"}
     one.until(lambda frame: frame["channel"] == "heartbeats" and len(counters(one)) > 1 and {
         frame["channel"] for frame in one.frames} == channels)
     one.until(lambda frame: frame["channel"] == "l2_data" and len(frame["events"]) > 1)
@@ -112,7 +113,7 @@ def test_exchange_books_are_true_and_both_sides_change_in_one_frame(client):
 def test_both_apis_tell_the_same_trades_of_the_makers_side_after_those_before(client):
     one, two = client(AdvancedTrade), client(Exchange)
     one.subscribe("market_trades", "BTC-USDT")
-    two.subscribe(["matches"], "BTC-USDT")
+    two.subscribe(["matches", "ticker"], "BTC-USDT")
     two.until(lambda frame: frame["type"] == "match")
     two.pump(2.5)
     one.pump(0.5)
@@ -120,6 +121,10 @@ def test_both_apis_tell_the_same_trades_of_the_makers_side_after_those_before(cl
     assert [frame["type"] for frame in two.frames if "match" in frame["type"]][:2] == ["last_match", "match"]
     ids = sorted(map(int, matches))
     assert ids == list(range(ids[0], ids[0] + len(ids)))
+    for frame in two.frames:
+        if frame["type"] == "ticker" and frame["trade_id"] in matches:      # the taker's side, at the same sequence
+            match = matches[frame["trade_id"]]
+            assert (frame["sequence"], {frame["side"], match["side"]}) == (match["sequence"], {"buy", "sell"})
     events = [frame["events"][0] for frame in one.frames if frame["channel"] == "market_trades"]
     assert [event["type"] for event in events] == ["snapshot", *["update"] * (len(events) - 1)]
     told = [[int(trade["trade_id"]) for trade in event["trades"]] for event in events]
@@ -174,6 +179,7 @@ def test_limits_are_kept():
         assert "rate limit" in one.until(lambda frame: frame.get("type") == "error")["message"]
         assert 429 in [get(venue["rest"] + "/products")[0] for _ in range(12)]
         time.sleep(1.0)
+        one.send(type="unsubscribe", channel="ticker", product_ids=["ETH-BTC"])
         with pytest.raises(ConnectionClosed):   # nothing to tell for 75 seconds, twenty times faster
             one.pump(LONG)
 

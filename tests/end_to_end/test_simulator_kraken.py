@@ -4,6 +4,7 @@ import json
 import re
 import time
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 import websocket
@@ -319,6 +320,20 @@ def test_trades_are_dense_have_a_history_and_the_takers_side(venue, steer):
             numbers += [row["trade_id"] for row in message["data"]]
             if numbers[-1] - numbers[0] >= len(numbers) + 999:
                 break
+    socket.close()
+
+
+def test_the_ticker_says_the_best_prices_when_they_move(venue):
+    socket, _ = connect(venue)
+    ask(socket, {"method": "subscribe",
+                 "params": {"channel": "ticker", "symbol": ["BTC/USDT"], "event_trigger": "bbo"}})
+    seen = []
+    while len(seen) < 20:
+        message = json.loads(socket.recv())
+        if message.get("channel") == "ticker":
+            seen.append((message["data"][0]["bid"], message["data"][0]["ask"]))
+    assert all(bid < ask for bid, ask in seen)
+    assert all(one != other for one, other in pairwise(seen[1:]))
     socket.close()
 
 

@@ -8,6 +8,8 @@ import struct
 import subprocess
 import sys
 import time
+from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 import websocket
@@ -142,6 +144,23 @@ def test_binance_refuses_beyond_its_weights_and_bans_who_goes_on():
         assert 429 in statuses
         assert json.loads(body)["msg"].startswith("Way too much request weight used; IP banned until ")
         assert 0 < int(headers["Retry-After"]) <= 121
+
+
+def test_binance_merges_the_fills_of_an_order_at_a_price(venues):
+    socket = websocket.create_connection(
+        f"{venues['binance']['websocket']}/stream?streams=btcusdt@trade/btcusdt@aggTrade", timeout=60)
+    trades, merged = {}, []
+    while sum(one["l"] - one["f"] for one in merged) < 2:
+        data = json.loads(socket.recv())["data"]
+        if data["e"] == "trade":
+            trades[data["t"]] = data
+        else:
+            merged.append(data)
+            parts = [trades[number] for number in range(data["f"], data["l"] + 1)]
+            assert {(part["p"], part["m"], part["T"]) for part in parts} == {(data["p"], data["m"], data["T"])}
+            assert sum(Decimal(part["q"]) for part in parts) == Decimal(data["q"])
+    assert all(after["a"] == before["a"] + 1 and after["f"] == before["l"] + 1 for before, after in pairwise(merged))
+    socket.close()
 
 
 def test_binance_bans_who_talks_too_much_again_and_again():
