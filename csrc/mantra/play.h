@@ -15,7 +15,6 @@
 
 enum { MANTRA_PLAY_UPDATES, MANTRA_PLAY_TRADES, MANTRA_PLAY_ORDERS, MANTRA_PLAY_TOPS };
 #define MANTRA_NO_BOOK UINT32_MAX
-#define MANTRA_PLAY_LOW 64 /* room that is not begun with: batches are smaller, mostly */
 
 /* What happens before messages[before] to a book, or (MANTRA_NO_BOOK) to all of a feed: these miss something then. */
 typedef struct mantra_reel_image {
@@ -62,6 +61,7 @@ typedef struct mantra_play {
     uint32_t queue_count;
     uint64_t least;             /* slots of the smallest of them */
     uint64_t room;              /* messages that may be published before the next look at the audience */
+    uint32_t landing;           /* books, the last ones, that a jump has yet to tell of */
     uint64_t ahead;             /* cycles less UTC: time was set back so far in all */
     bool silent;                /* books alone */
     mantra_waiting waiting;     /* woken: come back */
@@ -75,13 +75,19 @@ typedef struct mantra_play {
 
 /* ---- the audience */
 
+static inline uint64_t
+mantra_play_most(const mantra_play *play)
+{
+    return play->least - play->least / 4;
+}
+
 /* How many messages may be published before anybody can be lapped: nobody, not even who takes a seat this moment, is
  * then further behind than the smallest ring holds; nor is who reads what others make of these messages, one of each. */
 static inline void
 mantra_play_look(mantra_play *play)
 {
     const uint64_t used = atomic_load_explicit(&play->audience->used, memory_order_acquire);
-    const uint64_t most = play->least - play->least / 4;
+    const uint64_t most = mantra_play_most(play);
     uint64_t behind = 0;
     for (uint64_t i = 0; i < used; i++) {
         const mantra_seat *seat = &play->audience->seats[i];
@@ -97,26 +103,27 @@ mantra_play_look(mantra_play *play)
     play->room = behind < most ? most - behind : 0;
 }
 
-/* Is there room? If not, that is tried again after a moment in which others read. Who died is not waited for. */
+/* Is there room for so many? If not, that is tried again after a moment in which others read. Who died is not waited
+ * for. */
 MANTRA_COLD bool
-mantra_play_room(mantra_play *play)
+mantra_play_room(mantra_play *play, uint64_t need)
 {
     mantra_play_look(play);
-    if (play->room > 0)
+    if (play->room >= need)
         return true;
     if (++play->waits % 1024 == 0)
         mantra_audience_clear(play->audience);
     mantra_doorbell_ring(play->doorbell);
     nanosleep(&(struct timespec){0, 20000}, NULL);
     mantra_play_look(play);
-    return play->room > 0;
+    return play->room >= need;
 }
 
-/* In the middle of a batch nothing else will do, unless all is to end. */
+/* In the middle of a batch, of one that is more than rings hold, nothing else will do, unless all is to end. */
 MANTRA_COLD void
 mantra_play_wait(mantra_play *play)
 {
-    while (!mantra_play_room(play))
+    while (!mantra_play_room(play, 1))
         if (atomic_load_explicit(&play->stopping, memory_order_relaxed))
             play->room = UINT64_MAX;
 }
@@ -468,6 +475,21 @@ mantra_play_due(mantra_play *play, int64_t next, int64_t deadline)
     return due;
 }
 
+/* Room for what comes next: a batch whole, its top, and what is told before and behind it. Who asks for something in
+ * the loop that he reads in is answered between batches, and could wait for ever amid one. */
+static inline uint64_t
+mantra_play_need(const mantra_play *play, const mantra_reel *reel)
+{
+    uint64_t count = 1, need = 1;
+    if (reel->family == MANTRA_PLAY_UPDATES)
+        for (const mantra_update *update = (const mantra_update *)(const void *)reel->messages + reel->at;
+             update->flags & MANTRA_MORE && reel->at + count < reel->count; update++)
+            count++;
+    for (uint64_t i = reel->image_at; i < reel->image_count && reel->images[i].before <= reel->at + count; i++)
+        need += 2 * (uint64_t)(reel->images[i].book == MANTRA_NO_BOOK ? play->book_count : 1);
+    return mantra_min_u64(need + count, mantra_play_most(play));
+}
+
 /* Play what is earlier than `until`, `most` messages (or, `whole`, batches) of it, for `slice_ns` at most. */
 static inline int
 mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bool whole, int64_t slice_ns)
@@ -476,6 +498,19 @@ mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bool whole, int
     int64_t due = INT64_MIN;
     for (uint64_t played = 0, looked = 0; played < most;) {
         mantra_reel *first = NULL;
+        if (MANTRA_UNLIKELY(play->landing > 0)) {
+            if (play->room >= 2 || mantra_play_room(play, 2)) {
+                mantra_played *book = &play->books[play->book_count - play->landing--];
+                mantra_play_tell(play, &play->feeds[book->feed], &book->book, MANTRA_RESET,
+                                 (uint64_t)play->time + play->ahead);
+                continue;
+            }
+            if (mantra_waiting_over(&play->waiting))
+                return MANTRA_PLAYED_WOKEN;
+            if (mantra_monotonic_ns() >= deadline)
+                return MANTRA_PLAYED_LONG;
+            continue;
+        }
         for (uint32_t i = 0; i < play->reel_count; i++) {
             mantra_reel *reel = play->reels[i];
             if (reel->at < reel->count && (first == NULL || reel->times[reel->at] < first->times[first->at]))
@@ -485,7 +520,8 @@ mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bool whole, int
             mantra_doorbell_ring(play->doorbell);
             return MANTRA_PLAYED_UNTIL;
         }
-        const bool pressed = play->room < MANTRA_PLAY_LOW && !play->silent;
+        const uint64_t need = play->silent ? 0 : mantra_play_need(play, first);
+        const bool pressed = play->room < need;
         if (first->times[first->at] > due || pressed || looked == 0) {
             mantra_doorbell_ring(play->doorbell);
             if (mantra_waiting_over(&play->waiting))
@@ -494,7 +530,7 @@ mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bool whole, int
                 return MANTRA_PLAYED_LONG;
             due = mantra_play_due(play, first->times[first->at], deadline);
             looked = 1024;
-            if (first->times[first->at] > due || (pressed && !mantra_play_room(play)))
+            if (first->times[first->at] > due || (pressed && !mantra_play_room(play, need)))
                 continue;
         }
         mantra_play_next(play, first, whole ? SIZE_MAX : 1);

@@ -19,6 +19,7 @@ import contextlib
 import fnmatch
 import hashlib
 import logging
+import os
 import queue
 import re
 import threading
@@ -317,6 +318,7 @@ class Player(Actor):
                 if not name.startswith("timings."):
                     self._deck.watch(spine.queue(name))
         if self._holds or self.done.is_set():
+            self._deck.run(0)       # what a seek has yet to tell
             self._asked.wait(SLICE_S)
             self._asked.clear()
         else:
@@ -459,10 +461,17 @@ class Player(Actor):
         """Have the player's thread do it. MantraError when there is none any more."""
         answer: Future[T] = Future()
         self._commands.put((command, answer))
+        before, still = self._deck.counts(), 0
         while not self._ended.is_set():
             self.wake()
             if wait([answer], 0.5).done:
                 return answer.result()
+            counts, audience = self._deck.counts(), self._spine.audience
+            waits = counts | {"waits": 0} == before | {"waits": 0} and counts != before
+            before, still = counts, still + 1 if waits else 0
+            if still > 3 and audience is not None and os.getpid() in {pid for pid, *_ in audience.readers()}:
+                raise MantraError(f"{self.name} waits for a reader in this process, and will do it then: is that the "
+                                  "one who asks? Let another thread read, or ask for less")
         raise MantraError(f"{self.name} has ended")
 
     @property
@@ -521,6 +530,7 @@ class Player(Actor):
             pass
         self.done.clear()
         self._deck.land(to_ns)
+        self._deck.run(0, seconds=0.0)      # who asked may be the one to read it: the rest when there is room
 
     def _from(self, at_ns: int) -> list[Block]:
         """What is to be read for a playback from that moment: for each book from the last block on that has an image of

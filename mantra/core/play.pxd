@@ -47,7 +47,7 @@ cdef extern from "mantra/play.h" nogil:
         uint32_t reel_count
         mantra_audience *audience
         mantra_queue *queues
-        uint32_t queue_count
+        uint32_t queue_count, landing
         uint64_t least, room, ahead
         bint silent
         mantra_waiting waiting
@@ -59,7 +59,6 @@ cdef extern from "mantra/play.h" nogil:
 
     void mantra_play_images(mantra_play *play, mantra_reel *reel)
     void mantra_play_clear(mantra_played *played)
-    void mantra_play_tell(mantra_play *play, mantra_feed *feed, mantra_feed_book *book, uint8_t kind, uint64_t now)
     int mantra_play_run(mantra_play *play, int64_t until, uint64_t most, bint whole, int64_t slice_ns)
 
 

@@ -9,7 +9,7 @@ from mantra.core.clock cimport mantra_clock_set
 from mantra.core.doorbell cimport mantra_doorbell_end
 from mantra.core.hot_path cimport MANTRA_BY_IMAGE
 from mantra.core.ledger cimport Row
-from mantra.core.messages cimport MANTRA_ASK, MANTRA_BID, MANTRA_DEPTH, MANTRA_RESET
+from mantra.core.messages cimport MANTRA_ASK, MANTRA_BID, MANTRA_DEPTH
 from mantra.core.queue cimport Producer, Queue
 from mantra.core.vector cimport Vector
 
@@ -207,7 +207,7 @@ cdef class Deck:
             mantra_play_clear(&self.play.books[i])
         for i in range(self.feed_count):
             self.play.feeds[i].heard = <uint64_t>-1     # no capture: positions begin anew
-        self.play.silent, self.play.time = True, 0
+        self.play.silent, self.play.time, self.play.landing = True, 0, 0
         if utc_ns < self.clock.utc_ns():
             mantra_clock_set(self.clock.clock, utc_ns)
         else:
@@ -215,15 +215,8 @@ cdef class Deck:
         self.play.ahead = <uint64_t>(self.clock.cycles() - utc_ns)
 
     def land(self, int64_t utc_ns) -> None:
-        """All that came before that moment was played: tell everybody of all books as they are."""
-        cdef uint32_t i
-        cdef mantra_played *played
-        self.play.silent, self.play.time = False, utc_ns
-        with nogil:
-            for i in range(self.play.book_count):
-                played = &self.play.books[i]
-                mantra_play_tell(&self.play, &self.play.feeds[played.feed], &played.book, MANTRA_RESET,
-                                 utc_ns + self.play.ahead)
+        """All that came before that moment was played: the next runs tell everybody of all books as they are, first."""
+        self.play.silent, self.play.time, self.play.landing = False, utc_ns, self.play.book_count
         self.pace(self.play.speed)
 
     def pass_to(self, int64_t utc_ns) -> None:

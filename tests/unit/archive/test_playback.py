@@ -18,7 +18,7 @@ from mantra.archive import capture as module
 from mantra.core.messages import DTYPES, Kind, Trust
 from mantra.core.pack import Packer, unpack
 from mantra.errors import ConfigurationError, MantraError
-from mantra.runtime.spine import ALSO, MESSAGES
+from mantra.runtime.spine import ALSO, CAPACITY, MESSAGES
 from mantra.tape.segment import SegmentReader, SegmentWriter
 
 from .capturing import Capturing, Kept, private_run
@@ -163,6 +163,25 @@ def test_paused_it_publishes_nothing_and_steps_as_it_is_told(session):
         assert played.wait(0.01) is False, "a thousandth of the speed"
         played.speed("max")
         assert played.wait(5)
+
+
+def test_who_steers_it_in_the_loop_that_reads_is_answered(session, monkeypatch):
+    monkeypatch.setitem(CAPACITY, "top", 8)     # less than a seek has to tell; a batch and its top are most of it
+    with mantra.play(session.folder) as played:
+        start, resets = played.player.start_ns, 0
+        for n, update in enumerate(played.read("updates")):
+            resets += update.kind == Kind.RESET
+            if n in (30, 60, 90):
+                time.sleep(0.01)                # it is as far ahead as it may be
+                played.pause()
+                played.seek(start)
+                played.resume()
+        assert resets >= 4 * 4, "at first, and after each seek, every book is another"
+        with pytest.raises(MantraError, match="waits for a reader in this process"):
+            played.seek(start)
+            reader = played.spine.reader("updates")
+            played.step(by="second")
+        reader.batch()
 
 
 def test_who_asks_a_player_that_has_ended_is_told(session):
