@@ -159,7 +159,7 @@ class Player(Actor):
         if self.end_ns < self.start_ns:
             raise ConfigurationError("nothing was recorded between these moments")
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._asked, self._ended = threading.Event(), threading.Event()
+        self._asked, self.ended = threading.Event(), threading.Event()
         self._deck: Deck
         self._rows: dict[str, Row] = {}             # of the ledger: feeds', and books'
         self._book_rows: dict[str, Row] = {}
@@ -332,7 +332,7 @@ class Player(Actor):
         self._deck.wake()
 
     def teardown(self, spine: Spine) -> None:
-        self._ended.set()
+        self.ended.set()
         self._worker.shutdown(cancel_futures=True)
 
     # Playing ---------------------------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ class Player(Actor):
         answer: Future[T] = Future()
         self._commands.put((command, answer))
         before, still = self._deck.counts(), 0
-        while not self._ended.is_set():
+        while not self.ended.is_set():
             self.wake()
             if wait([answer], 0.5).done:
                 return answer.result()

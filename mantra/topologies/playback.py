@@ -108,18 +108,24 @@ class Playback(System):
     def read(self, family: str, timeout: float | None = None, **options: Any) -> Iterator[Any]:
         """As `Spine.read`, from this call on, and it ends when all is played. To read several families in one thread
         take turns: the player waits for the slowest reader."""
-        return self._played(self.spine.reader(family, **options), timeout, whole=False)
+        return self._played(self._reader(family, **options), timeout, whole=False)
 
     def batches(self, family: str, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
         """The same in numpy structured arrays."""
-        return self._played(self.spine.reader(family), timeout, whole=True)
+        return self._played(self._reader(family), timeout, whole=True)
+
+    def _reader(self, family: str, **options: Any) -> Merge:
+        """It is waited for while somebody has it, and no longer."""
+        reader = self.spine.reader(family, **options)
+        self.spine.readers.remove(reader)
+        return reader
 
     def _played(self, reader: Merge, timeout: float | None, *, whole: bool) -> Iterator[Any]:
         if self.player.holds and not self.player.started:
             self.resume()
         heard = time.monotonic()
         while True:
-            done = self.done
+            done = self.done or self.player.ended.is_set()
             if reader.wait(QUIET_S):
                 heard = time.monotonic()
                 if not whole:

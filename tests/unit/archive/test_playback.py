@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -177,11 +178,23 @@ def test_who_steers_it_in_the_loop_that_reads_is_answered(session, monkeypatch):
                 played.seek(start)
                 played.resume()
         assert resets >= 4 * 4, "at first, and after each seek, every book is another"
+        played.seek(start)
+        reader = played.spine.reader("updates")
         with pytest.raises(MantraError, match="waits for a reader in this process"):
-            played.seek(start)
-            reader = played.spine.reader("updates")
             played.step(by="second")
-        reader.batch()
+        assert len(reader.batch())
+
+
+def test_who_left_the_loop_is_not_waited_for_and_who_is_in_it_when_all_ends_leaves(long):
+    with mantra.play(long) as played:
+        next(iter(played.read("updates")))
+        assert played.wait(10)
+        played.seek(played.player.start_ns)
+        played.speed(0.001)
+        last = threading.Thread(target=lambda: list(played.read("updates")), daemon=True)
+        last.start()
+    last.join(5)
+    assert not last.is_alive()
 
 
 def test_who_asks_a_player_that_has_ended_is_told(session):
