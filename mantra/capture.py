@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tile.stop()
         stack.close()
         tile.join(CLOSING_S)
-    why = why or (str(tile.error) if tile.error else None)
+    why = why or failed(tile)
     if why:
         print(f"mantra capture: {why}", file=sys.stderr)
     told.end(time.monotonic() - began, as_json=options.json)
@@ -135,7 +135,7 @@ def attached(options: argparse.Namespace, reads: Sequence[str] | None, rules: di
     tile = Tile(capture, run)
     tile.setup()
     tile.start()
-    return capture, tile, run, lambda: None
+    return capture, tile, run, lambda: failed(tile)
 
 
 def feeds(options: argparse.Namespace, reads: Sequence[str] | None, rules: dict[str, Any],
@@ -157,6 +157,11 @@ def feeds(options: argparse.Namespace, reads: Sequence[str] | None, rules: dict[
     tile = next(tile for tile in system.tiles if tile.name == "capture")
     assert isinstance(tile.actor, Capture)
     return tile.actor, tile, system.spine, system.failure
+
+
+def failed(tile: Tile) -> str | None:
+    """Of what, if it did."""
+    return None if tile.error is None else str(tile.error) or type(tile.error).__name__
 
 
 class Told:

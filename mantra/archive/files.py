@@ -45,6 +45,7 @@ class Files:
         self.full = False               # that is why: there may be room later
         self.files = self.blocks = self.stops = 0
         self._closed = 0                # bytes
+        self._named = 0                 # UTC ns, as the newest file's name says
 
     @property
     def size(self) -> int:
@@ -95,7 +96,7 @@ class Files:
     def _open(self, table: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
-        now = self._clock.utc_ns()
+        self._named = now = max(self._clock.utc_ns(), self._named + 10**6)      # UTC may be set back: names sort
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // NANO))
         self.path = self.folder / f"{stamp}.{now % NANO // 10**6:03}Z-{self._label}.mantra"
         self._writer = SegmentWriter(self.path, table, sync_s=self._sync_s)
@@ -126,15 +127,18 @@ class Files:
         """Remove the oldest files of those that are not to be kept, and count what is there."""
         files = {}
         for path in sorted(self.folder.glob("*.mantra*")):
-            with contextlib.suppress(FileNotFoundError):    # of another capture, which closed or removed it meanwhile
+            with contextlib.suppress(OSError):      # of another capture, which removed it meanwhile; or not ours
                 if not _written(path):
                     files[path] = path.stat()
         self._there = sum(each.st_size for each in files.values())
         for path, each in files.items():
             old = self._keep_s is not None and time.time() - each.st_mtime > self._keep_s
             if old or (self._keep_bytes is not None and self._there + self.size > self._keep_bytes):
-                path.unlink(missing_ok=True)
-                self._there -= each.st_size
+                try:
+                    path.unlink(missing_ok=True)
+                    self._there -= each.st_size
+                except OSError as error:            # it costs room, and nothing else
+                    log.warning("%s cannot be removed: %s", path, error.strerror)
 
 
 def _written(path: Path) -> bool:

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from mantra.archive import capture as module
+from mantra.capture import main
 from mantra.runtime.settings import read
 from mantra.runtime.spine import Spine
 from mantra.topologies.system import System
@@ -92,6 +93,18 @@ def test_it_ends_with_the_run_that_it_is_attached_to(tmp_path):
     _, errors = capturing.communicate(timeout=20)
     assert capturing.returncode == 0
     assert f"the run {name} has ended" in errors
+
+
+def test_it_ends_when_it_fails_and_says_of_what(run, tmp_path, monkeypatch, capsys):
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(module.Capture, "_take", fail)
+    monkeypatch.setattr("mantra.capture.on_stop", lambda _: None)
+    began = time.monotonic()
+    assert main(["--out", str(tmp_path), "--run", run[0].run, "--duration", "5"]) == 1
+    assert time.monotonic() - began < 4.0
+    assert "mantra capture: MemoryError" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):

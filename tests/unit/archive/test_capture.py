@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import errno
 from concurrent.futures import wait
+from types import SimpleNamespace
 
 import pytest
 
 from mantra.archive import capture as module
 from mantra.archive.capture import BYTES, SECONDS, Capture, quantity
+from mantra.archive.files import Files
 from mantra.errors import ConfigurationError
 from mantra.runtime.spine import Spine
 from mantra.tape.segment import SegmentReader, SegmentWriter
@@ -254,6 +256,25 @@ def test_the_oldest_files_make_room_for_new_ones(tmp_path):
     assert not dead.exists()
     assert 15_000 < sum(path.stat().st_size for path in tmp_path.iterdir()) <= 48_000
     Kept(tmp_path).books_agree(feed)
+
+
+def test_what_cannot_be_removed_costs_room_and_nothing_else(tmp_path):
+    spine, (feed,) = private_run(1)
+    stays = tmp_path / "20190101T000000.000Z-other.mantra"
+    stays.mkdir()
+    kept = Capturing(spine, tmp_path, flush=0.001, keep_bytes="20KB")
+    kept.until(lambda: feed.move(50) or kept.capture.files.files >= 8, 2000)
+    kept.end()
+    stays.rmdir()
+    Kept(tmp_path).books_agree(feed)
+
+
+def test_names_of_files_are_in_their_order_although_utc_is_set_back(tmp_path):
+    times = iter([2 * 10**18, 10**18, 3 * 10**18])
+    files = Files(tmp_path, "run", SimpleNamespace(utc_ns=lambda: next(times)), sync_s=1.0)
+    paths = [files.begin({}) or files.path for _ in range(3)]
+    files.leave()
+    assert paths == sorted(paths) == sorted(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path):
