@@ -32,6 +32,7 @@ class Look(Enum):
     DIFFERS = auto()
     AGAIN = auto()      # it says nothing yet: ask the venue for another
     LATER = auto()      # the stream has not come so far: show it again
+    EARLY = auto()      # it is of the snapshot's own window: ask soon for another
 
 
 class SecondLook:
@@ -58,7 +59,7 @@ class SecondLook:
             return Look.LATER
         self._shown = 0
         if sequence < self._past.second and time.monotonic() < self._later:
-            return Look.AGAIN
+            return Look.EARLY
         theirs = {(kind, price): size for kind, price, size in levels}
         _, differences = self._past.differences(theirs, COMPARED, sequence)
         before, self._doubts = self._doubts, {differs.level for differs in differences}

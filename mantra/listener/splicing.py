@@ -125,6 +125,8 @@ class Splicing(Recovery):
         came = Look.AGAIN if isinstance(answer, MantraError) else look.at(answer)
         if came == Look.LATER and isinstance(answer, bytes):
             self._ask_again(book, AFTER_S, answer)
+        elif came == Look.EARLY:
+            self._ask_again(book, AFTER_S)
         elif came == Look.AGAIN:
             self._ask_again(book, min(LOOKS_S, book.backoff.next()))
         elif came == Look.AGREES:

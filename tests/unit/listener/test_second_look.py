@@ -113,15 +113,15 @@ def test_too_many_changes_to_remember_begin_the_look_anew():
 
 def test_what_came_and_went_within_a_window_is_found_by_an_answer_of_a_later_one():
     bench = Bench(60.0)
-    assert bench.at(10) == bench.at(10) == Look.AGAIN       # 101 may be gone already, and no diff will say so
+    assert bench.at(10) == bench.at(10) == Look.EARLY       # 101 may be gone already, and no diff will say so
     bench.change(Kind.BID, 98, 6, 14)
-    assert bench.at(13) == bench.at(12, asks=(102, 103)) == Look.AGAIN
+    assert bench.at(13) == bench.at(12, asks=(102, 103)) == Look.EARLY
     assert bench.at(14, asks=(102, 103), at98=6) == Look.AGAIN
     assert bench.at(14, asks=(102, 103), at98=6) == Look.DIFFERS
 
 
 def test_a_window_in_which_nothing_else_changed_ends_by_the_clock():
     bench = Bench(0.02)
-    assert bench.at(10) == Look.AGAIN
+    assert bench.at(10) == Look.EARLY
     time.sleep(0.03)
     assert bench.at(10) == Look.AGREES
