@@ -29,8 +29,10 @@ cdef class Gather:
         free(self.runs)
 
     def add(self, Queue queue not None, feed: int, start: Literal["newest", "oldest"] = "newest", Row row=None) -> None:
-        """Read `queue` too, as `feed`; `row`: where what was overwritten before it was read is counted (overruns)."""
+        """Read `queue` too, as `feed`; from the "oldest" on: what is not there any more is lost. `row`: where what was
+        overwritten before it was read is counted (overruns)."""
         cdef uint64_t[SCRATCH] scratch
+        cdef mantra_consumer *consumer
         if queue.format is not self.format:
             raise ValueError(f"a queue of {queue.format.name} among those of {self.format.name}")
         consumers = realloc(self.consumers, (self.count + 1) * sizeof(mantra_consumer))
@@ -41,10 +43,11 @@ cdef class Gather:
         if runs is NULL:
             raise MemoryError
         self.runs = <Run *>runs
-        self.consumers[self.count] = mantra_consumer_at(
-            &queue.queue, MANTRA_NEWEST if start == "newest" else MANTRA_OLDEST, scratch)
+        consumer = &self.consumers[self.count]
+        consumer[0] = mantra_consumer_at(&queue.queue, MANTRA_NEWEST if start == "newest" else MANTRA_OLDEST, scratch)
+        consumer.lost = 0 if start == "newest" else consumer.position
         self.count += 1
-        self.sources.append([feed, queue, row, 0, self.consumers[self.count - 1].position])
+        self.sources.append([feed, queue, row, 0, consumer.position - consumer.lost])
 
     def remove(self, feed: int) -> None:
         """Read that queue no more."""

@@ -146,6 +146,19 @@ def test_what_begins_while_it_runs_is_kept_from_its_beginning(tmp_path):
     Kept(tmp_path).agree(feeds)
 
 
+def test_what_was_overwritten_before_it_was_found_is_told(tmp_path):
+    spine, _ = private_run(1)
+    kept = Capturing(spine, tmp_path)
+    kept.step(2)
+    late = Feed(spine, 7)
+    late.move(15_000)
+    kept.until(lambda: kept.capture.counts()["messages"] > 100)
+    kept.end()
+    (gap,), lost = Kept(tmp_path).gaps, late.row["overruns"]
+    assert (gap.position, gap.lost) == (0, lost)
+    assert 0 < lost == len(late.made["update"]) - len(Kept(tmp_path).messages[f"updates.{late.name}"])
+
+
 def test_any_queue_is_kept_whatever_it_carries(tmp_path):
     spine = Spine.private()
     tops, signals = spine.queue("tops.a", "top"), spine.queue("my.signals", "order")
