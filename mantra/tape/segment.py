@@ -16,6 +16,7 @@ import fcntl
 import json
 import math
 import os
+import resource
 import stat
 import struct
 import time
@@ -231,6 +232,9 @@ def files(paths: Iterable[str | Path]) -> list[Path]:
             found.append(path)
         else:
             raise ConfigurationError(f"{path} is not there")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if len(found) > soft // 2:      # they may all be open at once; of most systems' 1,024 that is six weeks of hours
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return list(dict.fromkeys(found))
 
 

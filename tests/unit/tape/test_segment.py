@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 import resource
 import signal
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -285,6 +288,15 @@ def test_a_power_cut_takes_only_what_was_not_synced(tmp_path, monkeypatch):
             found = readable(reader)
         assert found.keys() >= set(range(sum(end <= synced for end in ends)))
         assert all(messages.tobytes() == expected[n].tobytes() for n, messages in found.items())
+
+
+def test_more_files_are_read_than_may_be_open_at_first(tmp_path):
+    code = ("import resource, sys; from mantra.tape.segment import SegmentReader, files\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+            "print(len([*map(SegmentReader, files([sys.argv[1]]))]))")
+    for n in range(60):
+        SegmentWriter(tmp_path / f"{n}.mantra", {}, sync_s=math.inf).close()
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True).stdout == "60\n"
 
 
 def test_no_file_is_overwritten(tmp_path):
