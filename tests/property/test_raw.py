@@ -1,8 +1,11 @@
 """Blocks of a tape: whatever was packed comes out; damage is an ArchiveError, and never a crash."""
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mantra.core.tape import Tape
 from mantra.errors import ArchiveError
 from mantra.tape.raw import HEAD, RECORD, RawPacker, unpack
 
@@ -35,6 +38,18 @@ def test_what_was_packed_comes_out(batches):
     rows = [row for _, rows in batches for row in rows]
     assert block.records.tolist() == batch(rows)[0].tolist()
     assert [block.text(i) for i in range(len(rows))] == [row[-1] for row in rows]
+
+
+def test_what_waits_takes_no_more_memory_than_it_has():
+    tape = Tape.create(None, 1 << 20)
+    reader, writer, packer = tape.reader(), tape.writer(), RawPacker()
+    tracemalloc.start()
+    for _ in range(100):
+        writer.write(1, bytes(300))
+        packer.add(0, *reader.batch())
+    assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    tracemalloc.stop()
+    assert packer.count == 100
 
 
 @settings(max_examples=100, deadline=None)
