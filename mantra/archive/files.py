@@ -96,9 +96,12 @@ class Files:
     def _open(self, table: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
-        self._named = now = max(self._clock.utc_ns(), self._named + 10**6)      # UTC may be set back: names sort
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // NANO))
-        self.path = self.folder / f"{stamp}.{now % NANO // 10**6:03}Z-{self._label}.mantra"
+        while True:
+            self._named = now = max(self._clock.utc_ns(), self._named + 10**6)      # UTC may be set back: names sort
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // NANO))
+            self.path = self.folder / f"{stamp}.{now % NANO // 10**6:03}Z-{self._label}.mantra"
+            if not [*self.folder.glob(f"{self.path.name}*")]:       # another capture of this run began one, too
+                break
         self._writer = SegmentWriter(self.path, table, sync_s=self._sync_s)
         self.files += 1
 

@@ -84,7 +84,7 @@ class RawPacker:
         self.first, self.last = min(self.first or first, first), max(self.last, last)
         self.count += len(records)
         self.room -= len(texts) + records.nbytes
-        self._batches.append((feed, records.copy(), texts.copy()))      # not the room for more, 1.4 MB, that they lie in
+        self._batches.append((feed, records.copy(), texts.copy()))      # not the 1.4 MB of room that they lie in
 
     def pack(self, level: int = 3) -> bytes:
         """The block; empties the packer."""

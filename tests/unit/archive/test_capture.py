@@ -283,11 +283,12 @@ def test_what_cannot_be_removed_costs_room_and_nothing_else(tmp_path):
 
 
 def test_names_of_files_are_in_their_order_although_utc_is_set_back(tmp_path):
-    times = iter([2 * 10**18, 10**18, 3 * 10**18])
-    files = Files(tmp_path, "run", SimpleNamespace(utc_ns=lambda: next(times)), sync_s=1.0)
-    paths = [files.begin({}) or files.path for _ in range(3)]
+    times = iter([2 * 10**18, 10**18, 3 * 10**18, 3 * 10**18, 3 * 10**18])
+    files, other = (Files(tmp_path, "run", SimpleNamespace(utc_ns=lambda: next(times)), sync_s=1.0) for _ in range(2))
+    paths = [one.begin({}) or one.path for one in (files, files, files, other)]
     files.leave()
-    assert paths == sorted(paths) == sorted(tmp_path.iterdir())
+    other.leave()
+    assert paths == sorted(paths) == sorted(tmp_path.iterdir()), "and nobody finds his name taken"
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_at_once(tmp_path):
