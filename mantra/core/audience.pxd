@@ -13,7 +13,6 @@ cdef extern from "mantra/audience.h" nogil:
 
     mantra_seat *mantra_audience_join(mantra_audience *audience, uint16_t queue)
     void mantra_audience_leave(mantra_seat *seat)
-    void mantra_audience_clear(mantra_audience *audience)
 
 
 cdef class Audience

@@ -6,7 +6,7 @@ from mantra.core.region cimport Shared
 
 
 cdef extern from "mantra/book.h" nogil:
-    enum: MANTRA_BOOK_CEILING, MANTRA_BOOK_START, MANTRA_BOOK_SAME, MANTRA_BOOK_ABSENT, MANTRA_BOOK_FULL
+    enum: MANTRA_BOOK_CEILING, MANTRA_BOOK_START, MANTRA_BOOK_SAME, MANTRA_BOOK_ABSENT
     const char *MANTRA_BOOK_LAYOUT
 
     ctypedef struct mantra_change:

@@ -16,7 +16,6 @@ from mantra.errors import LayoutMismatch, RegionError
 
 BID, ASK = 1, 2
 SAME, ABSENT = MANTRA_BOOK_SAME, MANTRA_BOOK_ABSENT
-CEILING = MANTRA_BOOK_CEILING
 PATIENCE_S = 1.0   # how long a reader tries before it says that there is no quiet moment
 
 cdef extern from "mantra/messages.h" nogil:

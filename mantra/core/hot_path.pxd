@@ -35,8 +35,8 @@ cdef extern from "mantra/rerun.h" nogil:
         mantra_orders orders
         mantra_ledger_row *ledger
         uint32_t instrument, slot
-        uint8_t state, wants, trust, reason, looked
-        uint64_t sequence, needed
+        uint8_t state, wants, trust, reason
+        uint64_t sequence
         uint32_t held
         uint64_t last_trade_id
         int64_t trust_since_ns, distrusted_since_ns
@@ -59,7 +59,7 @@ cdef extern from "mantra/rerun.h" nogil:
         mantra_tracker *tracker
         mantra_tape_writer *tape
         uint8_t *held
-        size_t held_size, held_capacity
+        size_t held_capacity
         uint32_t index
         uint16_t publisher
         uint8_t venue, scheme, live_trust, proofs
@@ -100,7 +100,6 @@ cdef extern from "mantra/rerun.h" nogil:
         mantra_poller poller
         mantra_feed **feeds
         uint32_t count
-        uint64_t timer_at
         bint revisit
 
     void mantra_feeds_wake(mantra_feeds *all)

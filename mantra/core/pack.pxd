@@ -1,7 +1,7 @@
 """pack: messages of one stream as a block: columns, each coded by what it is (csrc/mantra/pack.h)."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from mantra.core.messages cimport mantra_field, mantra_layout
+from mantra.core.messages cimport mantra_layout
 
 cdef extern from "mantra/pack.h" nogil:
     enum:

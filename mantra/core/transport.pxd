@@ -11,11 +11,10 @@ cdef extern from "mantra/transport.h" nogil:
         ptrdiff_t (*read)(mantra_transport *, void *, size_t) noexcept nogil
         ptrdiff_t (*write)(mantra_transport *, const void *, size_t) noexcept nogil
         void *session
-        int fd, wake_fd
+        int fd
         short read_events, write_events
-        bint more, failed
+        bint more
         uint32_t ending
-        int64_t send_timeout_ns
         int error
         char *reason
 
