@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import os
 import sys
 import threading
@@ -13,17 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
 import mantra
-from mantra import venues
 from mantra.archive.capture import Capture
 from mantra.errors import ConfigurationError
 from mantra.listener.planner import progress
-from mantra.live import SIMULATED, interrupt, on_stop
-from mantra.runtime.options import Parser, door, positive_seconds
-from mantra.runtime.settings import Settings, read
+from mantra.live import SIMULATED, feed_options, interrupt, log_to, on_stop
+from mantra.runtime.options import Parser, door
+from mantra.runtime.settings import read
 from mantra.runtime.spine import Spine, running
 from mantra.runtime.tile import Tile
 from mantra.runtime.topology import Node
@@ -61,18 +58,8 @@ In a topology of your own one line keeps all its queues, capture = "DIR", or som
         "what others attach to")
     add("--reads", metavar="QUEUE[,...]", help="families of the run's queues (default: those there are of "
         f"{', '.join(KEPT)}); also tops, world, or a queue of your own")
-    add("--venues", metavar="NAME[,...]", help=f"feeds of its own, of {', '.join(venues.VENUES)} (default: those of "
-        f"--endpoints, else {', '.join(Settings.venues)})")
-    add("--instruments", metavar="NAME[,...]", help="feeds of its own, of these: ethbtc, ETH-BTC, a glob, or \"all\" "
-        "(default)")
-    add("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")
-    add("--simulated", action="store_true", help="feeds of its own, of simulated venues on loopback")
     add("--raw", action="store_true", default=None, help="also everything that the feeds were told and said, byte for "
         "byte; a run to attach to must have been started with --raw, or raw = true")
-    add("--mode", choices=("book", "top", "orders"), help="as in mantra live (default: book)")
-    add("--reader", choices=("poller", "threads"), default="poller", help="one thread for all of a venue's connections "
-        "(default), or one each")
-    add("--per-connection", type=int, metavar="N", help="instruments on one connection, at most")
     files = made.add_argument_group("files")
     add = files.add_argument
     add("--rotate", metavar="TIME", help="another file so often, at whole hours of UTC (default: 1h; 30s, 15m, 1d)")
@@ -85,10 +72,11 @@ In a topology of your own one line keeps all its queues, capture = "DIR", or som
     add("--sync", metavar="SECONDS", help="sync to disk when something is written and the last time was so long ago "
         "(default: 1), or \"never\"")
     add("--level", type=int, metavar="N", help="of zstd, 1 to 19 (default: 1)")
-    add = made.add_argument
-    add("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long; default: Ctrl-C")
-    add("--json", action="store_true", help="one JSON object on the last line of standard output")
-    add("--verbose", action="store_true", help="log more to standard error")
+    own = made.add_argument_group("feeds of its own: with --venues, --instruments, --endpoints or --simulated")
+    own.add_argument("--instruments", metavar="NAME[,...]", help="ethbtc, ETH-BTC, a glob, or \"all\" (default)")
+    own.add_argument("--simulated", action="store_true", help="of simulated venues on loopback")
+    feed_options(made, own, "poller")
+    made.set_defaults(reader="poller")
     return made
 
 
@@ -97,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     on_stop(interrupt)
     console = Console(stderr=True)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s",
-                        handlers=[RichHandler(console=console, show_path=False)])
+    log_to(console, options.verbose)
     rules = {name: value for name in RULES if (value := getattr(options, name)) is not None}
     reads = options.reads and tuple(options.reads.split(","))
     Capture("capture", reads or KEPT, **rules)          # what is wrong is told before anything starts

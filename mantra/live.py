@@ -33,39 +33,50 @@ MOST_TOLD = 8       # instruments in a line
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 
 
+def feed_options(made: Parser, group: argparse._ActionsContainer, reader: str) -> None:
+    """What every door has that runs feeds; those of the feeds in `group`. `reader`: the usual one there."""
+    add = group.add_argument
+    add("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: those of --endpoints, "
+        f"else {', '.join(Settings.venues)})")
+    add("--mode", choices=("book", "top", "orders"), help="book: whole books from diffs and snapshots (default); top: "
+        "the venues' partial-depth streams, first levels only; orders: books derived from every single order, of the "
+        "venues that tell")
+    add("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")
+    add("--reader", choices=("threads", "poller"), help="threads: one for each connection; poller: one thread for all "
+        f"of a venue's (default: {reader})")
+    add("--per-connection", type=int, metavar="N", help="instruments on one connection, at most")
+    add = made.add_argument
+    add("--duration", type=positive_seconds, metavar="SECONDS", help="end after that long; default: Ctrl-C")
+    add("--json", action="store_true", help="one JSON object on the last line of standard output")
+    add("--verbose", action="store_true", help="log more to standard error")
+
+
+def log_to(console: Console, verbose: bool) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s",
+                        handlers=[RichHandler(console=console, show_path=False)])
+
+
 def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="mantra live", description="Keep the venues' books, merge them into one world view, show and serve it.",
         epilog="Without arguments venues are simulated on loopback; real ones: mantra live --instrument-name ethbtc")
-    made.add_argument("--instrument-name", "--instruments", dest="instruments", metavar="NAME[,NAME...]",
-                      help="what to watch: ethbtc, ETH-BTC, eth/btc; \"all\" or a glob ('*-usdt'): "
-                      "what fits, wherever it is traded; the first is what BookSummary serves")
-    made.add_argument("--venues", metavar="NAME[,NAME...]", help=f"of {', '.join(venues.VENUES)} (default: those of "
-                      f"--endpoints, else {', '.join(Settings.venues)})")
-    made.add_argument("--mode", choices=("book", "top", "orders"), help="book: whole books from diffs and snapshots "
-                      "(default); top: the venues' partial-depth streams, first levels only; orders: books derived "
-                      "from every single order, of the venues that tell")
-    made.add_argument("--topology", metavar="NAME|FILE", help=f"{', '.join(SHIPPED)} (default: bbo), or a TOML file")
-    made.add_argument("--draw", action="store_true", help="print the topology as a Mermaid chart and end")
-    made.add_argument("--endpoints", metavar="FILE", help="TOML of addresses to use instead of the real venues'")
-    made.add_argument("--reader", choices=("threads", "poller"), help="a thread per connection (default), or one "
-                      "thread for all of a venue's")
-    made.add_argument("--per-connection", type=int, metavar="N", help="instruments on one connection, at most")
-    made.add_argument("--raw", action="store_true", default=None, help="keep tapes of all that the feeds are told, for "
-                      "mantra capture --raw")
-    made.add_argument("--settings", metavar="FILE", help="TOML of settings; the command line wins")
-    made.add_argument("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
-    made.add_argument("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051 or the next free); "
-                      "'off': do not")
-    made.add_argument("--metrics", metavar="HOST:PORT", nargs="?", const="", help="let Prometheus scrape the run there "
-                      "(without an address: 127.0.0.1:9464 or the next free)")
-    made.add_argument("--audit", type=positive_seconds, metavar="SECONDS", help="hold the books against the venues' "
-                      "REST books so often; what is wrong is told on standard error, scores in the ledger")
-    made.add_argument("--headless", action="store_true", help="no terminal; a line now and then on standard error")
-    made.add_argument("--duration", type=positive_seconds, metavar="SECONDS",
-                      help="end after that long; default: Ctrl-C")
-    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    made.add_argument("--verbose", action="store_true", help="log more to standard error")
+    add = made.add_argument
+    add("--instrument-name", "--instruments", dest="instruments", metavar="NAME[,NAME...]",
+        help="what to watch: ethbtc, ETH-BTC, eth/btc; \"all\" or a glob ('*-usdt'): what fits, wherever it is traded; "
+        "the first is what BookSummary serves")
+    add("--topology", metavar="NAME|FILE", help=f"{', '.join(SHIPPED)} (default: bbo), or a TOML file")
+    add("--draw", action="store_true", help="print the topology as a Mermaid chart and end")
+    add("--raw", action="store_true", default=None, help="keep tapes of all that the feeds are told, for mantra "
+        "capture --raw")
+    add("--settings", metavar="FILE", help="TOML of settings; the command line wins")
+    add("--run", metavar="NAME", help="what others attach to (default: mantra, or the next free)")
+    add("--grpc", metavar="HOST:PORT", help="where to serve (default: 127.0.0.1:50051 or the next free); 'off': do not")
+    add("--metrics", metavar="HOST:PORT", nargs="?", const="", help="let Prometheus scrape the run there (without an "
+        "address: 127.0.0.1:9464 or the next free)")
+    add("--audit", type=positive_seconds, metavar="SECONDS", help="hold the books against the venues' REST books so "
+        "often; what is wrong is told on standard error, scores in the ledger")
+    add("--headless", action="store_true", help="no terminal; a line now and then on standard error")
+    feed_options(made, made, "threads")
     return made
 
 
@@ -84,8 +95,7 @@ def interrupt(*_: object) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     on_stop(interrupt)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s",
-                        handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
+    log_to(Console(stderr=True), options.verbose)
     return live(options)
 
 
