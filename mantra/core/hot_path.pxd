@@ -51,7 +51,10 @@ cdef extern from "mantra/rerun.h" nogil:
         mantra_decoder decoder
         mantra_feed_book *books
         uint32_t book_count
-        mantra_producer *updates, *trades, *tops, *orders
+        mantra_producer *updates
+        mantra_producer *trades
+        mantra_producer *tops
+        mantra_producer *orders
         mantra_vector *latest_tops
         mantra_doorbell *doorbell
         mantra_ledger_row *ledger

@@ -261,7 +261,7 @@ def unpack(str message not None, body: bytes, *, only: Collection[tuple[int, int
     cdef uint64_t most = 0      # levels there can be
     kept = opened(message, memoryview(body), &block, MANTRA_PACK_COLUMNS)
     updates = message == "update"
-    for i in range(MANTRA_PACK_RANK, MANTRA_PACK_OFFSET):
+    for i in range(<uint32_t>MANTRA_PACK_RANK, <uint32_t>MANTRA_PACK_OFFSET):
         most += block.column[i].size if updates else 0
     if (block.columns != mantra_pack_columns_of(layout) or block.rows != block.column[<int>MANTRA_PACK_LOW].size
             or block.messages > block.rows + most or block.images > block.rows or block.image_levels > most):

@@ -37,7 +37,7 @@ cdef class Reel:
     def __init__(self, str family not None, messages, int64_t[::1] times not None, uint16_t[::1] feeds not None,
                  uint32_t[::1] books not None, const uint64_t[::1] positions not None, uint64_t capture):
         cdef uint8_t[::1] raw = messages.view(np.uint8)
-        cdef size_t count = len(messages)
+        cdef Py_ssize_t count = len(messages)
         if not count == len(times) == len(feeds) == len(books) == len(positions):
             raise ValueError(f"{count} messages; times, feeds, books and positions are each one's")
         self.times, self.kept = np.asarray(times), (raw, feeds, books, positions)
