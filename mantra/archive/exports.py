@@ -10,7 +10,7 @@ import csv
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -404,10 +404,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if archive.streams[stream] in KEPT)
     with progress() as shown:
         task = shown.add_task("exporting", total=total * (2 if options.format == "hftbacktest" else 1))
-
-        def tell(rows: int) -> None:
-            shown.advance(task, rows)
-
+        tell = partial(shown.advance, task)
         if options.format == "hftbacktest":
             told = backtest(archive, options.out, asked, tell)
         else:

@@ -255,26 +255,20 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
                     if (waiting := imported.feed.state(index)[4])}, "file": str(path)}
 
 
-def parser() -> argparse.ArgumentParser:
+@door("mantra archive import", interrupted=1)
+def main(argv: Sequence[str] | None = None) -> int:
     made = Parser(
         prog="mantra archive import", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Bring a recording into an archive, through the production path: its updates and trades, received\n"
                     "when the recording says, and images of its books.", epilog=EPILOG)
-    made.add_argument("paths", nargs="+", metavar="PATH", help="files of one venue, in any order")
-    made.add_argument("--out", required=True, type=Path, metavar="DIR", help="the archive; made if it is not there")
-    made.add_argument("--venue", metavar="V", help=f"whose frames they are: {', '.join(venues.VENUES)} (Tardis' say it "
-                      "themselves)")
-    made.add_argument("--mode", choices=("book", "orders"), default="book", help="orders: order by order (default: "
-                      "book)")
-    made.add_argument("--level", type=int, default=1, choices=range(1, 20), metavar="N", help="of zstd, 1 to 19 "
-                      "(default: 1)")
-    made.add_argument("--json", action="store_true", help="one JSON object on the last line of standard output")
-    return made
-
-
-@door("mantra archive import", interrupted=1)
-def main(argv: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    add = made.add_argument
+    add("paths", nargs="+", metavar="PATH", help="files of one venue, in any order")
+    add("--out", required=True, type=Path, metavar="DIR", help="the archive; made if it is not there")
+    add("--venue", metavar="V", help=f"whose frames they are: {', '.join(venues.VENUES)} (Tardis' say it themselves)")
+    add("--mode", choices=("book", "orders"), default="book", help="orders: order by order (default: book)")
+    add("--level", type=int, default=1, choices=range(1, 20), metavar="N", help="of zstd, 1 to 19 (default: 1)")
+    add("--json", action="store_true", help="one JSON object on the last line of standard output")
+    options = made.parse_args(argv)
     paths = lines.files(options.paths, options.venue)
     skipped = Counter[Path]()
     of_tardis = [path for path in paths if tardis.header(path)]
