@@ -300,7 +300,8 @@ class Capture(Actor):
     def flush(self, stream: Stream) -> None:
         """What was gathered becomes a block."""
         packer, held = stream.cut()
-        if self.files.why or self._waiting >= WAITING:
+        slow = self._waiting >= WAITING and not self.stopping.is_set()      # at its end it waits for the disk
+        if self.files.why or slow:
             return self._refused(packer.count, held)
         self._waiting += packer.count
         now, missing, self._missing = self._clock.utc_ns(), self._missing, {}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from concurrent.futures import wait
 from types import SimpleNamespace
 
@@ -244,6 +245,20 @@ def test_it_waits_for_room_from_the_start(tmp_path, monkeypatch):
     kept.end()
     Kept(tmp_path).books_agree(feed)
     assert kept.capture.unwritten > 0
+
+
+def test_what_a_slow_disk_costs_is_in_the_file_to_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WAITING", 1000)
+    spine, (feed,) = private_run(1)
+    kept, append = Capturing(spine, tmp_path, flush=0.001), SegmentWriter._append
+    monkeypatch.setattr(SegmentWriter, "_append", lambda *given: time.sleep(0.01) or append(*given))
+    for _ in range(20):
+        feed.move(300)
+        kept.step(2)
+    kept.end()
+    found = Kept(tmp_path)
+    assert sum(gap.lost for gap in found.gaps) == kept.capture.unwritten > 0
+    assert found.messages[f"updates.{feed.name}"][feed.updates.position - 1] == feed.made["update"][-1].tobytes()
 
 
 def test_a_limit_is_a_full_disk_and_nothing_there_is_removed(tmp_path):
