@@ -469,7 +469,7 @@ class Player(Actor):
             counts, audience = self._deck.counts(), self._spine.audience
             waits = counts | {"waits": 0} == before | {"waits": 0} and counts != before
             before, still = counts, still + 1 if waits else 0
-            if still > 3 and audience is not None and os.getpid() in {pid for pid, *_ in audience.readers()}:
+            if still > 3 and audience is not None and {pid for pid, *_ in audience.readers()} == {os.getpid()}:
                 raise MantraError(f"{self.name} waits for a reader in this process, and will do it then: is that the "
                                   "one who asks? Let another thread read, or ask for less")
         raise MantraError(f"{self.name} has ended")
