@@ -175,7 +175,7 @@ class Capture(Actor):
         self._take()
         self._keep_ledger()
         self._flush_all()
-        self._submit(self.files.leave)
+        self._submit(self._end, self._untold())
         self._writing.shutdown()
         self._settle()
         self._count()
@@ -304,13 +304,18 @@ class Capture(Actor):
         if self.files.why or slow:
             return self._refused(packer.count, held)
         self._waiting += packer.count
+        missing, news = self._missing, self._untold()
+        if missing:         # what a reader knows of their books is not true any more
+            self._due.update(dict.fromkeys(key for key in self._books if key[0] in missing))
+        self._submit(self._write, stream, packer, held, news, missing)
+
+    def _untold(self) -> dict[str, Any]:
+        """For the table of the file."""
         now, missing, self._missing = self._clock.utc_ns(), self._missing, {}
         gaps = [{"feed": feed, "position": first, "lost": lost, "utc_ns": now}
                 for feed, (first, lost) in missing.items()]
-        if missing:         # what a reader knows of their books is not true any more
-            self._due.update(dict.fromkeys(key for key in self._books if key[0] in missing))
         news, self._news = self._news | {"gaps": gaps, "clock": clock_told(self._clock)}, _news()
-        self._submit(self._write, stream, packer, held, news, missing)
+        return news
 
     def _keep_ledger(self) -> None:
         self._submit(self._write_ledger, self._clock.utc_ns(), {
@@ -356,6 +361,10 @@ class Capture(Actor):
                 self._since = 0
                 self._due.update(dict.fromkeys(self._books))
         return then
+
+    def _end(self, news: Mapping[str, Any]) -> None:
+        self.files.table(news)
+        self.files.leave()
 
     def _write_ledger(self, now: int, tables: Mapping[str, Any]) -> None:
         names = ["instrument", *(name for name in COUNTERS if not name.endswith("utc_ns"))]
