@@ -28,6 +28,7 @@ from mantra.core.book import BookImage
 from mantra.core.messages import DTYPES, LAYOUTS, Kind, Reason, Trust
 from mantra.core.pack import Block, unpack
 from mantra.errors import ArchiveError, ConfigurationError
+from mantra.tape.lines import iso
 from mantra.tape.segment import BLOCK, Gap, Instrument, Record, SegmentReader, unpack_json
 
 Moment = int | str | datetime
@@ -43,7 +44,7 @@ def moment(value: Moment) -> int:
         if value.lstrip("-").isdigit() and len(value) > 8:
             return int(value)
         try:
-            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            value = iso(value)
         except ValueError:
             raise ConfigurationError(f"{value!r} is no time such as 2026-01-31T12:00:00.5, or ns since 1970") from None
     if isinstance(value, datetime):

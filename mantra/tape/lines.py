@@ -38,6 +38,7 @@ Kind = Literal["message", "rest", "sent", "open"]
 TIME = rb"(\d{9,19})(?:\.(\d{1,9})\d*)?"
 ADDRESSED = re.compile(rb"((?:http|ws)s?://\S+) (->|<-|<->) " + TIME + rb"(?:: (.*))?")
 TIMED = re.compile(TIME + rb"(:? )(.*)", re.DOTALL)
+FRACTION = re.compile(r"\.(\d{1,6})\d*")
 CAPTURED = re.compile(rb'\{"captured_at": "([^"]*)"')
 DEPTHCHARGE = re.compile(rb'\{"rx_ns": (\d{1,18}), (?:"dir": "(tx|rx)", )?"frame": (.*)\}')
 KINDS: dict[bytes, Kind] = {b"->": "rest", b"<-": "sent", b"<->": "open"}
@@ -173,11 +174,15 @@ def _record(line: bytes) -> Record | None:
     raise ValueError(f"not a line of a recording known here: {line[:60]!r}")
 
 
+def iso(text: str) -> datetime:
+    """Of ISO 8601 what CPython reads from 3.11 on: Z, and any number of digits of a second. ValueError."""
+    return datetime.fromisoformat(FRACTION.sub(lambda found: f".{found[1]:0<6}", text).replace("Z", "+00:00"))
+
+
 def _utc_ns(text: str) -> int | None:
     """Of a moment as ISO 8601 has it, with its zone; None: it is none."""
     try:
-        moment = datetime.fromisoformat(text)
-        return round((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(microseconds=1)) * 1000
+        return round((iso(text) - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(microseconds=1)) * 1000
     except (ValueError, TypeError):
         return None
 

@@ -25,16 +25,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from mantra.core.clock import Clock
 from mantra.core.pack import sources
 from mantra.errors import ArchiveError, ConfigurationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MAGIC, VERSION = b"mantra archive\n\0", 1
 FILE = struct.Struct("<16sI")               # magic, version; their crc follows

@@ -20,10 +20,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from typing_extensions import Self
 
 from mantra import venues as venue_room
 from mantra.aggregator.bbo import Bbo
@@ -54,6 +53,9 @@ from mantra.subscriber.subscriber import subscriber
 from mantra.topologies import bbo, depth
 from mantra.venues.instrument import InstrumentTable, choose, home
 from mantra.venues.venue import Venue
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger("mantra.system")
 
