@@ -13,7 +13,7 @@
 #include "mantra/audience.h"
 #include "mantra/feed.h"
 
-enum { MANTRA_PLAY_UPDATES, MANTRA_PLAY_TRADES, MANTRA_PLAY_ORDERS, MANTRA_PLAY_TOPS };
+enum { MANTRA_PLAY_UPDATES, MANTRA_PLAY_TRADES, MANTRA_PLAY_ORDERS, MANTRA_PLAY_TOPS, MANTRA_PLAY_NOTHING };
 #define MANTRA_NO_BOOK UINT32_MAX
 
 /* What happens before messages[before] to a book, or (MANTRA_NO_BOOK) to all of a feed: these miss something then. */
@@ -400,7 +400,7 @@ mantra_play_next(mantra_play *play, mantra_reel *reel, size_t most)
 {
     const uint16_t at = reel->feeds[reel->at];
     mantra_feed *feed = &play->feeds[at];
-    mantra_producer *const producers[] = {feed->updates, feed->trades, feed->orders, feed->tops};
+    mantra_producer *const producers[] = {feed->updates, feed->trades, feed->orders, feed->tops, NULL};
     mantra_producer *producer = producers[reel->family];
     const uint8_t *messages = reel->messages + reel->at * reel->size;
     size_t count = 1;
@@ -429,7 +429,7 @@ mantra_play_next(mantra_play *play, mantra_reel *reel, size_t most)
         mantra_play_captured(feed, reel->capture);
         feed->next_number = reel->positions[reel->at + count - 1] + 1;
     }
-    if (reel->family != MANTRA_PLAY_TOPS && !play->silent) {
+    if (reel->family < MANTRA_PLAY_TOPS && !play->silent) {
         for (size_t i = 0; i < count; i++)
             mantra_play_publish(play, producer, messages + i * reel->size);
         if (reel->family == MANTRA_PLAY_UPDATES)
@@ -441,7 +441,7 @@ mantra_play_next(mantra_play *play, mantra_reel *reel, size_t most)
     reel->at += count;
     if (reel->at == reel->count)
         mantra_play_images(play, reel);
-    play->messages += count;
+    play->messages += reel->family < MANTRA_PLAY_NOTHING ? count : 0;
     return count;
 }
 

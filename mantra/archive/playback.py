@@ -235,9 +235,11 @@ class Player(Actor):
             families = {number: stream.name for number, stream in file.table.streams.items() if stream.name == "ledger"
                         or (stream.name in FAMILIES and stream.message == (MESSAGES | ALSO)[stream.name])}
             meant = set(file.sources["row"].tolist())
+            hit = {problem.offset for problem in file.reader.problems}      # whose they were is not known
             for record in reversed(file.reader.blocks()):
                 family = families.get(record.stream)
-                if family == "ledger" or (family is not None and record.row in meant):
+                if family == "ledger" or (
+                        family is not None and (record.row in meant or record.offset in hit)):
                     key = file.capture, family
                     begins[key] = min(record.first_ns, begins.get(key, END))
                     yield Block(begins[key], file.number, record, family)
@@ -373,10 +375,11 @@ class Player(Actor):
             if not file.damaged:
                 log.warning("%s: %s; until their next images its books are suspect", file.reader.path, error)
             file.damaged += 1
-            reel = Reel("updates", np.empty(0, "u1"), np.empty(0, "i8"), np.empty(0, "u2"), np.empty(0, "u4"),
-                        np.empty(0, "u8"), file.capture)
-            if block.family == "updates":
-                file.miss(reel, np.unique(file.of(record)["feed"]).tolist())
+            ends = np.array(sorted(min(ns, self.end_ns) for ns in (record.first_ns, record.last_ns)), "i8")
+            reel = Reel("nothing", np.empty(2, "u1"), ends, np.zeros(2, "u2"), np.zeros(2, "u4"),
+                        np.zeros(2, "u8"), file.capture)
+            for before in (0, 1) if block.family == "updates" else ():     # images of others may lie between
+                file.miss(reel, np.unique(file.of(record)["feed"]).tolist() or list(file.feeds), before)
             return reel
 
         if record.row in file.behind:

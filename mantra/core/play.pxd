@@ -9,7 +9,7 @@ from mantra.core.hot_path cimport mantra_feed, mantra_feed_book
 from mantra.core.queue cimport mantra_queue
 
 cdef extern from "mantra/play.h" nogil:
-    enum: MANTRA_PLAY_UPDATES, MANTRA_PLAY_TRADES, MANTRA_PLAY_ORDERS, MANTRA_PLAY_TOPS, MANTRA_NO_BOOK
+    enum: MANTRA_PLAY_UPDATES, MANTRA_PLAY_TRADES, MANTRA_PLAY_ORDERS, MANTRA_PLAY_TOPS, MANTRA_PLAY_NOTHING, MANTRA_NO_BOOK
     enum: MANTRA_PLAYED_UNTIL, MANTRA_PLAYED_MOST, MANTRA_PLAYED_WOKEN, MANTRA_PLAYED_LONG
 
     ctypedef struct mantra_reel_image:

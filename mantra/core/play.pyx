@@ -31,7 +31,7 @@ class Played(IntEnum):
 
 
 cdef class Reel:
-    """Messages of the stream `family` ("updates", ...), in the order of `times` (UTC ns, never falling), stamped on the
+    """Messages of the stream `family` ("updates", ...; any other: only moments, for what is missing then), in the order of `times` (UTC ns, never falling), stamped on the
     deck's clock; of each the deck's numbers of its feed and book, and its position in the queue of its `capture`."""
 
     def __init__(self, str family not None, messages, int64_t[::1] times not None, uint16_t[::1] feeds not None,
@@ -41,7 +41,7 @@ cdef class Reel:
         if not count == len(times) == len(feeds) == len(books) == len(positions):
             raise ValueError(f"{count} messages; times, feeds, books and positions are each one's")
         self.times, self.kept = np.asarray(times), (raw, feeds, books, positions)
-        self.reel.family = FAMILIES[family]
+        self.reel.family = FAMILIES.get(family, MANTRA_PLAY_NOTHING)
         self.reel.size, self.reel.count, self.reel.capture = messages.dtype.itemsize, count, capture
         if count:
             self.reel.messages, self.reel.times, self.reel.feeds = &raw[0], &times[0], &feeds[0]

@@ -386,6 +386,26 @@ def test_what_is_missing_is_said_and_the_rest_is_played(session, tmp_path, byte)
         assert suspect
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_book_is_trusted_that_misses_what_was_in_a_damaged_block(session, tmp_path, whole):
+    (path,) = session.folder.glob("*.mantra")
+    with SegmentReader(path) as reader:
+        blocks = reader.blocks("updates")
+    for block in blocks[-4:]:
+        text = bytearray(path.read_bytes())
+        text[block.offset + 60] ^= 1
+        text[-1] ^= not whole       # without an index nobody knows whose it was
+        (tmp_path / path.name).write_bytes(text)
+        with mantra.play(tmp_path) as played:
+            assert played.wait(10)
+            images = [(played.book("binance", f"C{id}USDT").image(), book) for feed in session.feeds
+                      for id, book in feed.books.items()]
+            assert any(image.trust == Trust.SUSPECT for image, _ in images)
+            for image, book in images:
+                if image.trust == Trust.VERIFIED:
+                    assert (image.bids.tolist(), image.asks.tolist()) == levels(book)
+
+
 def test_no_nonsense_in_a_segment_ends_the_player(tmp_path):
     """Blocks of random bytes: their checksums are right, and nothing else need be."""
     draw = np.random.default_rng(7)
