@@ -63,10 +63,8 @@ http11.MAX_LINE_LENGTH = 1 << 16    # up to 1,024 streams stand in a request's f
 SLOW_READER_BYTES = 64 << 20        # what may wait for a client before the venue gives it up
 
 LOG = logging.getLogger("mantra.simulator")
-# What websockets says, with a traceback, of a client that leaves in the middle of its handshake.
-logging.getLogger("websockets.server").addFilter(lambda record: record.msg != "unexpected internal error")
 # Clients that leave in the middle of a handshake are their own business; a handler that fails is ours.
-LOG.addFilter(lambda record: record.getMessage() != "opening handshake failed")
+LOG.addFilter(lambda record: record.getMessage() not in ("opening handshake failed", "unexpected internal error"))
 
 
 class Window:
