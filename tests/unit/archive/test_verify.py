@@ -127,9 +127,8 @@ def test_what_was_not_closed_is_closed_and_who_still_writes_is_left_alone(kept, 
     assert not part.exists()
     spine, feeds = private_run(1)
     capturing = Capturing(spine, "other", flush=0.001)
-    for _ in range(4):
-        feeds[0].move(20)
-        capturing.step()
+    feeds[0].move(20)
+    capturing.until(lambda: any(stream.written for stream in capturing.capture.streams.values()))
     (file,) = told(capsys, "verify", "other")["files"]
     assert file["state"] == "growing"
     assert told(capsys, "repair", "other")["files"] == []
