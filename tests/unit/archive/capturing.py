@@ -77,7 +77,7 @@ class Capturing:
         for _ in range(times):
             self.capture.step(self.spine)
 
-    def until(self, condition, steps=200):
+    def until(self, condition, steps=5000):
         for _ in range(steps):
             if condition():
                 return
