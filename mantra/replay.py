@@ -29,11 +29,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from mantra import venues
+from mantra.archive.options import progress
+from mantra.archive.playback import book_told
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.client.rerun import Rerun
-from mantra.core import ticks
 from mantra.core.hot_path import Feed, Splice
-from mantra.core.messages import Kind, Trust
+from mantra.core.messages import Kind
 from mantra.errors import ConfigurationError, MantraError
 from mantra.live import on_stop
 from mantra.runtime.options import Parser, door, positive_seconds
@@ -131,7 +132,7 @@ class Replay(RecordedFeed):
     def result(self, *, books: bool) -> dict[str, Any]:
         """What the first pass counted, and with `books` every level of every book."""
         return counted(len(self.recorded), self.row.counts()) | {
-            "books": {symbol.name: book_told(self.feed, symbol.id) for symbol in self.symbols} if books else {}}
+            "books": {symbol.name: feed_book(self.feed, symbol.id) for symbol in self.symbols} if books else {}}
 
 
 def counted(frames: int, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -141,16 +142,9 @@ def counted(frames: int, counts: Mapping[str, int]) -> dict[str, Any]:
             "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]}, "ledger": counts}
 
 
-def book_told(feed: Feed, index: int) -> dict[str, Any]:
-    book, decimals = feed.books[index], feed.scale(index)
-    _, trust, _, sequence, held = feed.state(index)
-
-    def rows(side: np.ndarray[Any, Any]) -> list[list[str]]:
-        return [[ticks.text(number, places, True) for number, places in zip(row, decimals, strict=True)]
-                for row in side.tolist()]
-
-    return {"trust": Trust(trust).name.lower(), "sequence": sequence, "waiting": held,
-            "bids": rows(book.bids()), "asks": rows(book.asks())}
+def feed_book(feed: Feed, index: int) -> dict[str, Any]:
+    book, (_, trust, _, sequence, held) = feed.books[index], feed.state(index)
+    return book_told(trust, sequence, held, book.bids(), book.asks(), feed.scale(index))
 
 
 EPILOG = """\
@@ -247,8 +241,8 @@ def retold(options: argparse.Namespace) -> int:
     mine = {f"raw.{name}" for name, of in raw.connections(paths).items() if of == venue}
     if not mine:
         raise ConfigurationError(f"no tape of {venue} in {', '.join(options.paths)}: capture with --raw")
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for table, block in progress.track(raw.blocks(paths), total=None, description="telling the feeds again"):
+    with progress() as shown:
+        for table, block in shown.track(raw.blocks(paths), total=None, description="telling the feeds again"):
             rerun.tell(block, {number: name for number, name in table.feeds.items() if name in mine})
     counts: Counter[str] = Counter()
     for feed in rerun.feeds.values():
@@ -256,7 +250,7 @@ def retold(options: argparse.Namespace) -> int:
         for problem in feed.problems:
             print(problem, file=sys.stderr)
     tell(counted(sum(feed.frames for feed in rerun.feeds.values()), counts) | {"books": {
-        row["symbol"]: book_told(feed.feed, index) for feed in rerun.feeds.values() if feed.feed and options.books
+        row["symbol"]: feed_book(feed.feed, index) for feed in rerun.feeds.values() if feed.feed and options.books
         for index, row in enumerate(feed.what["books"])}}, as_json=options.json)
     return 0
 
@@ -265,8 +259,8 @@ def repeated(replay: Replay, passes: int) -> dict[str, Any]:
     """Time `passes` passes. MantraError when one gives another result than the first."""
     times: list[float] = []
     first = ""
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for number in progress.track(range(passes), description="passes"):
+    with progress() as shown:
+        for number in shown.track(range(passes), description="passes"):
             ns, digest = replay.timed()
             first = first or digest
             if digest != first:

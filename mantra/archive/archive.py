@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from mantra.archive.catalogue import Entry, catalogue, closed
 from mantra.core.book import BookImage
-from mantra.core.messages import DTYPES, LAYOUTS, Kind, Reason, Trust
-from mantra.core.pack import Block, unpack
+from mantra.core.messages import DTYPES, Kind, Reason, Trust
+from mantra.core.pack import Block
 from mantra.errors import ArchiveError, ConfigurationError
 from mantra.tape.lines import iso
 from mantra.tape.segment import BLOCK, Gap, Instrument, Record, SegmentReader, unpack_json
@@ -93,7 +93,7 @@ class Messages:
             block, times = self.archive.block(reader, record, self.venue, self.instrument)
             if block is None:
                 continue
-            floor = floors.setdefault(reader.table.capture or str(reader.path), np.zeros(1 << 16, np.int64))
+            floor = floors.setdefault(reader.capture, np.zeros(1 << 16, np.int64))
             order = np.maximum.accumulate(np.maximum(times, floor[block.feeds]))
             floor[block.feeds] = order
             messages, fits = block.messages, np.ones(len(times), bool)
@@ -187,7 +187,7 @@ class Archive:
         last: dict[str, dict[str, Any]] = {}
         for _, reader, record in self._blocks("ledger", None, None):
             try:
-                last[reader.table.capture or str(reader.path)] = unpack_json(reader.body(record))
+                last[reader.capture] = unpack_json(reader.body(record))
             except ArchiveError as error:
                 self.problems.append(str(error))
         return list(last.values())
@@ -275,12 +275,8 @@ class Archive:
 
     def _unpacked(self, reader: SegmentReader, record: Record, only: Collection[tuple[int, int]] | None
                   ) -> tuple[Block, NDArray[np.int64]] | None:
-        stream = reader.table.streams[record.stream]
         try:
-            if stream.layout not in ("", LAYOUTS.get(stream.message)):
-                raise ArchiveError(f"{reader.path} holds [{stream.layout}]; this mantra has "
-                                   f"[{LAYOUTS.get(stream.message)}]")
-            block = unpack(stream.message, reader.body(record), only=only)
+            block = reader.unpack(record, only)
         except ArchiveError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))

@@ -30,7 +30,7 @@ from typing import Any
 import mantra
 from mantra import venues
 from mantra.archive.files import NANO, Files
-from mantra.archive.streams import Held, Queues, Stream, Tapes
+from mantra.archive.streams import IMAGED, KEY_FRAME, Held, Queues, Stream, Tapes
 from mantra.core.gather import wait
 from mantra.core.ledger import COUNTERS, Ledger, Row
 from mantra.core.pack import sources
@@ -49,8 +49,6 @@ LEDGER_S = 60.0
 RETRY_S = 2.0           # a disk that was full
 WAITING = 2_000_000     # messages that wait for a slow disk, at most
 IMAGES = 64             # of books, in a round: meanwhile the queues wait
-IMAGED = 500_000        # images and their levels, after which a block is closed: each takes four bytes or so
-KEY_FRAME = 11          # updates for every level of an image: they take about eight times its bytes
 ALL_FRAMES = 2 * KEY_FRAME      # of all books, for images of all: who seeks a quiet one reads the busy ones' blocks
 LEDGER = 0              # number of its stream
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

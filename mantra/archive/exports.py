@@ -72,7 +72,7 @@ class Whole(Archive):
             return block, times
         if len(self.problems) > self._damaged:      # whatever was in a damaged block is lost
             self._last, self._damaged = {}, len(self.problems)
-        capture, messages = reader.table.capture or str(reader.path), block.messages
+        capture, messages = reader.capture, block.messages
         resets: list[tuple[int, Image | None]] = [(row + 1, None) for row in np.flatnonzero(
             messages["kind"] == Kind.RESET).tolist()]
         parts, feeds, done = [], [], 0

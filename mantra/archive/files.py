@@ -27,6 +27,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 FOR_BLOCKS = 0.95       # of the limit; the rest is for the index
 
 
+def named(utc_ns: int, label: str) -> str:
+    """What a file that begins then is called."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(utc_ns // NANO))
+    return f"{stamp}.{utc_ns % NANO // 10**6:03}Z-{label}.mantra"
+
+
 class Files:
     """Used by one thread; what it says of itself may be read by any.
 
@@ -98,8 +104,7 @@ class Files:
         self._tidy()
         while True:
             self._named = now = max(self._clock.utc_ns(), self._named + 10**6)      # UTC may be set back: names sort
-            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now // NANO))
-            self.path = self.folder / f"{stamp}.{now % NANO // 10**6:03}Z-{self._label}.mantra"
+            self.path = self.folder / named(now, self._label)
             if not [*self.folder.glob(f"{self.path.name}*")]:       # another capture of this run began one, too
                 break
         self._writer = SegmentWriter(self.path, table, sync_s=self._sync_s)

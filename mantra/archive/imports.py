@@ -28,7 +28,9 @@ import mantra
 from mantra import venues
 from mantra.archive import tardis
 from mantra.archive.catalogue import catalogue
+from mantra.archive.files import named
 from mantra.archive.options import progress
+from mantra.archive.streams import IMAGED, KEY_FRAME
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.core.clock import Clock
 from mantra.core.hot_path import PADDING
@@ -47,8 +49,6 @@ from mantra.venues.venue import Mode, Venue
 BLOCK_NS = 60_000_000_000       # of recorded time in a block, at most
 CHUNK = 1024                    # messages between two looks at the queues, and bytes of them: so little that
 CHUNK_BYTES = 1 << 18           # the queues are not overrun
-IMAGED = 500_000                # of these a block is full
-KEY_FRAME = 11                  # updates for every level of an image: they take eight times as many bytes
 MOST_ORDERS = 1 << 18           # in the queue: a snapshot of them is told in one go
 COMPARED = [1, 2, 3, 4, 6, 7, 9, 11, 12]    # kinds (decode.h) of frames of books and trades
 
@@ -221,9 +221,8 @@ def record(venue: Venue, frames: Frames, out: Path, *, mode: Mode = "book", leve
     held = catalogue([out]) if any(out.glob("*.mantra*")) else []
     known = {row.id: Instrument(*row) for entry in held for row in entry.instruments.values()}
     survey.symbols = numbered(survey.symbols, [*known.values()])
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(survey.start_ns // 10**9))
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{stamp}.{survey.start_ns // 10**6 % 1000:03}Z-{venue.name}.mantra"
+    path = out / named(survey.start_ns, venue.name)
     writer, zstd, zstd19 = None, zstandard.ZstdCompressor(19), 0
     task = shown.add_task("importing", total=survey.messages)
     try:

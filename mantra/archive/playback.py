@@ -38,7 +38,7 @@ from mantra.core import pack, ticks
 from mantra.core.book import Book, BookImage
 from mantra.core.clock import Clock
 from mantra.core.ledger import COUNTERS, FeedState, Row
-from mantra.core.messages import DEPTH, LAYOUTS, Kind, Trust
+from mantra.core.messages import DEPTH, Kind, Trust
 from mantra.core.play import FAMILIES, Deck, Played, Reel
 from mantra.errors import ArchiveError, ConfigurationError, MantraError
 from mantra.runtime.actor import Actor
@@ -144,7 +144,7 @@ class Player(Actor):
         self._files = [File(reader, n) for n, reader in enumerate(_readers(files(paths)))]
         captures: dict[str, File] = {}
         for file in self._files:
-            first = captures.setdefault(file.table.capture or str(file.reader.path), file)
+            first = captures.setdefault(file.reader.capture, file)
             first.gaps |= file.table.gaps
             file.capture, file.gaps = first.number, first.gaps
         self._venues = {number: name for file in self._files for number, name in file.table.venues.items()}
@@ -365,11 +365,7 @@ class Player(Actor):
         try:
             if block.family == "ledger":
                 return file, unpack_json(file.reader.body(record))
-            stream = file.table.streams[record.stream]
-            if stream.layout not in ("", LAYOUTS[stream.message]):
-                raise ArchiveError(f"it holds [{stream.layout}]; this mantra has [{LAYOUTS[stream.message]}]")
-            found = pack.unpack(stream.message, file.reader.body(record),
-                                only=file.only if block.only is None else block.only)
+            found = file.reader.unpack(record, file.only if block.only is None else block.only)
             reel = self._wound(block.family, found, file)
         except ArchiveError as error:
             if not file.damaged:
@@ -542,8 +538,8 @@ class Player(Actor):
         parts = [self._files[block.file].of(block.record) for block in blocks]
         chosen = []
         if parts:
-            order = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             held, lengths = np.concatenate(parts), [len(part) for part in parts]
+            order = np.repeat(np.arange(len(parts)), lengths)
             of = np.repeat([block.file for block in blocks], lengths)
             bases = np.stack([file.numbers for file in self._files])[of, held["feed"]].astype(np.uint64)
             keys, key = np.unique(bases << np.uint64(40) | _pairs(held), return_inverse=True)
@@ -586,12 +582,20 @@ class Player(Actor):
         told = {}
         for (venue, symbol), (book, number) in self.books.items():
             image, row = book.image(), self.instruments[number]
-            sides = {side: [[ticks.text(price, row.price_decimals, True), ticks.text(size, row.size_decimals, True)]
-                            for price, size in levels.tolist()]
-                     for side, levels in (("bids", image.bids), ("asks", image.asks))}
-            told[symbol if names[symbol] == 1 else f"{venue} {symbol}"] = {
-                "trust": Trust(image.trust).name.lower(), "sequence": image.sequence, "waiting": 0, **sides}
+            told[symbol if names[symbol] == 1 else f"{venue} {symbol}"] = book_told(
+                image.trust, image.sequence, 0, image.bids, image.asks, (row.price_decimals, row.size_decimals))
         return told
+
+
+def book_told(trust: int, sequence: int, waiting: int, bids: NDArray[np.int64], asks: NDArray[np.int64],
+              decimals: tuple[int, int]) -> dict[str, Any]:
+    """A book as `mantra replay --books --json` has it; `decimals` of prices and sizes."""
+    def rows(side: NDArray[np.int64]) -> list[list[str]]:
+        return [[ticks.text(number, places, True) for number, places in zip(row, decimals, strict=True)]
+                for row in side.tolist()]
+
+    return {"trust": Trust(trust).name.lower(), "sequence": sequence, "waiting": waiting, "bids": rows(bids),
+            "asks": rows(asks)}
 
 
 def _readers(paths: Iterable[Path]) -> list[SegmentReader]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -24,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from mantra.archive.options import progress
 from mantra.client.rerun import Rerun, Told
 from mantra.core.book import BookImage
 from mantra.core.messages import Kind
@@ -325,8 +324,8 @@ def against(kept: Sequence[Path], tape: Path, as_json: bool) -> int:
     """`mantra archive verify KEPT --against TAPE`: tell what came of it; 1: they differ, something was damaged, or
     nothing was compared."""
     proof = Proof(kept, tape)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for _ in progress.track(proof.run(), proof.blocks, description="telling the feeds again"):
+    with progress() as shown:
+        for _ in shown.track(proof.run(), proof.blocks, description="telling the feeds again"):
             pass
     result = proof.result()
     if as_json:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST = {"update": 131_072}
 FEWER = 16_384          # messages in a block of another kind
 TAKES = 32              # from a family in a round, at most; each up to 9,362 updates
+IMAGED = 500_000        # images and their levels, after which a block is closed: each takes four bytes or so
+KEY_FRAME = 11          # updates for every level of an image: they take about eight times its bytes
 RAW = 1 << 15           # number of the tapes' stream: those of queues count from 1
 
 Held = dict[int, tuple[int, int]]     # by feed: position of the first message, how many

@@ -136,7 +136,7 @@ class Check:
         return file
 
     def _blocks(self, reader: SegmentReader, file: File) -> dict[int, Problem]:
-        table, capture, found = reader.table, reader.table.capture or str(reader.path), {}
+        table, capture, found = reader.table, reader.capture, {}
         for gap in table.gaps:
             self._queue(capture, table.feeds.get(gap.feed, str(gap.feed))).told.add(gap)
         for record in reader.blocks():

@@ -21,7 +21,7 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -32,7 +32,8 @@ import zstandard
 from numpy.typing import NDArray
 
 from mantra.core.clock import Clock
-from mantra.core.pack import sources
+from mantra.core.messages import LAYOUTS
+from mantra.core.pack import Block, sources, unpack
 from mantra.errors import ArchiveError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -448,6 +449,19 @@ class SegmentReader:
         """What a row of the index says."""
         offset, _, kind, _, *rest, _ = self.rows[row].item()
         return Record(int(row), offset, kind, *rest)
+
+    @property
+    def capture(self) -> str:
+        """The capture that it is a file of; one that does not say stands alone."""
+        return self.table.capture or str(self.path)
+
+    def unpack(self, record: Record, only: Collection[tuple[int, int]] | None = None) -> Block:
+        """A block's messages, `only` of these (venue, instrument). ArchiveError: it is damaged, or has another layout
+        than this mantra's."""
+        stream = self.table.streams[record.stream]
+        if stream.layout not in ("", LAYOUTS.get(stream.message)):
+            raise ArchiveError(f"{self.path} holds [{stream.layout}]; this mantra has [{LAYOUTS.get(stream.message)}]")
+        return unpack(stream.message, self.body(record), only=only)
 
     def body(self, record: Record) -> bytes:
         """A record's body. ArchiveError: it is damaged."""
