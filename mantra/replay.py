@@ -19,7 +19,7 @@ import threading
 import time
 import tty
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from rich.table import Table
 
 from mantra import venues
 from mantra.archive.options import progress
-from mantra.archive.playback import book_told
+from mantra.archive.playback import book_told, counted
 from mantra.client.recorded import Recorded, RecordedFeed, Survey
 from mantra.client.rerun import Rerun
 from mantra.core.hot_path import Feed, Splice
@@ -133,13 +133,6 @@ class Replay(RecordedFeed):
         """What the first pass counted, and with `books` every level of every book."""
         return counted(len(self.recorded), self.row.counts()) | {
             "books": {symbol.name: feed_book(self.feed, symbol.id) for symbol in self.symbols} if books else {}}
-
-
-def counted(frames: int, counts: Mapping[str, int]) -> dict[str, Any]:
-    return {"frames": frames,
-            **{name: counts[name] for name in (
-                "messages", "updates", "trades", "tops", "malformed", "gaps", "trade_gaps")},
-            "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]}, "ledger": counts}
 
 
 def feed_book(feed: Feed, index: int) -> dict[str, Any]:

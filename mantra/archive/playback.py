@@ -24,7 +24,7 @@ import queue
 import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -567,11 +567,7 @@ class Player(Actor):
             counts.update({name: n for name, n in row.counts().items() if not name.startswith("state")})
         digest = hashlib.blake2b(self._deck.digest(), digest_size=16)
         return {
-            "frames": counts["frames"] or counts["messages"],
-            **{name: counts[name] for name in (
-                "messages", "updates", "trades", "tops", "malformed", "gaps", "trade_gaps")},
-            "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]},
-            "ledger": {name: counts[name] for name in COUNTERS},
+            **counted(counts["frames"] or counts["messages"], {name: counts[name] for name in COUNTERS}),
             "books": self._told() if books else {},
             **self._deck.counts(), "damaged": sum(file.damaged for file in self._files), "digest": digest.hexdigest(),
         }
@@ -585,6 +581,14 @@ class Player(Actor):
             told[symbol if names[symbol] == 1 else f"{venue} {symbol}"] = book_told(
                 image.trust, image.sequence, 0, image.bids, image.asks, (row.price_decimals, row.size_decimals))
         return told
+
+
+def counted(frames: int, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What a ledger counted, as `mantra replay --json` has it."""
+    return {"frames": frames,
+            **{name: counts[name] for name in (
+                "messages", "updates", "trades", "tops", "malformed", "gaps", "trade_gaps")},
+            "checksums": {"ok": counts["checksums_ok"], "failed": counts["checksums_failed"]}, "ledger": counts}
 
 
 def book_told(trust: int, sequence: int, waiting: int, bids: NDArray[np.int64], asks: NDArray[np.int64],
